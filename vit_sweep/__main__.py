@@ -18,7 +18,7 @@ from launchers.calling import SCRIPT, called
 from launchers.errors import UserError, closest
 from vit_sweep import __version__
 from vit_sweep.cli.terminal.mistakes import reported
-from vit_sweep.config import spelling
+from vit_sweep.config import shorthand, spelling
 from vit_sweep.submit import interrupt
 
 VERBS = (
@@ -115,7 +115,7 @@ def _read(words: list[str]) -> int:
     from vit_sweep.config.quick import quick
     from vit_sweep.config.quick.kept import Kept
 
-    words = spelling.options_first(spelling.question_quoted(spelling.spelled_out(words)))
+    words = shorthand.options_first(shorthand.question_quoted(shorthand.spelled_out(words)))
     site = site_dir(os.environ)
     kept = Kept([conf_dir(), *([site] if site is not None else [])], os.environ)
     if words in (["--help"], ["-h"]) and kept.known:

@@ -18,7 +18,7 @@ from vit_sweep.config.groups import composed_words
 from vit_sweep.config.in_python import words_of
 from vit_sweep.config.models import counted
 from vit_sweep.config.settings import read
-from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.point import Point
 from vit_sweep.record.stats import throughputs
 from vit_sweep.report.tables.simulated import simulated_table

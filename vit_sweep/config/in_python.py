@@ -12,7 +12,7 @@ from vit_sweep.config.compose import expand, told
 from vit_sweep.config.data_catalog import GROUP as DATA
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import Settings
-from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.config.words import Plain, word
 
 _KEY = re.compile(r"(\+\+?)?[\w.]+")

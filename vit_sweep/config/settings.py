@@ -15,7 +15,7 @@ from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.profile_words import ON_OFF, meant, meant_minutes
-from vit_sweep.config.spelling import OTHERS
+from vit_sweep.config.shorthand import OTHERS
 from vit_sweep.config.words import Plain
 from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of

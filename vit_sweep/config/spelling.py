@@ -3,17 +3,12 @@
 Looked at before Hydra reads the command, whose own words on it are those of its grammar's tokens.
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from launchers.calling import called
-from launchers.either import JOIN
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
-from vit_sweep.config.folders import conf_dir, site_dir
-from vit_sweep.config.words import quoted
 
 FLAGS = {
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
@@ -25,7 +20,6 @@ VALUED = {
     *("--experimental-rerun", "--info", "-i"),
 }
 """Hydra's options that a value follows."""
-_CONFIG_DIR = ("--config-dir", "-cd")
 _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:$-]*\s*=")
 _MEANT = {
     "arch": "model",
@@ -94,8 +88,6 @@ def likely_name(group: str, name: str) -> str | None:
     return known.get(letters)
 
 
-OTHERS = "other_partitions"
-"""Where the other profiles of `partition=a+b` are composed."""
 GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
 """Keys whose values are names of files: folders of conf/."""
 COUNTS = frozenset({"gpus", "nodes", "batch", "accum", "epochs", "warmup_steps", "seed", "zero", "sequence"})
@@ -120,67 +112,7 @@ def likely_key(key: str, known: Collection[str]) -> str:
     return f"{called()} --help lists all keys"
 
 
-def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
-    """The words of a sweep, `data=photos/leaves` as the two words that it stands for, `partition=a+b` likewise.
-
-    So is `data=photos` where such a folder or file is there and no data set is called so. `config_dir`: a folder of
-    one's own groups, which a command names by its option. Raises `UserError` for a site's folder that is not there.
-    """
-    own = config_dir or _config_dir(words)
-    spelled: list[str] = []
-    for word in words:
-        key, _, value = word.partition("=")
-        paths = value.split(",")
-        if key == "data" and all("/" in path or _is_path(path, own) for path in paths):
-            from vit_sweep.data.request import kind_of
-
-            kinds = {path: kind_of(path) for path in paths}
-            if len(set(kinds.values())) > 1:
-                raise UserError(
-                    f"data={value}: {', '.join(f'{path} is {kind.value}' for path, kind in kinds.items())}; paths of "
-                    "one axis are of one kind, so give each kind a command of its own"
-                )
-            spelled += [f"data={kinds[paths[0]]}", f"data.path={','.join(map(quoted, paths))}"]
-        elif key == "partition" and JOIN in value and not _is_group_file("partition", value.strip("'\""), own):
-            spelled += _whichever_starts_first(word, value.strip("'\""))
-        else:
-            spelled.append(word)
-    return spelled
-
-
-def _whichever_starts_first(word: str, value: str) -> list[str]:
-    """`partition=a+b` in Hydra's grammar: the first profile, and the others composed beside it."""
-    if "," in value:
-        raise UserError(
-            f"{word}: {JOIN} leaves it to Slurm where a cell runs, a comma runs it on each; use one of both"
-        )
-    first, *others = value.split(JOIN)
-    if not first or not all(others):
-        raise UserError(f"{word}: a profile is missing beside {JOIN}; write partition=NAME{JOIN}NAME")
-    return [f"partition={first}", *(f"+partition@{OTHERS}.{i}={name}" for i, name in enumerate(others))]
-
-
-def _config_dir(words: Sequence[str]) -> Path | None:
-    """The folder that a command names as one of groups."""
-    for place, word in enumerate(words):
-        option, _, value = word.partition("=")
-        if option in _CONFIG_DIR and (folder := value or "".join(words[place + 1 : place + 2])):
-            return Path(folder)
-    return None
-
-
-def _is_path(name: str, config_dir: Path | None) -> bool:
-    """Whether a word without a slash is something in this folder; of a data set, its name goes first."""
-    return bool(name) and Path(name).exists() and not _is_group_file("data", name, config_dir)
-
-
-def _is_group_file(group: str, name: str, config_dir: Path | None) -> bool:
-    """Whether a name is that of a file in one of the folders of configuration."""
-    places = (conf_dir(), config_dir, site_dir(os.environ))
-    return any((place / group / f"{name}.yaml").exists() for place in places if place is not None)
-
-
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A word of a command, with the value that belongs to it."""
 
     place: int
@@ -189,40 +121,11 @@ class _Part(NamedTuple):
     """Of an option that one follows; None: none does."""
 
 
-def _parts(words: Sequence[str]) -> Iterator[_Part]:
+def parts(words: Sequence[str]) -> Iterator[Part]:
     """The words in their order; the value of an option is no word of its own."""
     rest = iter(enumerate(words))
     for place, word in rest:
-        yield _Part(place, word, next(rest, (place, ""))[1] if word in VALUED else None)
-
-
-def options_first(words: Sequence[str]) -> list[str]:
-    """The words with Hydra's options before all others, wherever they stood: argparse takes none between two overrides.
-
-    >>> options_first(["gpus=1", "--config-dir", "site", "batch=2", "-m"])
-    ['--config-dir', 'site', '-m', 'gpus=1', 'batch=2']
-    """
-    parts = list(_parts(words))
-    options = [text for part in parts if part.word.startswith("-") for text in (part.word, part.value) if text]
-    return [*options, *(part.word for part in parts if not part.word.startswith("-"))]
-
-
-def question_quoted(words: Sequence[str]) -> list[str]:
-    """The words with the question of `until=` between quotes, since brackets and signs are Hydra's grammar.
-
-    >>> question_quoted(["until=time(16) +- 2 %", "gpus=1,2"])
-    ["until='time(16) +- 2 %'", 'gpus=1,2']
-    """
-    return [_quoted(word) if word.startswith("until=") else word for word in words]
-
-
-def _quoted(word: str) -> str:
-    key, _, value = word.partition("=")
-    value = value.strip()
-    if value in ("", "null") or value[0] in "'\"":
-        return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
+        yield Part(place, word, next(rest, (place, ""))[1] if word in VALUED else None)
 
 
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
@@ -230,7 +133,7 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
 
     `known_keys` lists the keys of a command; it is asked only where a word looks like an option.
     """
-    for place, word, value in _parts(words):
+    for place, word, value in parts(words):
         if not word.strip():
             raise UserError(
                 f"word {place + 1} of the command is empty – is a variable of the shell not set? Leave it out, or give "
@@ -247,7 +150,7 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
 def _check_said_once(words: Sequence[str]) -> None:
     """Raise `UserError` where a key has several values and is there again: they would multiply with themselves."""
     said: dict[str, str] = {}
-    for _, word, _ in _parts(words):
+    for _, word, _ in parts(words):
         if not _OVERRIDE.match(word):
             continue
         key = word.partition("=")[0].strip().lstrip("+")

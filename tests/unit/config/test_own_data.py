@@ -4,7 +4,7 @@ import pytest
 
 from launchers.errors import UserError
 from vit_sweep.config.data_catalog import catalog, load
-from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.shorthand import spelled_out
 
 
 def test_a_path_after_data_is_two_words():

@@ -10,7 +10,7 @@ from launchers.errors import UserError
 from vit_sweep.config.in_python import grid
 from vit_sweep.config.plainly import plain
 from vit_sweep.config.settings import Settings, read
-from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import Point

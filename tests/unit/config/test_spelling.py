@@ -13,7 +13,8 @@ from launchers.errors import UserError, nearest
 from vit_sweep.__main__ import main
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.plainly import known_keys
-from vit_sweep.config.spelling import COUNTS, FLAGS, GROUPS, VALUED, check, likely_key, options_first
+from vit_sweep.config.shorthand import options_first
+from vit_sweep.config.spelling import COUNTS, FLAGS, GROUPS, VALUED, check, likely_key
 from vit_sweep.plan.point import Point
 
 SLIPS = {
