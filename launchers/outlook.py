@@ -89,5 +89,15 @@ class Outlook:
     jobs: tuple[QueuedJob, ...]
     """Among jobs of equal priority, or without one, in the order in which the scheduler takes them."""
     closed: tuple[Closure, ...] = ()
+    default_partition: Line | None = None
+    """Of jobs that name none."""
     hidden: Line | None = None
     """Why jobs of other users are missing here (`PrivateData=jobs`); None: all are shown."""
+
+    @property
+    def default_partitions(self) -> tuple[str, ...]:
+        """Where a job goes that names no partition: to the default one, or to the only one; none: not known."""
+        if self.default_partition is not None:
+            return (self.default_partition,)
+        names = {name for room in self.nodes for name in room.partitions}
+        return tuple(names) if len(names) == 1 else ()

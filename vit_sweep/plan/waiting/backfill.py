@@ -42,7 +42,7 @@ class Wanted:
     """Jobs of one shape that are not in the queue yet: one, or the tasks of an array."""
 
     partitions: tuple[str, ...]
-    """Slurm's names; of several, a job takes the first that can start it."""
+    """Slurm's names; of several, a job takes the first that can start it; none: the default one."""
     nodes: int
     gpus_per_node: int
     cpus_per_node: int = 0

@@ -4,17 +4,17 @@ A forecast is learned from as a ratio of waits, (real + 1 min) / (expected + 1 m
 may be off by as many parts of it as one that is expected in a day. Forecasts of one look at the queue are off together,
 so they count as one. Of n looks:
 
-    start    = expected wait x median ratio ^ (n / (n + 2))
+    start    = expected wait x median ratio, of whose logarithm is left what chance does not explain
     interval = as said, each end moved by the (n + 1) 90 %-th smallest ratio by which earlier starts lay beyond theirs
                (below 1 where they lay inside)
 
 The latter is conformalized quantile regression (Romano, Patterson, Candes, NeurIPS 2019): as many starts as stated lie
-inside, if the next look is like the earlier ones. It takes nine looks; with fewer, the ends are moved as the start is,
-and further where an earlier start lay beyond.
+inside, if the next look is like the earlier ones. It takes nine looks; with fewer, an end is only moved outwards: as
+the start is, or as far as an earlier start lay beyond it.
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil, exp, inf, log
+from math import ceil, exp, inf, log, pi
 from statistics import median
 from typing import NamedTuple
 
@@ -34,9 +34,11 @@ LOOK_S = 300.0
 """Forecasts of one sweep, which is sent within minutes, are of one look."""
 LAST_LOOKS = 40
 """A queue of long ago says little."""
+_OF_NORMAL = 1.4826
+"""Standard deviations of a normal distribution in its median absolute deviation."""
 _ROUNDING = 1e-9
-_DOUBT = 2
-"""Looks that say that nothing needs to be corrected, in spirit."""
+_LEAST_SPREAD = log(2)
+"""Standard deviation of the logarithms of the ratios, at least: a few that agree prove nothing."""
 _JOBS, _FEWEST = 400, 5
 """Jobs of a queue beyond which it is simulated less often, and the fewest times."""
 
@@ -88,9 +90,13 @@ def from_queue(
         return (outlook,) * len(wanted)
     if outlook.hidden is not None:
         return (outlook.hidden,) * len(wanted)
-    draws = max(_FEWEST, min(DRAWS, DRAWS * _JOBS // max(1, len(outlook.jobs))))
-    drawn = starts(outlook, wanted, draws=draws, seed=seed)
+    drawn = starts(outlook, wanted, draws=draws_of(outlook), seed=seed)
     return tuple(_said(outlook, one, [stays[place] for stays in drawn]) for place, one in enumerate(wanted))
+
+
+def draws_of(outlook: Outlook) -> int:
+    """How often a queue is simulated: a long one less often, so that nobody waits for it."""
+    return max(_FEWEST, min(DRAWS, DRAWS * _JOBS // max(1, len(outlook.jobs))))
 
 
 def from_slurm(at_s: float, start_s: float) -> Said:
@@ -100,34 +106,31 @@ def from_slurm(at_s: float, start_s: float) -> Said:
 
 def corrected(said: Said, past: Iterable[Past]) -> Expected:
     """Correct a forecast by earlier ones of the same kind (simulated, or Slurm's)."""
-    known = sorted((one for one in past if one.said.at_s <= said.at_s), key=lambda one: one.said.at_s)
+    alike = (one for one in past if one.said.at_s <= said.at_s and _at_once(one.said) == _at_once(said))
+    known = sorted(alike, key=lambda one: one.said.at_s)
     looks = _by_look(known)[-LAST_LOOKS:]
-    count = len(looks)
-    shift = 0.0
-    if looks:
-        ratios = [median(_beyond(one, one.said.start_s) for one in look) for look in looks]
-        shift = median(ratios) * count / (count + _DOUBT)
+    shift = _shift([median(_beyond(one, one.said.start_s) for one in look) for look in looks])
     before = [median(-_beyond(one, one.said.earliest_s) for one in look) for look in looks]
     after = [median(_beyond(one, one.said.latest_s) for one in look) for look in looks]
     earlier, later = _farther(before, -shift), _farther(after, shift)
     start = _moved(said, said.start_s, shift)
     earliest, latest = _moved(said, said.earliest_s, -earlier), _moved(said, said.latest_s, later)
-    return Expected(start, min(earliest, start), max(latest, start), sum(map(len, looks)), count)
+    return Expected(start, min(earliest, start), max(latest, start), sum(map(len, looks)), len(looks))
 
 
 def _said(outlook: Outlook, wanted: Wanted, drawn: Sequence[Sequence[Stay]]) -> tuple[Said, ...] | str:
     tasks = [sorted(stays[task].start_s for stays in drawn) for task in range(len(wanted.runs_s))]
-    outside = max(1, round((1 - COVERED) / 2 * (len(drawn) + 1)))
-    said = tuple(
-        Said(outlook.at_s, times[(len(times) - 1) // 2], times[outside - 1], times[-outside]) for times in tasks
-    )
+    said = tuple(Said(outlook.at_s, times[(len(times) - 1) // 2], times[0], times[-1]) for times in tasks)
     return why_never(outlook, wanted) if said and said[0].start_s == inf else said
 
 
 def why_never(outlook: Outlook, wanted: Wanted) -> str:
     """Why nothing that is known lets a job start."""
-    names = " or ".join(wanted.partitions) or "the default one"
-    there = [room for room in outlook.nodes if set(room.partitions) & set(wanted.partitions)]
+    partitions = wanted.partitions or outlook.default_partitions
+    if not partitions:
+        return "the profile names no partition, and which is Slurm's default one is not known here"
+    names = " or ".join(partitions)
+    there = [room for room in outlook.nodes if set(room.partitions) & set(partitions)]
     fitting = [room for room in there if room.gpus >= wanted.gpus_per_node]
     usable = [room for room in fitting if room.usable]
     if not there:
@@ -153,6 +156,10 @@ def _by_look(past: Sequence[Past]) -> list[list[Past]]:
     return looks
 
 
+def _at_once(said: Said) -> bool:
+    return said.start_s - said.at_s < LEAST_S
+
+
 def _wait(said: Said, moment_s: float) -> float:
     return max(0.0, moment_s - said.at_s) + LEAST_S
 
@@ -167,9 +174,20 @@ def _moved(said: Said, moment_s: float, shift: float) -> float:
     return said.at_s + max(0.0, _wait(said, moment_s) * exp(shift) - LEAST_S)
 
 
+def _shift(ratios: Sequence[float]) -> float:
+    """The median of logarithms, less what chance explains: a positive-part James-Stein estimate.
+
+    A median's variance is pi/2 of a mean's; the spread is taken from the median absolute deviation.
+    """
+    if not ratios or (middle := median(ratios)) == 0:
+        return 0.0
+    spread = max(_LEAST_SPREAD, _OF_NORMAL * median(abs(ratio - middle) for ratio in ratios))
+    return middle * max(0.0, 1 - pi / 2 * spread**2 / len(ratios) / middle**2)
+
+
 def _farther(beyond: Iterable[float], shift: float) -> float:
     """How far an end of an interval has to move outwards, by how far starts lay beyond it."""
     known = sorted(one for one in beyond if one > -inf)  # an end that was left open teaches nothing
     if len(known) < ENOUGH_LOOKS:
-        return max([shift, *known])
+        return max([0.0, shift, *known])
     return known[min(len(known), ceil(_EACH * (len(known) + 1) - _ROUNDING)) - 1]

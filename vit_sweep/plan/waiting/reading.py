@@ -16,6 +16,7 @@ class Ask(NamedTuple):
     """What a job asks for, by names."""
 
     partitions: tuple[str, ...]
+    """None: the default one."""
     nodes: int
     gpus: int | None
     """On each node, as the cores; None: not known, so the whole node."""
@@ -32,7 +33,7 @@ class Reader:
 
     def __init__(self, outlook: Outlook) -> None:
         """What runs, and what waits and could start, is told apart."""
-        self._now, self._places = outlook.at_s, 0
+        self._now, self._places, self._default = outlook.at_s, 0, outlook.default_partitions
         self._index = {room.name: index for index, room in enumerate(outlook.nodes)}
         self._rooms: dict[tuple[tuple[int, ...], int, int, bool], Room] = {}
         self._needs: dict[tuple[Room, int, float], Need] = {}
@@ -76,7 +77,7 @@ class Reader:
         self._places += 1
         needs = tuple(
             self._need(candidates, asked.nodes, asked)
-            for partition in asked.partitions
+            for partition in asked.partitions or self._default
             if len(candidates := self._candidates(partition, asked)) >= asked.nodes
         )
         return Entry(

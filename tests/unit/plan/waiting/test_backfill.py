@@ -55,6 +55,14 @@ def test_of_two_partitions_the_first_with_room_is_taken():
     assert ours(queue, wants(1, 1), wants(1, 1, partitions=("q", "p"))) == [[2], [1]]
 
 
+def test_a_job_that_names_no_partition_goes_to_the_default_or_the_only_one():
+    rooms = (*nodes(1), NodeRoom(name="n1", partitions=("q",), gpus=8))
+    assert ours(look(), wants(1, 1, partitions=())) == [[0]]
+    assert ours(look(on=rooms), wants(1, 1, partitions=())) == [[None]], "nobody knows which"
+    held = runs("1", "n1", 8, 2, partitions=("q",))
+    assert ours(look(held, on=rooms, default_partition="q"), wants(1, 1, partitions=())) == [[2]]
+
+
 def test_several_nodes_must_be_free_at_the_same_time():
     queue = look(runs("1", "n0", 8, 1), runs("2", "n1", 8, 2), runs("3", "n2", 8, 5), on=nodes(3))
     assert ours(queue, wants(8, 1, nodes=2)) == [[2]]

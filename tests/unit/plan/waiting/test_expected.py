@@ -72,10 +72,22 @@ def test_without_earlier_jobs_nothing_is_corrected():
     )
 
 
-def test_one_earlier_job_moves_it_a_third_of_the_way_and_many_all_of_it():
-    waited = [corrected(said(HOUR), past(0.25, looks=looks)).start_s - NOW for looks in (1, 40)]
-    assert waited[0] == pytest.approx(HOUR * 0.25 ** (1 / 3), rel=0.02)
-    assert waited[1] == pytest.approx(HOUR * 0.25, rel=0.1)
+def test_what_chance_explains_is_not_corrected_and_what_it_does_not_is():
+    waited = [corrected(said(HOUR), past(0.25, looks=looks)).start_s - NOW for looks in (1, 2, 40)]
+    assert HOUR > waited[0] > waited[1] > waited[2] == pytest.approx(HOUR * 0.25, rel=0.1)
+    assert corrected(said(HOUR), past(0.6, looks=1)).start_s == NOW + HOUR, "one job, less than twice as fast"
+    assert corrected(said(HOUR), past(0.6, looks=20)).start_s < NOW + 0.7 * HOUR
+
+
+def test_with_few_looks_no_interval_is_narrower_than_it_was_said():
+    told = corrected(said(HOUR, low=60, high=2 * HOUR), past(0.2, looks=ENOUGH_LOOKS - 1))
+    assert (told.earliest_s, told.latest_s) == (NOW, NOW + 2 * HOUR)
+
+
+def test_jobs_that_were_expected_at_once_teach_nothing_about_waits():
+    at_once = past(1, looks=20, wait_s=0)
+    assert corrected(said(HOUR), at_once) == corrected(said(HOUR), [])
+    assert corrected(said(0), past(0.1, looks=20)) == corrected(said(0), [])
 
 
 def test_jobs_of_one_look_count_once():
