@@ -21,7 +21,7 @@ from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import some
 from vit_sweep.config.in_python import grid
 from vit_sweep.config.settings import Settings, read
-from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.config.words import word
 from vit_sweep.data import datasets
 from vit_sweep.plan.again import Offer, Sample, point_of, sampled, unlike
