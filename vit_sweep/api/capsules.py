@@ -10,8 +10,6 @@ from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.api.results import as_html
-from vit_sweep.api.sweeping import of_points
-from vit_sweep.config.in_python import words_of
 from vit_sweep.runs.baseline import parsed_baseline, source_of_parsed
 from vit_sweep.runs.sources import Source, from_study
 from vit_sweep.study.provenance import require_extra
@@ -125,6 +123,10 @@ def reproduce(
     if not run:
         return judged(path, fsdecode(study or ""), within=within, across=named)
     words |= {"study": fsdecode(study)} if study is not None else {}
+    # They import Hydra, which to judge a study does not need.
+    from vit_sweep.api.sweeping import of_points
+    from vit_sweep.config.in_python import words_of
+
     own = Path(fspath(config_dir)) if config_dir is not None else None
     if words.get("dry_run") or not words.get("wait", True):
         raise UserError("reproduce: it judges what has run; look with the command (dry_run=true), or wait")

@@ -19,12 +19,11 @@ from launchers.checked import field_names, parse_json
 from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import some
-from vit_sweep.config.in_python import grid
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.config.words import word
 from vit_sweep.data import datasets
-from vit_sweep.plan.again import Offer, Sample, point_of, sampled, unlike
+from vit_sweep.plan.again import PLACE, Offer, Sample, point_of, sampled, unlike
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.plan import Knowledge, PlannedCell, make_plan
@@ -225,6 +224,8 @@ def _places(words: list[str], names: Collection[str], config_dir: Path | None) -
 
 
 def _place(words: list[str], config_dir: Path | None) -> _Place:
+    from vit_sweep.config.in_python import grid  # it imports Hydra
+
     points, settings = read(grid(words, config_dir=config_dir))
     if len(points) > 1:
         raise UserError(f"{' '.join(words)}: these sweep {len(points)} combinations; name one value each")
@@ -256,7 +257,9 @@ def _built(file: CellFile, place: _Place, across: Sequence[str]) -> _Built | str
 
 
 def _may_differ(name: str, across: Sequence[str]) -> bool:
-    return name != "nodes" and bool({_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])} & {*across})
+    """Of what a partition decides, the layout over nodes must be the same; what a cell trains must be in any case."""
+    said = {_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])}
+    return name in PLACE and name != "nodes" and bool(said & {*across})
 
 
 def _said(name: str, published: Cell, here: Cell) -> str:

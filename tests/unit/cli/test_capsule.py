@@ -680,3 +680,32 @@ def test_from_python_it_is_the_same_object_and_the_same_sentence(desk, monkeypat
             vs.reproduce("second.zip", **wrong)
     with pytest.raises(vs.UserError, match=r"license=: what may others do"):
         vs.capsule("mine", "third.zip", license="")
+
+
+def test_a_version_that_builds_another_cell_of_it_runs_none_whatever_may_differ(desk, lab, capsys, monkeypatch):
+    from vit_sweep.submit import reproducing
+
+    asked = reproducing.point_of
+    monkeypatch.setattr(reproducing, "point_of", lambda *given: replace(asked(*given), epochs=4))
+    code, said = ran(capsys, "--across", "machine", "--across", "epochs")
+    assert code == 2 and "epochs: 3 published, 4 here" in said
+
+
+def test_missing_data_and_packages_are_reasons_of_their_cells(desk, lab, capsys, monkeypatch):
+    from vit_sweep.submit import reproducing
+
+    def absent(*_):
+        raise UserError("data=made_up: images.bin is missing; fetch it on a machine with internet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproducing.datasets, "require", absent)
+        assert "data=made_up: images.bin is missing" in ran(capsys)[1]
+    monkeypatch.setattr(reproducing, "require_engines", absent)
+    code, said = ran(capsys)
+    assert code == 2 and "no cell of it can run again here" in said and "images.bin is missing" in said
+
+
+def test_more_ranks_than_cores_are_a_reason_here(desk, lab, capsys, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    code, said = ran(capsys, "partition=local", "--across", "machine")
+    assert code == 0 and "oversubscribed: 2 ranks on 1 core" in said, said
