@@ -6,6 +6,7 @@ runs it. Where that would run code, or read a file, that somebody else has named
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -48,6 +49,8 @@ _OPTIONS = tuple(name for name in field_names(JobOptions) if name in field_names
 """How a published job behaved beside its work, which the same settings ask for."""
 _MACHINE = "machine"
 """Of `across`: whatever the hardware is."""
+_FILES = re.compile(r"path|dir|file|url|weights|checkpoint|cache")
+"""In the name of an argument of a library's model: it may read or write there."""
 _CURVE = Series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="")
 """Of a cell in no curve: `placement` is no word, so its own count of nodes holds."""
 
@@ -168,8 +171,11 @@ def _words(wish: Wish) -> list[str]:
 
 
 def _with_study(words: list[str], name: str) -> list[str]:
-    named = any(given.startswith("study=") for given in words)
-    return words if named else [*words, f"study={word(f'{name}-again')}"]
+    if any(given.startswith("study=") for given in words):
+        return words
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):  # Hydra would work out what stands in it
+        raise UserError("the capsule's study has a name that no folder here can have; name one: study=NAME")
+    return [*words, f"study={word(f'{name}-again')}"]
 
 
 def _readable(cells: Mapping[str, bytes]) -> tuple[dict[str, CellFile], dict[str, str]]:
@@ -202,6 +208,9 @@ def _strange(cell: Cell) -> str:
         return f"it begins with the weights of a file, {Path(cell.model.init).name}, and no capsule has weights"
     if own := programs((), (cell,)):
         return f"it runs {own[0]}, which is not vit_sweep's code: read it, then type the words of its sweep"
+    named = [f"{name}={value}" for name, value in cell.model.arguments if _FILES.search(name) or "/" in str(value)]
+    if named:
+        return f"its model takes {named[0]}, which may name a file: look at it, then type the words of its sweep"
     if cell.engine.config:
         return (
             f"it gives DeepSpeed further keys ({cell.engine.config[0]}), which may name files: read them, then "

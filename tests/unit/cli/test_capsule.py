@@ -599,8 +599,10 @@ def test_a_cell_that_was_changed_with_its_checksum_is_not_run(change, says, desk
         ),
         ({"engine": {"config": ["tensorboard.output_path=1"]}}, "further keys (tensorboard.output_path=1)"),
         ({"engine": {"kind": "my.engine"}}, "it runs my.engine"),
+        ({"model": {"target": "timm", "arguments": [["checkpoint_path", "x.bin"]]}}, "takes checkpoint_path=x.bin"),
+        ({"model": {"target": "timm", "arguments": [["global_pool", "../a"]]}}, "takes global_pool=../a"),
     ],
-    ids=["a model", "weights", "keys of DeepSpeed's", "an engine"],
+    ids=["a model", "weights", "keys of DeepSpeed's", "an engine", "a library's file", "a path"],
 )
 def test_code_and_files_that_somebody_else_named_are_neither_run_nor_read(changes, says, desk):
     from launchers.checked import parse_json
@@ -637,6 +639,14 @@ def test_mistakes_of_a_sample_are_told_and_nothing_is_planned(words, says, desk,
     code, said = ran(capsys, *words)
     assert code == 2 and says in said, said
     assert not list(Path("outputs").glob("*again*"))
+
+
+@pytest.mark.parametrize("name", ["../out", "${oc.env:HOME}", "a b", ""])
+def test_a_study_that_is_called_like_no_folder_asks_for_a_name(name):
+    from vit_sweep.submit.reproducing import Published, Wish, rerun
+
+    with pytest.raises(UserError, match="name one: study=NAME"):
+        rerun(Published(name, {}, {}), Wish())
 
 
 def test_words_without_run_and_a_changed_capsule_run_nothing(desk, lab, capsys):
