@@ -39,8 +39,8 @@ def look(clusters: str | None = None) -> Outlook | str:
     settings, jobs, nodes, reserved = (
         ask(CONFIG, CONFIG_AGE_S), ask(QUEUE, QUEUE_AGE_S), ask(NODES, NODES_AGE_S), ask(RESERVATIONS, NODES_AGE_S),
     )  # fmt: skip
-    if ask.error:
-        return ask.error
+    if why := ask.error or _without_plan(settings):
+        return why
     listed, strange = read_jobs(jobs, uid=os.getuid())
     if strange and not listed:
         return f"squeue printed {strange[:60]!r}, which is not what it was asked for: is it wrapped here?"
@@ -53,13 +53,10 @@ def look(clusters: str | None = None) -> Outlook | str:
 
 
 def blind(clusters: str | None = None) -> str:
-    """Why this site's configuration lets nobody foresee starts; empty where it does, or does not say."""
+    """Why nobody can foresee starts on this site; empty where one can."""
     ask = _Questions(clusters)
     settings = ask(CONFIG, 0.0)
-    scheduler = config(settings).get("SchedulerType", "sched/backfill")
-    if scheduler != "sched/backfill":
-        return f"SchedulerType={scheduler} plans no starts ahead"
-    return _hidden(settings) or ""
+    return ask.error or _without_plan(settings) or _hidden(settings) or ""
 
 
 class _Questions:
@@ -92,6 +89,12 @@ def _text(command: Sequence[str], variables: dict[str, str], patience_s: float) 
         return answer.stdout, None
     lines = answer.stderr.strip().splitlines() or [f"it ended with code {answer.returncode}"]
     return "", f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}"
+
+
+def _without_plan(settings: str) -> str:
+    """Why Slurm itself plans no starts, and no simulation of backfill is like it."""
+    scheduler = config(settings).get("SchedulerType", "sched/backfill")
+    return "" if scheduler == "sched/backfill" else f"SchedulerType={scheduler} plans no starts ahead"
 
 
 def _private(settings: str) -> str:

@@ -92,8 +92,20 @@ def _scheduler() -> Iterator[Finding]:
         return
     partitions = sorted({name.rstrip("*") for name in said.split()})
     yield Finding("ok", "Slurm", f"{slurm}; partitions {', '.join(partitions) or 'none'}")
+    yield _forecasts()
     if _answer("sacct", "--noheader", "--starttime=now") is None:
         yield Finding("note", "accounting", "sacct does not answer", "ends of jobs are judged by their own files alone")
+
+
+def _forecasts() -> Finding:
+    """Whether anybody here can say when jobs will start."""
+    from launchers.slurm.outlook import blind
+
+    if why := blind():
+        return Finding(
+            "note", "expected starts", why, "none is said before a job is submitted; pack=auto packs nothing"
+        )
+    return Finding("ok", "expected starts", "the jobs of all users are shown, and backfill plans ahead")
 
 
 def _devices() -> Iterator[Finding]:

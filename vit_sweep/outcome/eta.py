@@ -4,7 +4,8 @@
     its rest  = its own seconds a step x its steps that are left; in its first epoch: such a whole less its age
     the sweep = cells that wait put one by one on as many places as there were side by side so far
 
-Nothing is said of what nothing is known of. Waiting in a queue is left out: nobody can promise it.
+Nothing is said of what nothing is known of. Waiting in a queue is counted where something says when a cell starts, and
+else left out: nobody can promise it.
 """
 
 import heapq
@@ -12,6 +13,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 from statistics import fmean
 from typing import NamedTuple
 
@@ -45,7 +47,8 @@ class Left:
 
 @checked
 class Forecast:
-    """What is left of the cells that run, as far as something says it, and of all that are under way."""
+    """What is left of the cells that run, or whose start is expected, as far as something says it, and of all that are
+    under way."""
 
     cells: dict[str, Left]
     """By cell id."""
@@ -99,6 +102,16 @@ class Job(NamedTuple):
     """Of one that runs and trains."""
     queues: bool = False
     """Whether it may wait in a queue that others fill too."""
+    starts_s: float | None = None
+    """When it is expected to start, of one that waits there."""
+
+
+class _Queued(NamedTuple):
+    """A job that waits."""
+
+    from_s: float
+    """From now until it is expected to start; 0 where nothing says when."""
+    seconds: float
 
 
 class _Sample(NamedTuple):
@@ -124,7 +137,7 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
     trained = _by_kind((job, _sample(job, job.training)) for job in jobs if job.training is not None)
     cells: dict[str, Left] = {}
     busy_s: list[float] = []
-    queue_s: list[float] = []
+    queue: list[_Queued] = []
     bases: list[str] = []
     told_by: dict[int, Sequence[_Sample]] = {}
     unknown = False
@@ -138,24 +151,41 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
         elif left.seconds <= 0:
             busy_s.append(0.0)  # overdue: it says nothing of itself, and holds up nobody's forecast
         else:
-            (busy_s if job.runs else queue_s).append(left.seconds)
+            if job.runs:
+                busy_s.append(left.seconds)
+            else:
+                queue.append(_Queued(max(0.0, job.starts_s - now_s) if job.starts_s else 0.0, left.seconds))
             kin = () if job.runs and job.training is not None else _kin(job, done)
             told_by[id(kin)] = kin
             bases.append(_ENDED if kin else _OF_ALL.get(left.basis, left.basis))
             if job.runs:
                 cells[job.name] = replace(left, basis=f"from {left.basis}")
-    if unknown or not any((*busy_s, *queue_s)):
+            elif job.starts_s is not None:
+                whole_s = queue[-1].from_s + left.seconds
+                cells[job.name] = Left(seconds=whole_s, basis=f"from its expected start and {left.basis}")
+    if unknown or not any((*busy_s, *queue)):
         return Forecast(cells=cells, sweep=None)
+    waiting = [job for job in jobs if job.queues and not job.runs and job.took_s is None]
+    expected = sum(job.starts_s is not None for job in waiting)
     places = _side_by_side(jobs, now_s)
-    seconds = _makespan(busy_s, queue_s, places or 1.0)
+    # Before any has run, those whose starts are expected need no place of another one.
+    seconds = _makespan(busy_s, queue, places or max(1.0, expected))
     ended = len({id(sample) for kin in told_by.values() for sample in kin})
     basis = "from " + " and ".join(plural(ended, base) if base == _ENDED else base for base in dict.fromkeys(bases))
-    if len(queue_s) + len(busy_s) > 1:
+    if len(queue) + len(busy_s) > 1 and (places or not expected):
         shown = f"{places:.2g} side by side" if places and places > 1.05 else "one after another"
-        basis += f", {shown}" if queue_s else ""
-    if any(job.queues and not job.runs and job.took_s is None for job in jobs):
-        basis += ", without waiting in the queue"
-    return Forecast(cells=cells, sweep=Left(seconds=seconds, basis=basis))
+        basis += f", {shown}" if queue else ""
+    return Forecast(cells=cells, sweep=Left(seconds=seconds, basis=basis + _waiting_too(expected, len(waiting))))
+
+
+def _waiting_too(expected: int, waiting: int) -> str:
+    """How much of the waiting in the queue is counted: of so many that wait, those whose start is expected."""
+    if not waiting:
+        return ""
+    if not expected:
+        return ", without waiting in the queue"
+    of_them = "" if expected == waiting else f" of {expected} of {waiting} that wait"
+    return f", with the expected waiting in the queue{of_them}"
 
 
 def _sample(job: Job, training: Training) -> _Sample:
@@ -224,16 +254,17 @@ def _side_by_side(jobs: Sequence[Job], now_s: float) -> float | None:
     return max(average, now) or None
 
 
-def _makespan(busy_s: Sequence[float], queue_s: Sequence[float], places: float) -> float:
-    """When the last job ends, if each that waits takes the first place that becomes free, in their order.
+def _makespan(busy_s: Sequence[float], queue: Sequence[_Queued], places: float) -> float:
+    """When the last job ends, if each that waits takes the first place that becomes free, in their order, and none
+    before it is expected to start.
 
     At least what all of it takes at the rate so far, which need not be that of a whole number of places.
     """
     free_s = [*busy_s, *[0.0] * (max(1, math.ceil(places - 0.05)) - len(busy_s))]
     heapq.heapify(free_s)
-    for seconds in queue_s:
-        heapq.heapreplace(free_s, free_s[0] + seconds)
-    return max(*free_s, (sum(busy_s) + sum(queue_s)) / places)
+    for job in sorted(queue, key=attrgetter("from_s")):
+        heapq.heapreplace(free_s, max(free_s[0], job.from_s) + job.seconds)
+    return max(*free_s, (sum(busy_s) + sum(job.seconds for job in queue)) / places)
 
 
 def jobs_of(results: Sequence[Result], plan: PlanFile | None, *, core_flops: float | None = None) -> list[Job]:
@@ -287,7 +318,7 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
             after_s=max(0.0, took_s - brief.startup_s - trained_s) if took_s and trained_s else 0.0,
         )
     if result.status is not Status.RUNNING:
-        return job
+        return job._replace(starts_s=_clock(result.expected.start)) if result.expected is not None else job
     training = None
     if at is not None and at.at and at.trained_s and at.trained_steps:
         training = Training(

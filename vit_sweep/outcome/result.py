@@ -7,6 +7,7 @@ from enum import StrEnum
 from launchers.checked import checked
 from vit_sweep.outcome.ending import Exit, Progress
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, CellFile, crowd, oversubscribed
+from vit_sweep.plan.waiting.forecast_file import StartForecast
 from vit_sweep.record.brief import Brief, brief_of
 from vit_sweep.record.record import Record
 
@@ -56,6 +57,8 @@ class Result:
     """How its attempts ended, oldest first, without the one that gave the record."""
     exclude: tuple[str, ...] = ()
     """Hosts that a retry must not get."""
+    expected: StartForecast | None = None
+    """Of one that waits in a queue: when it starts, as far as something says it."""
     noted: Brief | None = None
     """In place of the record of one that was done when somebody looked before (`study.noted`)."""
 

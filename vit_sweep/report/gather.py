@@ -11,6 +11,7 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
+from vit_sweep.plan.waiting.forecast_file import Waited
 from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
@@ -20,6 +21,7 @@ from vit_sweep.runs.kept import Read
 from vit_sweep.runs.reading import in_order, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
+from vit_sweep.study.waiting import waited
 
 
 class Gathered(NamedTuple):
@@ -65,9 +67,9 @@ def gather(
         runs, rows = [read.run for read in reads], [read.row for read in reads]
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}
         problems = (*study.problems, *strangers(plan, [run.run_id for run in runs]))
-        return _gathered(
-            runs, rows, plan.points if plan is not None else (), reached, problems, decisions=study.decisions()
-        )
+        points = plan.points if plan is not None else ()
+        decisions, waits = study.decisions(), waited(study)
+        return _gathered(runs, rows, points, reached, problems, decisions=decisions, waits=waits)
 
 
 def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
@@ -89,11 +91,21 @@ def _gathered(
     problems: Sequence[str],
     *,
     decisions: Sequence[DecisionEntry] = (),
+    waits: Sequence[Waited] = (),
 ) -> Gathered:
     grouped = [curve for mode in Scaling for curve in group(runs, mode)]
     spread = measured(grouped)
     series = with_all_intervals(grouped, spread)
     strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
-    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached, spread=spread, decisions=decisions)
+    tables = tables_of(
+        runs,
+        [*strong, *weak],
+        rows,
+        points=points,
+        reached=reached,
+        spread=spread,
+        decisions=decisions,
+        waited=waits,
+    )
     ratio = spread.times.ratio
     return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, ratio=ratio, problems=tuple(problems))

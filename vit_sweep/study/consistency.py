@@ -19,7 +19,7 @@ _FIXED = (
 )
 _JOBS = (
     r"jobs/[^/]+",
-    r"batch\.json|job(-\d+)?\.(sh|sbatch)|rank\.sh|hostfile(-\d+)?|\.submitting",
+    r"(batch|forecast)\.json|job(-\d+)?\.(sh|sbatch)|rank\.sh|hostfile(-\d+)?|\.submitting",
     r"queue\.(json|log)|states\.json|(cancel|starts)(/\d+)?|logs(/.*)?|mpirun-\d+(\.\d+)?\.log",
 )
 _CELLS = (

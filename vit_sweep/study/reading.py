@@ -28,6 +28,7 @@ from vit_sweep.plan.plan import PlannedCell, PlannedPoint
 from vit_sweep.plan.plan_file import PlanFile, planned_cells
 from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
+from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import JobEntry, Sent
 from vit_sweep.study.schema_file import LET_READ, Reader
@@ -214,6 +215,15 @@ class StudyReader:
     def batch_dir(self, batch: str) -> Path:
         """Folder of a batch of jobs."""
         return self.folder / "jobs" / batch
+
+    def forecast(self, batch: str) -> ForecastFile | None:
+        """When a batch of jobs was expected to start."""
+        return self._files.read(self.batch_dir(batch) / "forecast.json", ForecastFile)
+
+    def began_at(self, cell_id: str, attempt: str) -> str:
+        """When rank 0 of an attempt began; empty where it has not, or has not said so."""
+        rank = self._files.read(self.cell_dir(cell_id) / "attempts" / attempt / "rank0.json", RankFile)
+        return rank.started_at if rank is not None else ""
 
     def repeat_rule(self) -> RepeatRule | None:
         """When this study's cells have been repeated enough; None: as often as was planned."""

@@ -23,6 +23,7 @@ from vit_sweep.study.journal import Sent, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.store import Study
+from vit_sweep.study.waiting import Waiting
 
 ENDING = "ending"
 """What is said of a job whose end is seen for the first time."""
@@ -53,7 +54,7 @@ class Watcher:
 
     def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None, asking: Asking | None = None) -> None:
         """Watch `study`; of `files` only, if they are given. `asking`: when Slurm is asked; None: at each look."""
-        self._study, self._asking = study, asking
+        self._study, self._asking, self._waiting = study, asking, Waiting(study)
         self._settled: dict[str, tuple[Sent | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
         self._starts: dict[tuple[str, str], tuple[Ended, ...]] = {}
@@ -191,6 +192,7 @@ class Watcher:
             detail=reported.detail,
             attempt=last.name if last else str(sent.attempt),
             progress=last.progress if last else None,
+            expected=self._waiting.expected(sent, reported),
         )
         if reported.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
             # The scheduler cannot be asked, but the job itself has said how it ended.

@@ -32,6 +32,7 @@ from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
 from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
+from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
@@ -249,6 +250,10 @@ class Study(StudyReader):
     def journal(self, entry: JobEntry) -> None:
         """Append one line to `jobs.jsonl` and make sure that it is on disk."""
         _append(self._journal, to_plain(entry))
+
+    def write_forecast(self, batch: str, forecast: ForecastFile) -> None:
+        """Write when a batch of jobs is expected to start; raises `OSError` where that cannot be written."""
+        write(self.batch_dir(batch) / "forecast.json", to_json(forecast))
 
     def write_candidates(self, candidates: CandidatesFile) -> None:
         """Write what the study may choose from."""

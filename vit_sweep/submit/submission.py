@@ -2,16 +2,19 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, Unconfirmed
+from launchers.batch import Batch
 from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.slurm.handle import handle_of
 from launchers.submitting import clusters_of
 from launchers.text import plural
+from vit_sweep.plan.waiting.forecast_file import ForecastFile, forecast_file
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
 from vit_sweep.study.reading import A_JOB
@@ -74,9 +77,20 @@ def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]
 class Submitter:
     """Batches that the scheduler does not have yet, and the way to hand them over."""
 
-    def __init__(self, study: Study, rendered: Sequence[Rendered], *, say: Say, asked: bool = True) -> None:
-        """Hold `rendered`, whose files have been written; `say` tells a person why it waits."""
-        self._study, self._say, self._asked = study, say, asked
+    def __init__(
+        self,
+        study: Study,
+        rendered: Sequence[Rendered],
+        *,
+        say: Say,
+        asked: bool = True,
+        forecasts: Mapping[str, ForecastFile] | None = None,
+    ) -> None:
+        """Hold `rendered`, whose files have been written; `say` tells a person why it waits.
+
+        `forecasts`: when batches, by their names, are expected to start.
+        """
+        self._study, self._say, self._asked, self._forecasts = study, say, asked, forecasts or {}
         self._waiting = list(rendered)
         self._next_try, self._pause = 0.0, _FIRST_PAUSE_S
         self._away_since: float | None = None
@@ -127,6 +141,7 @@ class Submitter:
 
     def _hand_over(self, items: list[Rendered]) -> SubmitError | None:
         for item in items:
+            self._foretell(item.batch)
             self._study.journal_batch(Event.SUBMITTING, item.batch, asked=self._asked)
         open_lines = list(items)
         try:
@@ -144,6 +159,12 @@ class Submitter:
                 raise
             return error
         return None
+
+    def _foretell(self, batch: Batch) -> None:
+        """Write when it is expected to start, to be compared with what comes; no sweep fails for that."""
+        if batch.profile.scheduler is Scheduler.SLURM:
+            with suppress(OSError):
+                self._study.write_forecast(batch.name, self._forecasts.get(batch.name) or forecast_file(batch))
 
     def _settle(self, item: Rendered, error: SubmitError) -> None:
         """After no answer: wait until the scheduler says whether it has this batch; sent again is only what it has not.

@@ -40,6 +40,16 @@ def test_a_cluster_is_named_with_its_partitions(doctor):
     assert "sacct does not answer" in text
 
 
+def test_a_site_on_which_nobody_can_foresee_a_start_is_said(doctor, monkeypatch):
+    sinfo = "case $1 in --version) echo slurm 23.11.4;; *) echo t4;; esac\n"
+    plans = "echo 'SchedulerType = sched/backfill'; echo 'PrivateData = none'\n"
+    assert "backfill plans ahead" in doctor(sbatch="", sinfo=sinfo, scontrol=plans)[1]
+    code, text = doctor(sbatch="", sinfo=sinfo, scontrol="echo 'SchedulerType = sched/builtin'\n")
+    assert code == 0
+    assert "SchedulerType=sched/builtin plans no starts ahead" in text
+    assert "none is said before a job is submitted" in text
+
+
 def test_a_controller_that_does_not_answer_is_said(doctor):
     assert "its controller does not answer" in doctor(sbatch="", sinfo="exit 1\n")[1]
 

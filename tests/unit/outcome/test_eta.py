@@ -11,6 +11,7 @@ from tests.unit.builders import cell, planned_study, point, profile, record, res
 from vit_sweep.outcome.ending import Progress
 from vit_sweep.outcome.eta import FIRST, LOCAL_STARTUP_S, OWN, Job, Left, Training, forecast, jobs_of
 from vit_sweep.outcome.result import Status
+from vit_sweep.plan.waiting.forecast_file import StartForecast
 
 STARTUP_S = 5.0
 EPOCHS = 10
@@ -240,3 +241,52 @@ def test_a_cell_elsewhere_is_not_told_from_this_machines_processor(tmp_path):
     results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
     assert all(planned.time is None for planned in plan.cells.values())
     assert forecast(jobs_of(results, study.plan_file(), core_flops=1e9), 0.0).sweep is None
+
+
+# --- cells whose start is expected --------------------------------------------------------------------
+
+
+def queued(name, starts_s=None):
+    return Job(name=name, kinds=(name,), work=1.0, planned_s=100.0, queues=True, starts_s=starts_s)
+
+
+def test_a_cell_ends_its_time_after_its_expected_start():
+    told = forecast([queued("a", 1600.0)], 1000.0)
+    assert told.cells["a"] == Left(seconds=700.0, basis="from its expected start and the plan's estimate")
+    assert told.sweep == Left(seconds=700.0, basis="from the plan's estimate, with the expected waiting in the queue")
+
+
+def test_an_expected_start_that_has_passed_is_now():
+    assert forecast([queued("a", 900.0)], 1000.0).sweep.seconds == 100.0
+
+
+def test_of_cells_of_which_some_are_expected_it_is_said_how_many():
+    told = forecast([queued("a", 1600.0), queued("b"), queued("c")], 1000.0).sweep
+    assert told.basis.endswith(", with the expected waiting in the queue of 1 of 3 that wait")
+    assert told.seconds == 700.0
+
+
+def test_cells_start_when_each_is_expected_and_not_one_after_another_before_any_has_run():
+    assert forecast([queued("a", 1600.0), queued("b", 1500.0)], 1000.0).sweep.seconds == 700.0
+
+
+def test_a_cell_of_an_array_waits_for_the_one_before_it_where_one_ran_at_a_time():
+    done = Job(name="d", kinds=("d",), work=1.0, began_s=800.0, took_s=100.0)
+    told = forecast([done, queued("a", 1500.0), queued("b", 1500.0)], 1000.0).sweep
+    assert told.seconds == 700.0
+    assert "one after another, with the expected waiting in the queue" in told.basis
+
+
+def test_a_cell_that_waits_for_long_keeps_no_place_from_one_that_starts_before_it():
+    done = Job(name="d", kinds=("d",), work=1.0, began_s=800.0, took_s=100.0)
+    told = forecast([done, queued("late", 5000.0), queued("soon", 1000.0)], 1000.0).sweep
+    assert told.seconds == 4100.0
+
+
+def test_the_expected_start_of_a_result_is_that_of_its_job():
+    said = StartForecast(
+        said_at="2025-01-01T00:00:00Z", start="2025-01-01T00:10:00Z", basis="b", said_start="2025-01-01T00:10:00Z"
+    )
+    waits, runs = (replace(result(cell(), status=status), expected=said) for status in ("queued", "running"))
+    jobs = jobs_of([waits, runs], None)
+    assert [job.starts_s for job in jobs] == [1735690200.0, None]

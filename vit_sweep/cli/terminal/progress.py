@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -16,7 +17,7 @@ from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.plan_file import PlanFile
-from vit_sweep.report.tables.status import forecast
+from vit_sweep.report.tables.status import forecast, start_of
 from vit_sweep.report.tables.status import left as show_left
 from vit_sweep.study.store import Study
 from vit_sweep.submit.keeper import Keeper
@@ -72,9 +73,9 @@ class _Plans:
 def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:
     """One line per change of state, the last of a look with what is left: for logs and CI. The scaling tables so far
     come after two cells, and again each time that twice as many are done; those of all cells are printed elsewhere.
-    Why cells wait is said once for each reason."""
+    Why cells wait is said once for each reason, and once more when it is known when the first of them starts."""
     begun, last_status, results = time.monotonic(), dict[str, str](), list[Result]()
-    said = {""}
+    said = {("", False)}
     next_tables = _FIRST_TABLES
     for results in looked:
         if not last_status and any(result.status.under_way for result in results):
@@ -95,21 +96,38 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
                     soft_wrap=True,
                     markup=False,
                 )
-        waiting = Counter(result.detail for result in results if result.status is Status.QUEUED)
-        for reason in [reason for reason in waiting if reason not in said]:
-            console.print(
-                f"[{time.monotonic() - begun:6.1f} s] {plural(waiting[reason], 'cell')} queued: {reason}",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
-        said |= waiting.keys()
+        for reason, waiting in _by_reason(results).items():
+            if reason not in said:
+                why = "; ".join(filter(None, [reason[0], _starts(waiting)]))
+                console.print(
+                    f"[{time.monotonic() - begun:6.1f} s] {plural(len(waiting), 'cell')} queued: {why}",
+                    highlight=False,
+                    soft_wrap=True,
+                    markup=False,
+                )
+            said.add(reason)
         finished = sum(result.status is Status.DONE for result in results)
         if finished >= next_tables and any(result.status.under_way for result in results):
             next_tables = 2 * finished
             for table in show_status.filled(results):
                 console.print(show_status.so_far(table, rows=_ROWS))
     return results
+
+
+def _by_reason(results: Iterable[Result]) -> dict[tuple[str, bool], list[Result]]:
+    """Those that wait, by why, and by whether something says when they start."""
+    waiting: dict[tuple[str, bool], list[Result]] = {}
+    for result in results:
+        if result.status is Status.QUEUED:
+            waiting.setdefault((result.detail, result.expected is not None), []).append(result)
+    return waiting
+
+
+def _starts(results: Sequence[Result]) -> str:
+    """When the first of some that wait is expected to start; empty where nothing says it."""
+    said = min(filter(None, (result.expected for result in results)), key=attrgetter("start"), default=None)
+    first = "the first is " if len(results) > 1 else ""
+    return f"{first}{start_of(said, now=datetime.now(UTC))}" if said is not None else ""
 
 
 def _live(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:

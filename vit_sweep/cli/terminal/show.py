@@ -45,6 +45,7 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
     "resolutions": ("largest_px", "too_large_px", "images_per_s", "memory_mib", "predicted_mib", "smallest_px", "n"),
     "failures": ("status", "cause", "sentence", "attempts"),
     "cost": ("gpu_hours_per_epoch", "gpu_hours", "joules_per_image", "epoch_s", "n", "queue_wait_s", "job_s"),
+    "waiting": ("wait_s", "expected_wait_s", "wait_error_s", "forecast_by", "note", "strategy", "jobs", "nodes"),
     "isoefficiency": ("batch_needed", "reached_batch", "reached_efficiency", "below_batch", "below_efficiency", "note"),
     "accuracy": ("time_to_accuracy_s", "reached", "n", "to_accuracy_exceeds_s", "epochs_to_accuracy", "mlperf_s",
                  "energy_to_accuracy_wh", "test_accuracy", "best_accuracy", "wall_to_accuracy_s", "note"),

@@ -21,7 +21,7 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
-from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
+from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, start_of, status_row
 from vit_sweep.runs.of_study import runs_of
 from vit_sweep.submit.deciding import Asked
 
@@ -204,7 +204,7 @@ def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...
         epoch,
         _since(at.started_at, now) if alive and at else _took(result),
         clock(rest.seconds) if rest else "",
-        detail_of(result),
+        "; ".join(filter(None, [detail_of(result), start_of(result.expected, now=now) if result.expected else ""])),
     )
 
 

@@ -15,7 +15,7 @@ from vit_sweep.study.store import Study
 
 _TAKEN = re.compile(
     r"(study|plan|deciding)\.json|(jobs|decisions)\.jsonl|stops/[^/]+\.json|"
-    r"jobs/[^/]+/(batch\.json|job(-\d+)?\.(sh|sbatch)|rank\.sh)|"
+    r"jobs/[^/]+/((batch|forecast)\.json|job(-\d+)?\.(sh|sbatch)|rank\.sh)|"
     r"cells/[^/]+/(cell|record|dropped|ds_config)\.json|cells/[^/]+/attempts/[^/]+/(exit|claim)\.json"
 )
 """What says what was asked, what ran and how it ended. Logs, traces, checkpoints and what queues keep are left out."""

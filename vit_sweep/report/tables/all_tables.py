@@ -8,6 +8,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.waiting.forecast_file import Waited
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.continued import continued_table
@@ -22,11 +23,12 @@ from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, co
 from vit_sweep.report.tables.resolutions import resolution_table
 from vit_sweep.report.tables.runs import runs_table
 from vit_sweep.report.tables.scaling import scaling_table
+from vit_sweep.report.tables.waiting import waiting_table
 from vit_sweep.runs.run import Run
 
 NAMES = (
     "strong", "weak", "decisions", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures",
-    "cost", "isoefficiency", "accuracy", "continued", "runs",
+    "cost", "waiting", "isoefficiency", "accuracy", "continued", "runs",
 )  # fmt: skip
 """Every table that there can be."""
 
@@ -40,11 +42,12 @@ def tables_of(
     reached: Mapping[str, tuple[float, Reached]] | None = None,
     spread: Measured | None = None,
     decisions: Sequence[DecisionEntry] = (),
+    waited: Sequence[Waited] = (),
 ) -> list[Table]:
     """The tables that have something in them. `rows`: those of the tidy table, see `runs`.
 
     `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run; `spread`: `measured` of
-    the series; `decisions`: of a sweep that decides.
+    the series; `decisions`: of a sweep that decides; `waited`: what was expected of jobs in a queue, and what came.
     """
     ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
     begun_here = [run for run in ordered if not run.continued_from]
@@ -63,6 +66,7 @@ def tables_of(
         resolution_table(begun_here, times),
         failure_table(ordered, points),
         cost_table(begun_here, times),
+        waiting_table(waited),
         isoefficiency_table(planes(series, times.ratio)),
         accuracy_table(ordered, reached or {}),
         continued_table(ordered),

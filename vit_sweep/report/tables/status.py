@@ -9,6 +9,7 @@ from vit_sweep.outcome import eta
 from vit_sweep.outcome.eta import Forecast, Left
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan_file import PlanFile
+from vit_sweep.plan.waiting.forecast_file import StartForecast
 from vit_sweep.report.tables.form.table import Cells, Column, Table
 
 STATUS_COLUMNS = tuple(
@@ -21,6 +22,14 @@ STATUS_COLUMNS = tuple(
         ("epoch", "", "Epochs that it has finished, of one that runs."),
         ("epochs", "", "Epochs that it was asked for, of one that runs."),
         ("started_at", "", "When the attempt began (UTC)."),
+        (
+            "expected_start",
+            "",
+            "When one that waits in a queue is expected to start (UTC), if something says it.",
+        ),
+        ("expected_start_low", "", "Lower bound of that; empty where nothing says how far off it may be."),
+        ("expected_start_high", "", "Upper bound of that."),
+        ("expected_start_basis", "", "What says so: Slurm's plan, or a look at the queue before it was submitted."),
         ("seconds_left", "s", "Time until it ends, as far as something says it."),
         ("eta", "", "When that is over (UTC)."),
         ("basis", "", "What says so: the plan's estimate, its own epochs, cells that ended."),
@@ -39,8 +48,18 @@ def status_row(result: Result, left: Left | None, *, now: datetime) -> Cells:
         "epoch": result.progress.epoch if result.progress else None,
         "epochs": result.progress.epochs if result.progress else None,
         "started_at": (result.progress.started_at if result.progress else "") or None,
+        **_start_row(result.expected),
         **left_row(left, now),
         "detail": detail_of(result),
+    }
+
+
+def _start_row(said: StartForecast | None) -> dict[str, str | None]:
+    return {
+        "expected_start": said.start if said is not None else None,
+        "expected_start_low": said.earliest or None if said is not None else None,
+        "expected_start_high": said.latest or None if said is not None else None,
+        "expected_start_basis": said.basis if said is not None else None,
     }
 
 
@@ -48,6 +67,20 @@ def detail_of(result: Result) -> str:
     """What its user must know of it: also that another cell began it."""
     origin = result.file.cell.origin
     return "; ".join(filter(None, [result.detail, f"goes on from {origin.cell_id}" if origin is not None else ""]))
+
+
+def start_of(said: StartForecast, *, now: datetime) -> str:
+    """When a job is expected to start, by this machine's clock, between when, and what says so: never a promise."""
+    ends = [_moment(end, now) for end in (said.earliest, said.latest) if end]
+    between = f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else ""
+    return f"expected to start about {_moment(said.start, now)}{between}: {said.basis}"
+
+
+def _moment(instant: str, now: datetime) -> str:
+    """The time of day; a day is named where it is not today's."""
+    at = datetime.fromisoformat(instant).astimezone()
+    day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M}"
 
 
 def left_row(left: Left | None, now: datetime) -> dict[str, Any]:
@@ -88,9 +121,8 @@ def left(expected: Forecast, *, now: datetime) -> str:
     """
     if expected.sweep is None:
         return ""
-    end = (now + timedelta(seconds=expected.sweep.seconds)).astimezone()
-    day = "" if end.date() == now.astimezone().date() else f"{end:%Y-%m-%d} "
-    return f"about {clock(expected.sweep.seconds)} left, until {day}{end:%H:%M}: {expected.sweep.basis}"
+    until = _moment((now + timedelta(seconds=expected.sweep.seconds)).isoformat(), now)
+    return f"about {clock(expected.sweep.seconds)} left, until {until}: {expected.sweep.basis}"
 
 
 def counted(results: Sequence[Result]) -> str:

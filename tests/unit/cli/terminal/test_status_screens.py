@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 from tests.unit.builders import cell, record, result
 from vit_sweep.cli.terminal import progress, show_status
 from vit_sweep.outcome.ending import Progress
+from vit_sweep.plan.waiting.forecast_file import StartForecast
 from vit_sweep.report.tables.status import forecast
 
 GOLDEN = ROOT / "tests" / "golden" / "status"
@@ -206,3 +207,47 @@ def test_a_long_reason_that_holds_for_several_rows_stands_in_the_first_one():
     console.print(show_status.running(waiting, forecast(waiting, None, now=NOW), rows=9, now=NOW))
     shown = console.export_text()
     assert (shown.count(reason), shown.count("as above")) == (1, 2)
+
+
+# --- expected starts ----------------------------------------------------------------------------------
+
+SAID = StartForecast(
+    said_at="2025-01-01T00:04:00+00:00",
+    start="2025-01-01T01:30:00+00:00",
+    earliest="2025-01-01T00:04:00+00:00",
+    latest="2025-01-02T02:00:00+00:00",
+    basis="Slurm's plan, no earlier job of this study to correct it by",
+    said_start="2025-01-01T01:30:00+00:00",
+)
+
+
+def test_when_a_cell_starts_is_said_with_its_interval_and_who_says_so(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    waits = replace(result(cell(), status="queued", detail="Resources"), expected=SAID)
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(show_status.status("s", [waits], forecast([waits], None, now=NOW), now=NOW))
+    assert (
+        "Resources; expected to start about 01:30 (00:04 to 2025-01-02 02:00): Slurm's plan, no earlier job of this "
+        "study to correct it by" in console.export_text()
+    )
+
+
+def test_programs_are_told_when_a_cell_is_expected_to_start_and_null_where_nobody_knows():
+    known, unknown = replace(result(cell(), status="queued"), expected=SAID), result(cell(seed=1), status="queued")
+    told = show_status.as_data("s", [known, unknown], forecast([known, unknown], None, now=NOW), [], now=NOW)
+    keys = ("expected_start", "expected_start_low", "expected_start_high", "expected_start_basis")
+    assert [told["cells"][0][key] for key in keys] == [SAID.start, SAID.earliest, SAID.latest, SAID.basis]
+    assert [told["cells"][1][key] for key in keys] == [None] * 4
+
+
+def test_a_log_says_once_for_each_reason_when_the_first_cell_starts(capsys):
+    later = replace(SAID, start="2025-01-01T02:00:00+00:00")
+    waiting = [result(cell(seed=seed), status="queued", detail="Priority") for seed in range(2)]
+    expected = [replace(one, expected=said) for one, said in zip(waiting, (later, SAID), strict=True)]
+    moved = [replace(one, expected=later) for one in waiting]
+    looks = [waiting, expected, moved]
+    progress._lines(looks, lambda results, now: forecast(results, None, now=now), Console())
+    lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines[0] == "2 cells queued: Priority"
+    assert len(lines) == 2
+    assert lines[1].startswith("2 cells queued: Priority; the first is expected to start about 2025-01-01 01:30 (")

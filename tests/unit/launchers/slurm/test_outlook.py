@@ -122,6 +122,11 @@ def test_what_makes_a_site_blind_is_asked_of_its_configuration_alone(slurm, monk
     assert all("config" in call for call in slurm.calls())
 
 
-def test_a_site_that_does_not_answer_is_not_called_blind(slurm):
-    slurm(scontrol="exit 1")
-    assert blind() == ""
+def test_a_site_that_does_not_answer_says_so(slurm):
+    slurm(scontrol="echo 'scontrol: error: no controller' >&2; exit 1")
+    assert blind() == "scontrol: error: no controller"
+
+
+def test_nothing_is_simulated_of_a_scheduler_that_does_not_plan_ahead(slurm):
+    slurm(scheduler="sched/builtin")
+    assert look() == "SchedulerType=sched/builtin plans no starts ahead"

@@ -169,6 +169,19 @@ COLUMNS = _by_name(
     _column("energy_to_accuracy_wh", "Wh", "Wh", "energy_to_accuracy_j / 3600."),
     _column("epochs_to_accuracy", "epochs to it", "", "Median over runs of the number of that epoch."),
     _column("reached", "reached", "", "Runs that reach it."),
+    _column("array", "array", "", "The jobs that were submitted together: their folder's name in jobs/."),
+    _column("jobs", "jobs", "", "Cells that it has."),
+    _column("strategy", "strategy", "", "How its cells were sent: one job a cell, or one job for all."),
+    _column("forecast_by", "forecast by", "", "What said when its first job starts: a look at the queue just before it "
+            "was submitted, or Slurm's plan, of the submitted job."),
+    _column("expected_wait_s", "expected s", "s", "From the submission to the start that was expected; 0: at once."),
+    Column(name="expected_wait_s" + LOW, title="expected s, low", unit="s", bound_of="expected_wait_s",
+           meaning="Lower bound of what was expected; empty where nothing said how far off it may be."),
+    Column(name="expected_wait_s" + HIGH, title="expected s, high", unit="s", bound_of="expected_wait_s",
+           meaning="Upper bound of what was expected."),
+    _column("wait_s", "waited s", "s", "From the submission to the first line of its first job."),
+    _column("wait_error_s", "error s", "s", "How much later than expected it began; below 0: earlier."),
+    _column("submitted_at", "submitted at", "", "When Slurm had it (UTC)."),
     _column("best_accuracy", "best acc.", "", "Best test accuracy of any run after any epoch.", percent=True),
 )  # fmt: skip
 

@@ -1,0 +1,71 @@
+"""How long jobs were expected to wait for their nodes, and how long they did: a row for each forecast. Pure."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
+from launchers.text import plural
+from vit_sweep.plan.waiting.forecast_file import Waited, seconds
+from vit_sweep.report.tables.form.columns import COLUMNS
+from vit_sweep.report.tables.form.table import HIGH, LOW, Table, table
+
+WAITING_COLUMNS = (
+    "array", "partition", "nodes", "gpus", "jobs", "strategy", "forecast_by", "expected_wait_s",
+    "expected_wait_s" + LOW, "expected_wait_s" + HIGH, "wait_s", "wait_error_s", "submitted_at", "note",
+)  # fmt: skip
+
+
+def waiting_table(waited: Sequence[Waited]) -> Table | None:
+    """One row for each forecast of each array, in the order of submission; None where nothing was submitted to Slurm.
+
+    Waits are those of the first task, counted from the submission.
+    """
+    rows = [row for one in waited for row in _rows(one)]
+    title = "Waiting in the queue: what was expected of each array's first start, and what came"
+    return table("waiting", title, WAITING_COLUMNS, rows, known=COLUMNS, notes=_notes(waited))
+
+
+def _rows(one: Waited) -> Iterator[dict[str, Any]]:
+    file = one.forecast
+    about: dict[str, Any] = {
+        "array": one.batch, "partition": file.partition, "nodes": file.shape.nodes, "gpus": file.shape.gpus,
+        "jobs": file.tasks, "strategy": file.strategy, "wait_s": one.wait_s, "submitted_at": one.submitted_at,
+        "note": "" if one.started_at else "none of its jobs has begun",
+    }  # fmt: skip
+    for source, forecast in one.forecasts:
+        yield about | {
+            "forecast_by": source,
+            "expected_wait_s": _wait(one, forecast.start),
+            "expected_wait_s" + LOW: _wait(one, forecast.earliest),
+            "expected_wait_s" + HIGH: _wait(one, forecast.latest),
+            "wait_error_s": one.error_s(forecast),
+        }
+    if not one.forecasts:
+        yield about | {"note": "; ".join(filter(None, [file.unknown, about["note"]]))}
+
+
+def _wait(one: Waited, start: str) -> float | None:
+    """From the submission to an expected start; none below 0."""
+    return max(0.0, seconds(start) - seconds(one.submitted_at)) if start else None
+
+
+def _notes(waited: Sequence[Waited]) -> Iterator[str]:
+    """How far off the forecasts were, by who made them."""
+    errors: dict[str, list[float]] = {}
+    held: dict[str, list[bool]] = {}
+    for one in waited:
+        for source, said in one.forecasts:
+            error = one.error_s(said)
+            if error is not None:
+                errors.setdefault(source, []).append(error)
+            if error is not None and said.earliest and said.latest:
+                inside = seconds(said.earliest) <= seconds(one.started_at) <= seconds(said.latest)
+                held.setdefault(source, []).append(inside)
+    for source, found in errors.items():
+        middle = median(found)
+        side = "later" if middle >= 0 else "earlier"
+        within = f"; {sum(held[source])} of {len(held[source])} inside the interval" if source in held else ""
+        yield (
+            f"{source}: of {plural(len(found), 'array')} the first start came {abs(middle):.0f} s {side} than expected "
+            f"(median; {min(found):.0f} to {max(found):.0f} s){within}"
+        )
