@@ -85,7 +85,7 @@ def _asked(study: Study, results: Sequence[Result]) -> Asked | None:
     rule, offered = study.decide_rule(), study.candidates()
     if rule is None or offered is None:
         return None
-    return so_far(rule, offered.planned, offered.hours, study.decisions(), results)
+    return so_far(rule, offered.planned, study.decisions(), results)
 
 
 def exit_code(results: Sequence[Result]) -> int:

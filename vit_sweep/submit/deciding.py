@@ -15,6 +15,7 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.decision import Answer, Decision, DecisionEntry
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.question import DecideRule, question_of
+from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.runs.of_study import run_of
 
 _ENDED = (Status.FAILED, Status.OUT_OF_MEMORY, Status.SKIPPED)
@@ -71,13 +72,12 @@ class Asked:
 def so_far(
     rule: DecideRule,
     candidates: Mapping[int, PlannedCell],
-    hours: Mapping[int, float],
     entries: Sequence[DecisionEntry],
     results: Iterable[Result],
 ) -> Asked:
     """Where a study that decides stands, by what it has decided itself: nothing is decided anew."""
     last = next((entry for entry in reversed(entries) if entry.until == rule.until), None)
-    runs = [run_of(r) for r in results if r.record is not None and alike(r.file.cell, candidates)]
+    spent = _spent(result for result in results if alike(result.file.cell, candidates))
     made = last.decision if last is not None else None
     # Another budget, or more repeats, ask again: then no stop but an answer holds.
     stop = made.stop if last is not None and made is not None and (_asks_alike(last, rule) or made.answer.done) else ""
@@ -86,11 +86,11 @@ def so_far(
         answer=made.answer if made is not None else None,
         look=made.look if made is not None else 0,
         runs=last.runs if last is not None else 0,
-        runs_since=max(0, len(runs) - (last.runs if last is not None else 0)),
+        runs_since=max(0, len(spent) - (last.runs if last is not None else 0)),
         answered=made is not None and made.answer.done,
         stop=stop,
         why=made.why if made is not None and stop else "",
-        spent_gpu_hours=sum(hours[run.gpus] if run.gpu_hours is None else run.gpu_hours for run in runs),
+        spent_gpu_hours=sum(spent.values()),
         budget_gpu_hours=rule.budget_gpu_hours,
     )
 
@@ -172,12 +172,18 @@ def _decide(
         (run_of(result) for result in mine if result.record is not None),
         workload(first.cell, first.series[0]),
         hours,
+        spent=_spent(mine),
         failed=_failed(mine),
         most=rule.most,
     )
     earlier = [entry.decision for entry in before if not entry.settled]
     decision = decide(question_of(rule.until), known, earlier, budget=rule.budget_gpu_hours)
     return decision, len(known.runs), known.spent
+
+
+def _spent(results: Iterable[Result]) -> dict[str, float]:
+    """GPU-hours of the finished runs, by cell id; of a record that does not say how long its job took, at least."""
+    return {r.file.cell_id: spent_gpu_hours(r.record) for r in results if r.record is not None}
 
 
 def _failed(mine: Sequence[Result]) -> dict[int, str]:

@@ -152,7 +152,7 @@ def test_an_entry_is_what_it_was_after_it_was_written(tmp_path):
 
 
 def standing(entries, results, rule=RULE):
-    return so_far(rule, OFFERED, HOURS, entries, results)
+    return so_far(rule, OFFERED, entries, results)
 
 
 def test_a_study_that_decides_says_how_far_it_is():
@@ -170,6 +170,17 @@ def test_a_study_that_decides_says_how_far_it_is():
     assert after.answer == last.decision.answer
     assert after.spent_gpu_hours == pytest.approx(last.spent_gpu_hours)
     assert f"answered; {after.answer.sentence}, by look 2, of 4 runs" in after.sentence
+
+
+@pytest.mark.parametrize("job_s", [None, 7200.0])
+def test_what_runs_have_cost_is_what_their_records_say_and_not_what_was_planned(job_s):
+    results = [replace(one, record=replace(one.record, job_s=job_s, startup_s=360.0)) for one in results_of(FIRST)]
+    epochs = [sum(epoch.seconds for epoch in one.record.epochs) for one in results]
+    gpus = [one.file.cell.gpus for one in results]
+    known = sum(n * (job_s or 360 + s) / 3600 for n, s in zip(gpus, epochs, strict=True))
+    last = decide([FIRST], results).entry
+    assert last.spent_gpu_hours == pytest.approx(known)
+    assert standing([FIRST, last], results).spent_gpu_hours == pytest.approx(known)
 
 
 def test_where_the_budget_ended_it_the_study_says_so_until_it_gets_more():

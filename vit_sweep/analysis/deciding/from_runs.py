@@ -29,12 +29,14 @@ def evidence(
     load: Workload,
     hours: Mapping[int, float],
     *,
+    spent: Mapping[str, float],
     failed: Mapping[int, str],
     most: int,
 ) -> Evidence:
-    """What runs of one curve say. `hours`: of a run as planned, of every GPU count that may run; `failed`: counts that
-    ended without a time for good, and how.
+    """What runs of one curve say.
 
+    `hours`: GPU-hours of a run as planned, of every GPU count that may run; `spent`: of each run by its id, as its
+    record says; `failed`: counts that ended without a time for good, and how.
     Runs that stand apart from their series (another GPU, another machine than their repeats') count for nothing.
     """
     counts = tuple(sorted(hours))
@@ -47,7 +49,7 @@ def evidence(
         counts=counts,
         predicted_hours=hours,
         runs=tuple(
-            Timed(gpus=run.gpus, epoch_s=median(run.epoch_s), session=sessions[run.run_id], gpu_hours=run.gpu_hours)
+            Timed(gpus=run.gpus, epoch_s=median(run.epoch_s), session=sessions[run.run_id], gpu_hours=spent[run.run_id])
             for run in pooled
         ),
         failed=dict(failed),
