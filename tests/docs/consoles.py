@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,11 +81,22 @@ def _few_cores() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 
-def follow(page: Path, folder: Path, *, renew: bool, bin: Path | None = None) -> None:
-    """Run the commands of a page in a folder, in their order, and compare what they print with what it shows."""
+def follow(
+    page: Path, folder: Path, *, renew: bool, bin: Path | None = None, as_run: Callable[[str], str] = str
+) -> None:
+    """Run the commands of a page in a folder, in their order, and compare what they print with what it shows.
+
+    `as_run`: a command that is run instead of the shown one, and prints the same but for numbers.
+    """
     text = page.read_text()
     answers = [
-        (console, [(command, output, shown(run(command, folder, bin), folder)) for command, output in console.commands])
+        (
+            console,
+            [
+                (command, output, shown(run(as_run(command), folder, bin), folder))
+                for command, output in console.commands
+            ],
+        )
         for console in consoles(text)
     ]
     assert answers, "a page without a console"

@@ -24,7 +24,7 @@ from vit_sweep.__main__ import main
 
 SHELLS = ("bash", "zsh", "fish")
 PROMPT = "ready>"
-LONGEST_S = 120
+LONGEST_S = 300
 PROGRAM = f"""#!/bin/sh
 if [ -n "${{_VIT_SWEEP_COMPLETE:-}}" ]; then
   exec {sys.executable} -c 'import sys; from vit_sweep.__main__ import main; sys.exit(main())'
