@@ -175,6 +175,13 @@ def test_a_phone_scrolls_tables_in_their_box_and_never_the_page(browser, report,
         assert browser.ask(f"(b => b.scrollWidth > b.clientWidth)(document.querySelector('{TABLE} .scroll'))")
 
 
+def test_a_phone_shows_every_formula_whole(browser, report):
+    browser.open(report, size=PHONE)
+    browser.ask("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    widths = browser.ask("[...document.querySelectorAll('.formula')].map(box => [box.clientWidth, box.scrollWidth])")
+    assert len(widths) > 10 and all(0 < scrolled <= shown for shown, scrolled in widths)
+
+
 def test_no_text_is_smaller_than_16_pixels_on_a_phone(browser, report):
     browser.open(report, size=PHONE)
     small = browser.ask(

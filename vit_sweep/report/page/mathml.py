@@ -2,7 +2,7 @@
 
 Browsers draw MathML with their own fonts, so the page needs no script and no network for it. Every part is plain text
 or MathML already made by these functions. In plain text a digit is part of a number, a letter a variable, letters
-together a name, and everything else an operator; a comma ends one formula and leaves room for the next.
+together a name, and everything else an operator.
 """
 
 import re
@@ -43,9 +43,13 @@ def root(content: str) -> str:
     return f"<msqrt>{_one(content)}</msqrt>"
 
 
-def formula(content: str, *, plain: str) -> str:
-    """A displayed formula; `plain` is what is read aloud."""
-    return f'<math display="block" alttext="{escape(plain)}">{content}</math>'
+def formula(*contents: str, plain: str) -> str:
+    """Displayed formulas, which a narrow page puts below each other; `plain` is read aloud, a comma between two."""
+    aloud = plain.split(", ") if len(contents) > 1 else [plain]
+    return "".join(
+        f'<math display="block" alttext="{escape(words)}">{content}</math>'
+        for content, words in zip(contents, aloud, strict=True)
+    )
 
 
 def _one(part: str) -> str:
@@ -64,5 +68,4 @@ def _token(text: str) -> str:
         # More than one letter stands upright, as a word does.
         return f"<mi>{text}</mi>" if len(text) == 1 else f'<mi mathvariant="normal">{text}</mi>'
     stretch = ' stretchy="false"' if text in "()" else ""  # a bracket stays as high as a line
-    room = '<mspace width="1.2em"></mspace>' if text == "," else ""
-    return f"<mo{stretch}>{escape(text)}</mo>{room}"
+    return f"<mo{stretch}>{escape(text)}</mo>"

@@ -18,8 +18,9 @@ _SPEEDUP = frac(row("T(", _BASELINE, ")"), "T(p)")
 _LEAST = over("min", "r", sub("c", "r"))
 
 
-def _define(term: str, text: str, content: str, plain: str, source: str) -> Formula:
-    return Formula(term=term, text=text, mathml=formula(content, plain=plain), plain=plain, source=source)
+def _define(term: str, text: str, content: str | tuple[str, ...], plain: str, source: str) -> Formula:
+    contents = (content,) if isinstance(content, str) else content
+    return Formula(term=term, text=text, mathml=formula(*contents, plain=plain), plain=plain, source=source)
 
 
 METHODS: tuple[Formula, ...] = (
@@ -57,7 +58,7 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Efficiency and scaled speedup, weak scaling",
         "The work of an epoch grows with p; ideally the time stays.",
-        row("E(p) =", _SPEEDUP, ", S(p) = E(p) ⋅", _RATIO),
+        (row("E(p) =", _SPEEDUP), row("S(p) = E(p) ⋅", _RATIO)),
         "E(p) = T(p0) / T(p), S(p) = E(p) x p / p0",
         "Gustafson, Reevaluating Amdahl's law, 1988",
     ),
@@ -65,7 +66,7 @@ METHODS: tuple[Formula, ...] = (
         "Serial fraction",
         "Determined from the measured speedup. When it rises with p, overhead grows; when it is negative, the "
         "baseline is slow.",
-        row("e =", frac(row(frac("1", "S"), "−", frac("1", "q")), row("1 −", frac("1", "q"))), ", q =", _RATIO),
+        (row("e =", frac(row(frac("1", "S"), "−", frac("1", "q")), row("1 −", frac("1", "q")))), row("q =", _RATIO)),
         "e = (1/S - 1/q) / (1 - 1/q), q = p / p0",
         "Karp and Flatt, Measuring parallel processor performance, 1990",
     ),
@@ -112,7 +113,10 @@ METHODS: tuple[Formula, ...] = (
         "Communication and straggler wait",
         "Reducing the gradients takes each rank c_r. The last rank to arrive waits for nobody, so the least over "
         "ranks is communication alone, and what others need beyond it is waiting for a slower rank.",
-        row(words("communication"), "=", _LEAST, ",", words("wait"), "=", over("max", "r", sub("c", "r")), "−", _LEAST),
+        (
+            row(words("communication"), "=", _LEAST),
+            row(words("wait"), "=", over("max", "r", sub("c", "r")), "−", _LEAST),
+        ),
         "communication = min over r of c_r, wait = max over r of c_r - min over r of c_r",
         "docs/results/measuring.md",
     ),
@@ -174,11 +178,9 @@ METHODS: tuple[Formula, ...] = (
         "An optimizer step of m images per GPU is computation, c seconds an image; waiting for the slowest of p "
         "ranks, whose computation spreads by the part w; and a ring's all-reduce R of S bytes of gradient over a "
         "link of latency λ and bandwidth B, nothing of it hidden. An epoch has k steps.",
-        row(
-            row("T(p) = k(p)(c m(1 + w", root("2 ln p"), ") + R(p)), R(p) = 2(p − 1)λ +"),
-            frac("2(p − 1)", "p"),
-            "⋅",
-            frac("S", "B"),
+        (
+            row("T(p) = k(p)(c m(1 + w", root("2 ln p"), ") + R(p))"),
+            row("R(p) = 2(p − 1)λ +", frac("2(p − 1)", "p"), "⋅", frac("S", "B")),
         ),
         "T(p) = k(p) (c m (1 + w sqrt(2 ln p)) + R(p)), R(p) = 2 (p - 1) λ + 2 (p - 1) / p x S / B",
         "Thakur, Rabenseifner and Gropp, Optimization of collective communication operations in MPICH, 2005; NVIDIA "
