@@ -19,8 +19,9 @@ from pathlib import Path
 
 from benchmarks.provenance import ROOT, options, report
 from benchmarks.rounds import AGAIN, Took, compared, ran, summary, timed, verb
-from launchers.checked import to_json, to_plain
+from launchers.checked import to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
+from vit_sweep.job.keeping import keep
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.choices import Placement, Precision
 from vit_sweep.plan.plan import make_plan
@@ -30,10 +31,12 @@ from vit_sweep.record.counts import CollectiveKind
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.study.journal import Event
+from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study
 
 GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
 IMAGES = 3_200
+TARGET = 0.1
 FLOOR, GOAL_RATIO = "read and parsed", 2
 
 
@@ -93,7 +96,7 @@ def record_of(cell: Cell, draw: random.Random) -> Record:
         preflight=tuple(_preflight(rank, cell) for rank in ranks),
         samples=tuple(_samples(rank, sum(seconds), draw) for rank in ranks),
         versions={"python": "3.11.9", "torch": "2.11.0", "deepspeed": "0.19.8", "vit_sweep": "0.1.0"},
-        code="0123456789ab",
+        code=running_digest(),
         attempts=("1",),
     )
 
@@ -176,10 +179,10 @@ def make(folder: Path, count: int) -> Study:
     assert len(plan.cells) == count, (len(plan.cells), plan.infeasible[:1])
     study = Study.create_or_resume(folder)
     study.write_command([], [], code="0123456789ab")
-    study.write_plan(plan, data_root="/data", options=JobOptions(target_accuracy=0.1))
+    study.write_plan(plan, data_root="/data", options=JobOptions(target_accuracy=TARGET))
     draw, cells = random.Random(0), list(plan.cells)
     for cell_id, planned in plan.cells.items():
-        (study.cell_dir(cell_id) / "record.json").write_text(to_json(record_of(planned.cell, draw)))
+        keep(record_of(planned.cell, draw), study.cell_dir(cell_id), target=TARGET)
     lines = []
     for first in range(0, count, 500):
         tasks = tuple((cell_id, 1) for cell_id in cells[first : first + 500])

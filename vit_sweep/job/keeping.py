@@ -12,22 +12,31 @@ from launchers.errors import UserError
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.record.record import Record
+from vit_sweep.study.summaries import leave_summary
 
 
-def keep(record: Record, cell_dir: Path) -> bool:
-    """Write `record.json`; returns False, and leaves it, where this attempt or a later one has left its own.
+def keep(record: Record, cell_dir: Path, *, target: float | None = None) -> bool:
+    """Write `record.json` and its summary; returns False, and leaves them, where this attempt or a later one has left
+    its own.
 
-    Raises `JobError` where one is there that cannot be read: it may be as good as this one.
+    `target`: test accuracy whose time the summary says. Raises `JobError` where a record is there that cannot be read:
+    it may be as good as this one.
     """
     path, text = cell_dir / "record.json", to_json(record)
-    if write_first(path, text):
-        return True
+    if not write_first(path, text):
+        if _stays(path, record):
+            return False
+        write(path, text)
+    leave_summary(record, text, cell_dir, target=target)
+    return True
+
+
+def _stays(path: Path, record: Record) -> bool:
+    """Whether the record that is there is this cell's, of this attempt or a later one."""
     with suppress(UserError):
         try:
             there = parse_json(Record, read(path), what=str(path))
         except OSError as error:
             raise JobError(Cause.STORAGE, f"{path} is there and cannot be read ({error.strerror}); it stays") from None
-        if there.cell_id == record.cell_id and there.attempt_number >= record.attempt_number:
-            return False
-    write(path, text)
-    return True
+        return there.cell_id == record.cell_id and there.attempt_number >= record.attempt_number
+    return False

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.outcome.ending import Exit, Progress
-from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, CellFile, crowd, oversubscribed
+from vit_sweep.plan.cell import PADDING_WORTH_SAYING, CellFile, crowd, oversubscribed
 from vit_sweep.plan.waiting.forecast_file import StartForecast
 from vit_sweep.record.brief import Brief, brief_of
 from vit_sweep.record.record import Record
@@ -84,24 +84,18 @@ def story_of(history: Iterable[Exit]) -> str:
     return ", ".join(cause if count == 1 else f"{cause} x {count}" for cause, count in counted.items())
 
 
-def is_oversubscribed(cell: Cell, record: Record) -> bool:
-    """Whether the ranks outnumbered the cores that they could use, as the job itself counted them."""
-    return oversubscribed(cell, _cores(record))
+def note_of(result: Result, cores: int | None) -> str:
+    """What a reader of this run's times must know, in every table that shows them.
 
-
-def note_of(result: Result) -> str:
-    """What a reader of this run's times must know, in every table that shows them."""
-    cell, record = result.file.cell, result.record
+    `cores`: fewest that ranks of a host had together, as the job itself counted them; None of one without a record.
+    """
+    cell, done = result.file.cell, cores is not None
     remarks = [cell.origin.sentence] if cell.origin is not None else []
     remarks += [result.detail] if result.detail else []
-    if record is not None and result.history:
+    if done and result.history:
         remarks.append(f"ended before by {result.story}")
-    if record is not None and is_oversubscribed(cell, record):
-        remarks.append(crowd(cell, _cores(record)))
-    if record is not None and cell.padding > PADDING_WORTH_SAYING:
+    if cores is not None and oversubscribed(cell, cores):
+        remarks.append(crowd(cell, cores))
+    if done and cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"{cell.padding:.0%} repeated images")
     return "; ".join(remarks)
-
-
-def _cores(record: Record) -> int:
-    return min(rank.host_cores for rank in record.ranks)

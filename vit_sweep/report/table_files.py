@@ -3,7 +3,7 @@
 import json
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)
 _NOT_PRINTED = ("runs",)
 """Tables too wide for paper."""
+_DIGITS = bytes.maketrans(b"\0\1", b"01")
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
@@ -60,26 +61,26 @@ def _filled(values: Sequence[Any]) -> pa.Array:
 
     `pa.array` makes the same, but imports pandas, which takes as long as collecting a thousand runs.
     """
-    kind = kind_of(values)
-    known = [value for value in values if value is not None]
-    there = None if len(known) == len(values) else pa.py_buffer(_bits(value is not None for value in values))
-    if kind is str:
+    kind, unknown = kind_of(values), values.count(None)
+    there = None if not unknown else pa.py_buffer(_bits([value is not None for value in values]))
+    if unknown == len(values):
+        content = [pa.py_buffer(bytes(4 * (len(values) + 1))), pa.py_buffer(b"")]
+    elif kind is str:
         texts = [b"" if value is None else str(value).encode() for value in values]
         ends = array("i", accumulate(map(len, texts), initial=0))
         content = [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
     elif kind is bool:
-        content = [pa.py_buffer(_bits(bool(value) for value in values))]
+        content = [pa.py_buffer(_bits(list(map(bool, values))))]
     else:
-        content = [
-            pa.py_buffer(array("q" if kind is int else "d", (0 if value is None else value for value in values)))
-        ]
-    return pa.Array.from_buffers(_TYPES[kind], len(values), [there, *content], len(values) - len(known))
+        numbers = [0 if value is None else value for value in values] if unknown else values
+        content = [pa.py_buffer(array("q" if kind is int else "d", numbers))]
+    return pa.Array.from_buffers(_TYPES[kind], len(values), [there, *content], unknown)
 
 
-def _bits(truths: Iterable[bool]) -> bytes:
+def _bits(truths: Sequence[bool]) -> bytes:
     """Eight in a byte, the first in its lowest bit."""
-    digits = "".join("1" if truth else "0" for truth in truths)
-    return int(f"0{digits[::-1]}", 2).to_bytes(-(-len(digits) // 8), "little")
+    digits = bytes(truths)[::-1].translate(_DIGITS)
+    return int(b"0" + digits, 2).to_bytes(-(-len(digits) // 8), "little")
 
 
 def _about(column: Column) -> dict[str, str]:
@@ -89,7 +90,7 @@ def _about(column: Column) -> dict[str, str]:
 def kind_of(values: Sequence[Any]) -> type:
     """The narrowest of bool, int, float and str that holds all values of a column; text where they are of several
     kinds, or none is known."""
-    kinds = {type(value) for value in values if value is not None}
+    kinds = set(map(type, values)) - {type(None)}
     if kinds in ({bool}, {int}):
         return kinds.pop()
     return float if kinds and kinds <= {int, float} else str

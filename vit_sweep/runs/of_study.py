@@ -11,27 +11,16 @@ from typing import Any, TypeVar
 
 from launchers.checked import field_names, to_plain
 from launchers.profile import PartitionProfile
-from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
+from vit_sweep.outcome.result import Result, note_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.choices import Allocation, Task
+from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.record.breakdown import mfu
-from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
-from vit_sweep.record.metrics import metrics_of
-from vit_sweep.record.record import Record
-from vit_sweep.record.stats import (
-    breakdown,
-    epoch_time,
-    images_per_s,
-    rank_step_ms,
-    step_ms,
-    step_parts,
-    step_percentiles_ms,
-)
+from vit_sweep.record.summary import Measured, Summary, summary_of
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.study.journal import Event, JobEntry
 
@@ -63,6 +52,11 @@ def _once(*unlike: str) -> Callable[[Callable[[Cell], T]], Callable[[Cell], T]]:
     return decorated
 
 
+def summarised(result: Result, target: float | None = None) -> Summary | None:
+    """What its record comes to; None of a cell without a record."""
+    return None if result.record is None else summary_of(result.record, target)
+
+
 def runs_of(
     results: Iterable[Result],
     *,
@@ -83,11 +77,13 @@ def run_of(
     peaks: Mapping[str, float] | None = None,
     submitted: Mapping[tuple[str, int], str] | None = None,
     profile: PartitionProfile | None = None,
+    summary: Summary | None = None,
 ) -> Run:
-    """The run of one cell; `profile`: its partition's, where that is known."""
-    cell, record = result.file.cell, result.record
+    """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, where they are known."""
+    cell, summary = result.file.cell, summary or summarised(result)
     memory_mib, step_flop = _of_configuration(cell)
     forecast = cost.predict(cell, profile, ()) if profile is not None else None
+    cores = _host_cores(summary.measured) if summary is not None else None
     # One construction: a run of many fields is checked as a whole each time.
     fields: dict[str, Any] = {
         "run_id": result.file.cell_id,
@@ -95,7 +91,7 @@ def run_of(
         "gpus": cell.gpus,
         "nodes": cell.nodes,
         "node_gpus": profile.gpus_per_node if profile is not None else None,
-        "most_gpus": profile.most_gpus(_host_cores(record)) if profile is not None else None,
+        "most_gpus": profile.most_gpus(cores) if profile is not None else None,
         "curves": result.file.series,
         "micro_batch": cell.micro_batch,
         "accum": cell.accum,
@@ -106,15 +102,16 @@ def run_of(
         "seed": cell.seed,
         "status": result.status,
         "cause": result.cause,
-        "note": note_of(result),
+        "note": note_of(result, summary.cores if summary is not None else None),
         "epochs_asked": cell.epochs,
         "epochs_done": 0,
         "step_predicted_ms": forecast.step_ms if forecast is not None else None,
         "memory_predicted_mib": memory_mib,
-        "attempts": len(result.history) + (record is not None) or None,
+        "attempts": len(result.history) + (summary is not None) or None,
     }
-    if record is not None:
-        fields |= _of_record(record, (peaks or {}).get(result.file.cell_id), submitted or {})
+    if summary is not None:
+        name = result.file.cell_id
+        fields |= _of_summary(cell, name, summary, (peaks or {}).get(name), submitted or {})
         fields["step_flop"] = step_flop
     if cell.origin is not None:
         fields = {name: value for name, value in fields.items() if name not in _TIMES}
@@ -138,71 +135,23 @@ def _of_configuration(cell: Cell) -> tuple[float | None, float]:
     return predicted.total_gib * _MIB if predicted else None, flop
 
 
-def _host_cores(record: Record | None) -> int | None:
+def _host_cores(measured: Measured) -> int | None:
     """Cores of the smallest host that a cell ran on; None where nobody looked."""
-    cores = [machine.host_cores for machine in record.machine if machine.host_cores] if record is not None else []
-    return min(cores, default=None)
+    return min((machine.host_cores for machine in measured.machine if machine.host_cores), default=None)
 
 
-def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str, int], str]) -> dict[str, Any]:
-    cell, time, where = record.requested, epoch_time(record), breakdown(record)
-    why = explanation(record, where)
-    reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
-    alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
-    latency = [ms for rank in record.preflight if (ms := rank.latency_ms) is not None]
-    classifies = cell.task is Task.CLASSIFICATION
-    window = record.breakdown.collective if record.breakdown is not None else None
-    return {
-        "oversubscribed": is_oversubscribed(cell, record),
-        "epoch_s": time.values_s,
-        "first_epoch_s": time.first_s,
-        "epochs_done": len(record.training),
-        "step_ms": step_ms(record),
-        "step_percentiles_ms": step_percentiles_ms(record),
-        "parts": step_parts(record, where),
-        "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
-        "step_ms_by_rank": rank_step_ms(record),
-        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.training) if classifies else (),
-        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.training) if classifies else (),
-        "test_metrics": tuple(
-            (metric.name, tuple(epoch.test_metrics.get(metric.name) for epoch in record.training))
-            for metric in metrics_of(cell.task)
-        ),
-        "epoch_all_s": tuple(epoch.seconds for epoch in record.epochs),
-        "interrupted": tuple(epoch.epoch for epoch in record.epochs if epoch.interrupted),
-        "hosts": record.resolved.hosts,
-        "devices": tuple(rank.device for rank in record.ranks),
-        "machine": record.machine,
-        "sm_clock_mhz": slowest_clock_mhz(record),
-        "flags": flags_of(record, why),
-        "explanation": why.sentence if why is not None else "",
-        "parameters": record.resolved.parameters,
-        "bytes_per_step": window.all_reduced_bytes if window is not None else None,
-        "collectives_per_step": window.all_reduced_calls if window is not None else None,
-        "bus_gb_per_s": min(alone, default=None),
-        "bus_bytes": min((rank.largest.size_bytes for rank in record.preflight if rank.largest), default=None),
-        "latency_us": 1000 * max(latency) if latency else None,
-        "mfu": mfu(cell.model, cell.outputs, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
-        "moved_bytes": record.breakdown.moved_bytes if record.breakdown is not None else None,
-        "matmul_tflops": least(record, "matmul_tflops"),
-        "memory_gb_per_s": least(record, "memory_gb_per_s"),
-        "memory_mib": max(reserved, default=None),
-        "host_memory_mib": max(rank.peak_host_mib for rank in record.ranks),
-        "joules_per_image": joules_per_image(record),
-        "queue_wait_s": _waited(record, submitted),
-        "job_s": record.job_s,
-        "allocated_gpus": record.allocated_gpus,
-        "slurm_partition": record.slurm_partition,
-        "started_at": record.started_at,
-        "software": (*sorted(record.versions.items()), ("code", record.code)),
-        "counts": _counts(record),
-        "certificate": record.certificate,
+def _of_summary(
+    cell: Cell, cell_id: str, summary: Summary, peak: float | None, submitted: Mapping[tuple[str, int], str]
+) -> dict[str, Any]:
+    rate = summary.images_per_s
+    return dict(zip(_MEASURED, _values_of(summary.measured), strict=True)) | {
+        "mfu": mfu(cell.model, cell.outputs, images_per_s=rate, gpus=cell.gpus, peak_tflops=peak),
+        "queue_wait_s": _waited(cell, cell_id, summary, submitted),
     }
 
 
-def _counts(record: Record) -> tuple[tuple[str, float], ...]:
-    counts = record.breakdown.counts if record.breakdown is not None else None
-    return tuple(sorted(counts.by_name.items())) if counts is not None else ()
+_MEASURED = field_names(Measured)
+_values_of = attrgetter(*_MEASURED)
 
 
 def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:
@@ -272,15 +221,15 @@ def _said(value: Any) -> str:
     return str(value)
 
 
-def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:
+def _waited(cell: Cell, cell_id: str, summary: Summary, submitted: Mapping[tuple[str, int], str]) -> float | None:
     """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
     shared allocation, where it waited for the other cells as well."""
-    if "." in record.attempt or record.requested.allocation is Allocation.SHARED:
+    if "." in summary.attempt or cell.allocation is Allocation.SHARED:
         return None
-    sent = submitted.get((record.cell_id, int(record.attempt)))
+    sent = submitted.get((cell_id, int(summary.attempt)))
     if sent is None:
         return None
-    return max(0.0, (_time(record.started_at) - _time(sent)).total_seconds())
+    return max(0.0, (_time(summary.measured.started_at) - _time(sent)).total_seconds())
 
 
 def _time(text: str) -> datetime:

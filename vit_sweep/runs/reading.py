@@ -11,33 +11,39 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 from launchers.checked import to_json
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.result import Result
+from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
-from vit_sweep.record.learning import Reached, time_to_accuracy
+from vit_sweep.record.learning import Reached
+from vit_sweep.record.summary import Summary
 from vit_sweep.runs.kept import Kept, Read
-from vit_sweep.runs.of_study import run_of, submissions
+from vit_sweep.runs.of_study import run_of, submissions, summarised
 from vit_sweep.runs.run import Run
 from vit_sweep.study.journal import latest_attempts
+from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.status import finished, settled_results
 from vit_sweep.study.store import Study
+from vit_sweep.study.summaries import summary_beside
 from vit_sweep.study.unchanged import YOUNG_NS, clock_ns, key_of
 
 _CHUNK = 250
 _SHARE_FROM = 2000
 """Cells from which on starting helpers pays."""
 _HELPERS = 2
+_FIRST = "1"
+"""The attempt of which no other file says anything."""
 KEEP_FROM = 200
 """Cells from which on their runs are kept for the next time."""
 
 Target = tuple[float, Reached]
 """A target accuracy, and when it was reached."""
-RowMaker = Callable[[Run, Result, Target | None], dict[str, Any]]
+RowMaker = Callable[[Run, Result, Target | None, Summary | None], dict[str, Any]]
 
 
 class Reader:
@@ -62,6 +68,10 @@ class Reader:
         known_keys = self._kept.keys if self._kept is not None else {}
         self._again = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
         self._files = study.cell_files(name for name in names if name not in self._again)
+        self._done: set[str] = set()
+        """Cells whose summary was believed."""
+        self._left: list[CellFile] = []
+        """Those whose records are read."""
         self._lasting = self._again
         """Cells whose runs are kept, with their keys."""
 
@@ -92,7 +102,7 @@ class Reader:
             self._again = {name: key for name, key in self._again.items() if name not in lost}
             self._files = self.study.cell_files([file.cell_id for file in self._files] + sorted(lost))
         keep = dict(self._again)
-        for read, lasts in self._worked_out():
+        for read, lasts in chain(self._summarised(), self._worked_out()):
             key, changed_ns = self._keys.get(read.run.run_id, ("", 0))
             if lasts and key and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns:
                 reads[read.run.run_id], keep[read.run.run_id] = read, key
@@ -112,10 +122,31 @@ class Reader:
         words = sorted(f"{name} {key}" for name, key in self._lasting.items())
         return hashlib.sha256("\n".join([self._kept.stamp, *words]).encode()).hexdigest()
 
+    def _summarised(self) -> Iterator[tuple[Read, bool]]:
+        """The cells that were not kept and whose jobs left a summary that holds."""
+        code = running_digest() if self._kept is not None and self._files else ""
+        for file in self._files if code else ():
+            sent = self._sent.get(file.cell_id)
+            if sent is None or sent.attempt == 1:
+                summary = summary_beside(f"{self.study.folder}/cells/{file.cell_id}", file, code=code)
+                if summary is not None and summary.attempt == _FIRST and self._says(summary, file):
+                    self._done.add(file.cell_id)
+                    done = Result(file=file, record=None, status=Status.DONE, attempt=summary.attempt)
+                    yield self._cell(done, summary), True
+
+    def _says(self, summary: Summary, file: CellFile) -> bool:
+        """Whether it says when the wanted accuracy was reached."""
+        wanted = self._wanted(file)
+        return wanted is None or (summary.reached is not None and summary.reached[0] == wanted)
+
+    def _wanted(self, file: CellFile) -> float | None:
+        return self._target if self._target is not None else file.options.target_accuracy
+
     def _worked_out(self) -> Iterator[tuple[Read, bool]]:
-        """The cells that were not kept, each with whether its run will always be that."""
+        """All others, each with whether its run will always be that."""
+        self._left = [file for file in self._files if file.cell_id not in self._done]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        shared = len(self._files) >= _SHARE_FROM and cores >= _HELPERS
+        shared = len(self._left) >= _SHARE_FROM and cores >= _HELPERS
         left: list[CellFile] = []
         for done, open_cells, problems in self._by_helpers() if shared else map(self.chunk, self._starts()):
             yield from done
@@ -126,13 +157,13 @@ class Reader:
 
     def chunk(self, start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
         """Some cells: the finished ones read, those that are not, and the problems met."""
-        files = self._files[start : start + _CHUNK]
+        files = self._left[start : start + _CHUNK]
         read = [(self._cell(result), _lasts(result)) for result in finished(self.study, files, self._sent)]
         done = {cell.run.run_id for cell, _ in read}
         return read, [file for file in files if file.cell_id not in done], self.study.problems
 
     def _starts(self) -> range:
-        return range(0, len(self._files), _CHUNK)
+        return range(0, len(self._left), _CHUNK)
 
     def _by_helpers(self) -> Iterator[tuple[list[tuple[Read, bool]], list[CellFile], list[str]]]:
         # Forked, so that helpers have files and journal already and import nothing.
@@ -146,8 +177,9 @@ class Reader:
                 # Somebody ended a helper, a memory limit perhaps: what is left is read here.
                 yield from map(self.chunk, self._starts()[done:])
 
-    def _cell(self, result: Result) -> Read:
-        name = result.file.cell_id
+    def _cell(self, result: Result, summary: Summary | None = None) -> Read:
+        name, wanted = result.file.cell_id, self._wanted(result.file)
+        summary = summary or summarised(result, wanted)
         profile = self._profiles.get(name)
         peak = profile.peak_tflops.get(result.file.cell.precision.products.value) if profile is not None else None
         run = run_of(
@@ -155,15 +187,13 @@ class Reader:
             peaks={} if peak is None else {name: peak},
             submitted=self._submitted,
             profile=profile,
+            summary=summary,
         )
-        wanted = self._target if self._target is not None else result.file.options.target_accuracy
-        reached = None
-        if wanted is not None and result.record is not None:
-            reached = (wanted, time_to_accuracy(result.record, wanted))
-        elif wanted is not None and result.cause == Cause.DIVERGED:
+        reached = summary.reached if summary is not None and wanted is not None else None
+        if summary is None and wanted is not None and result.cause == Cause.DIVERGED:
             # It counts among the seeds that never got there: left out, the others would look better than they are.
             reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
-        row = self._row_of(run, result, reached) if self._row_of is not None else {}
+        row = self._row_of(run, result, reached, summary) if self._row_of is not None else {}
         return Read(run=run, row=row, reached=reached)
 
 
@@ -176,7 +206,7 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
 
 def _lasts(result: Result) -> bool:
     """Whether the run is made of the cell's two files, journal and plan alone: no earlier attempt is in it."""
-    return result.record is not None and result.record.attempt == "1" and not result.history
+    return result.record is not None and result.record.attempt == _FIRST and not result.history
 
 
 def _words_of(profile: PartitionProfile) -> str:

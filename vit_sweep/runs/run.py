@@ -14,9 +14,7 @@ from launchers.checked import checked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import Task
-from vit_sweep.record.machine import Fingerprint
-from vit_sweep.record.record import Certificate
-from vit_sweep.record.stats import StepParts
+from vit_sweep.record.summary import Measured
 
 
 class Origin(StrEnum):
@@ -29,7 +27,7 @@ class Origin(StrEnum):
 
 
 @checked
-class Run:
+class Run(Measured):
     """One execution of one configuration."""
 
     run_id: str
@@ -63,99 +61,26 @@ class Run:
     """What a reader of its times must know."""
     continued_from: str = ""
     """The checkpoint of another cell that it goes on from, `CELL/CHECKPOINT`: it is of no curve, and has no times."""
-
-    epoch_s: tuple[float, ...] = ()
-    """Epochs that count: whole and warm, each the max over ranks. Empty: nothing was measured."""
-    first_epoch_s: float | None = None
-    """The very first epoch, which is cold; among `epoch_s` only if there is no other."""
     epochs_asked: int | None = None
-    epochs_done: int | None = None
-    step_ms: float | None = None
-    """Median optimizer step after the warm-up, max over ranks."""
     step_predicted_ms: float | None = None
     """What the plan expects of a step by operations and links alone; None where it knows no peak of the GPU."""
-    step_percentiles_ms: tuple[float, ...] = ()
-    """From the shortest to the longest of these steps, 0 to 100 %; empty with fewer than 20."""
-    parts: StepParts | None = None
-    compute_ms_by_rank: tuple[float, ...] = ()
-    """What each rank's median step takes without communication."""
     rank_0_compute_ms: float | None = None
-    """The same of rank 0, where only rank 0 reports it."""
+    """`compute_ms_by_rank` of rank 0, where only rank 0 reports it."""
     rank_0_only: tuple[str, ...] = ()
     """Columns that only rank 0 of several reported: they say nothing of the others."""
     assumed: tuple[str, ...] = ()
     """Columns that the source left open and that were read by their default: scaling, batch_per."""
-    step_ms_by_rank: tuple[float, ...] = ()
-    """Each rank's own median step."""
-    oversubscribed: bool = False
-
-    test_accuracy: tuple[float | None, ...] = ()
-    """After each epoch, of the whole test split."""
-    train_accuracy: tuple[float | None, ...] = ()
-    test_metrics: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
-    """Measures of other tasks (`metrics.METRICS`), each after each epoch."""
-    epoch_all_s: tuple[float, ...] = ()
-    """Every epoch in its order, cold and disturbed ones too: what a person waits for."""
-    interrupted: tuple[int, ...] = ()
-    """Numbers, from 1, of epochs with a restart inside: what that lost is in none of these times."""
     published_s: float | None = None
     """Mean over all its epochs, the first among them, as its source prints it; None where the epochs are known."""
     published_sd_s: float | None = None
     """Standard deviation over these epochs."""
-
-    hosts: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    """The GPU (or processor) of each rank, as it ran."""
-    machine: tuple[Fingerprint, ...] = ()
-    sm_clock_mhz: float | None = None
-    """Least over ranks of the median SM clock while it trained."""
-    flags: tuple[str, ...] = ()
-    """Reasons to distrust its times: throttled, a slow rank, other processes on a GPU."""
-    explanation: str = ""
-    """What takes its steps beyond a typical rank's own work."""
-    parameters: int | None = None
-    """Trainable parameters of the model."""
-    bytes_per_step: float | None = None
-    """What the collectives of a step move, in bytes of all-reduces: an all-gather or a reduce-scatter counts half."""
-    collectives_per_step: float | None = None
-    """How many collectives a step has, in all-reduces as `bytes_per_step`."""
-    bus_gb_per_s: float | None = None
-    """Bus bandwidth of the gradient's all-reduce, alone on the machine (preflight)."""
-    bus_bytes: float | None = None
-    """What that all-reduce moved: the gradient's size, or less where the network is too slow for that."""
-    latency_us: float | None = None
-    """What the preflight's small all-reduces take beside their bytes."""
     mfu: float | None = None
     step_flop: float | None = None
     """Operations that training must do in a step, per GPU (`vit.train_flop`)."""
-    moved_bytes: float | None = None
-    """What the operations of a step read and write in a GPU's memory."""
-    matmul_tflops: float | None = None
-    """Of matrix products in the run's precision (preflight); least over ranks."""
-    memory_gb_per_s: float | None = None
-    """Of a copy in memory, bytes read and written (preflight); least over ranks."""
-    memory_mib: float | None = None
-    """Most reserved on a GPU; on a CPU device None."""
     memory_predicted_mib: float | None = None
-    host_memory_mib: float | None = None
-    joules_per_image: float | None = None
     queue_wait_s: float | None = None
     """From submission to the start of the attempt that gave the record."""
-    allocated_gpus: int | None = None
-    """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares, and on nodes that are
-    handed out whole; None: `gpus`."""
-    slurm_partition: str | None = None
-    """The partition that it ran in, by Slurm's name."""
-    job_s: float | None = None
-    """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     attempts: int | None = None
-    started_at: str = ""
-    software: tuple[tuple[str, str], ...] = ()
-    """What trained it: each package with its version, and `code` with the digest of this one's own."""
-    counts: tuple[tuple[str, float], ...] = ()
-    """What was counted in a step, by name (`record.counts.StepCounts`); empty where nobody counted."""
-    certificate: Certificate | None = None
-    """Whether its engine trains what one process does; None where nobody looked."""
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""

@@ -24,7 +24,7 @@ _JOBS = (
 )
 _CELLS = (
     r"cells/[^/]+",
-    r"cell\.json|dropped\.json|ds_config\.json|record\.json|mlflow_run|attempts|checkpoint(/.*)?",
+    r"cell\.json|dropped\.json|ds_config\.json|record\.json|\.summary|mlflow_run|attempts|checkpoint(/.*)?",
     r"attempts/[1-9]\d*(\.[1-9]\d*)?",
 )
 _ATTEMPT = (

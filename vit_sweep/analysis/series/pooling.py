@@ -172,6 +172,16 @@ def spread_of(logs: npt.ArrayLike, layout: Layout) -> Spread:
     )
 
 
+def of_one_cell(logs: Sequence[float]) -> tuple[float, float, float]:
+    """What `Spread.contrast` says of a single cell of one session, without its matrices: mean logarithm of its runs
+    (two or more), variance of that, degrees of freedom."""
+    values = np.asarray(logs, dtype=np.float64)
+    freedom = len(values) - 1.0
+    mean = np.add.reduceat(values, [0])[0] / len(values)
+    variance = 1 / len(values) * (np.add.reduceat((values - mean) ** 2, [0])[0] / freedom)
+    return float(mean), float(variance if variance > _EQUAL else 0.0), freedom
+
+
 def partly_pooled(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_], Floats, Floats]:
     """Variance, degrees of freedom and whether they are its own, of each cell; then both of the pool.
 

@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from launchers.text import plural
 from vit_sweep.analysis.series.contention import contention, workload_of
-from vit_sweep.analysis.series.pooling import DAYS, Floats, Spread, half_width, layout_of, p_value, spread_of
+from vit_sweep.analysis.series.pooling import (
+    DAYS,
+    Floats,
+    Spread,
+    half_width,
+    layout_of,
+    of_one_cell,
+    p_value,
+    spread_of,
+)
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.sessions import days_of, sessions_of
 from vit_sweep.runs.run import Run
@@ -171,17 +180,16 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
         raise ValueError("an interval needs at least one number, and all above 0")
     if len(values) < 2:
         return Estimate(value=values[0], n=1)
-    spread = spread_of([log(value) for value in sorted(values)], layout_of([0] * len(values), [0] * len(values)))
-    mean, variance, _ = spread.contrast([0], [1.0])
+    mean, variance, freedom = of_one_cell([log(value) for value in sorted(values)])
     rounding = sum(width**2 for width in widths) / 12 / len(values) ** 2
-    return _around(median(values), (mean, max(float(variance), rounding), spread.pool_freedom), len(values))
+    return _around(median(values), (mean, max(variance, rounding), freedom), len(values))
 
 
 def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
     return _around(value, spread.contrast(cells, weights), n)
 
 
-def _around(value: float, contrast: tuple[Floats, Floats | float, Floats], n: int) -> Estimate:
+def _around(value: float, contrast: tuple[Floats | float, Floats | float, Floats | float], n: int) -> Estimate:
     """A value with the interval of its logarithm, of which mean, variance and degrees of freedom are given."""
     centre, variance, freedom = (float(part) for part in contrast)
     if not variance:

@@ -70,7 +70,8 @@ def finish(
         allocated_gpus=execution.me.allocated_gpus,
         slurm_partition=execution.me.partition,
     )
-    if not keep(_tracked(record, run.trackers), execution.cell_dir):
+    target = execution.file.options.target_accuracy
+    if not keep(_tracked(record, run.trackers), execution.cell_dir, target=target):
         say("another start of this attempt has left its record already: that one stays")
     run.delete_checkpoints()
     write(execution.attempt / "exit.json", to_json(_done(execution)))

@@ -11,20 +11,20 @@ from vit_sweep.analysis import bounds
 from vit_sweep.outcome.result import Result, story_of
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error
-from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
-from vit_sweep.record.record import Record
-from vit_sweep.record.stats import compiled, measuring_notes, skipped, step_tail_ms
+from vit_sweep.record.summary import VERSION, Summary
 from vit_sweep.report.tables.form.table import Cells, Column, Table, table
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
+from vit_sweep.runs.of_study import summarised
 from vit_sweep.runs.run import Run
 
-_VERSION = "version_"
 
-
-def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = None) -> Cells:
-    """The row of a study's run. `reached`: the target accuracy, if any, and when it was reached."""
-    cell, record = result.file.cell, result.record
+def run_row(
+    run: Run, result: Result, reached: tuple[float, Reached] | None = None, summary: Summary | None = None
+) -> Cells:
+    """The row of a study's run. `reached`: the target accuracy, if any, and when it was reached; `summary`: what its
+    record comes to, where that is known."""
+    cell, summary = result.file.cell, summary or summarised(result)
     row = _of_run(run) | {
         "learning_rate": peak_rate(cell),
         "lr_scaling": cell.lr_scaling.value,
@@ -39,12 +39,12 @@ def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = No
         "attention": cell.attention.value,
         "task": cell.task.value,
         "padding": cell.padding,
-        "attempt": record.attempt if record is not None else result.attempt,
-        "ended_before": result.story if record is not None else story_of(result.history[:-1]),
+        "attempt": summary.attempt if summary is not None else result.attempt,
+        "ended_before": result.story if summary is not None else story_of(result.history[:-1]),
     }
-    if record is not None:
-        notes = filter(None, (measuring_notes(record), row.get("measuring_notes")))
-        row |= _of_record(record) | {"measuring_notes": "; ".join(notes) or None}
+    if summary is not None:
+        notes = (str(text) for text in (summary.columns["measuring_notes"], row.get("measuring_notes")) if text)
+        row |= summary.columns | {"measuring_notes": "; ".join(notes) or None}
     return row | _of_target(run, reached)
 
 
@@ -56,9 +56,9 @@ def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cell
 def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
     """All rows, then the infeasible points; every version that any row names is a column of its own."""
     all_rows = [*rows, *(_infeasible(point) for point in points if point.cell_id is None)]
-    names = sorted(name for name in set().union(*all_rows) if name.startswith(_VERSION))
+    names = sorted(name for name in set().union(*all_rows) if name.startswith(VERSION))
     versions = {
-        name: Column(name=name, title=name.removeprefix(_VERSION), meaning=f"Version of {name.removeprefix(_VERSION)}.")
+        name: Column(name=name, title=name.removeprefix(VERSION), meaning=f"Version of {name.removeprefix(VERSION)}.")
         for name in names
     }
     known = RUN_COLUMNS | versions
@@ -144,50 +144,6 @@ def _measured(run: Run) -> Cells:
         "measuring_notes": "; ".join(bounds.no_bounds(run)) or None,
     }
     return row | parts.columns if parts is not None else row
-
-
-def _of_record(record: Record) -> Cells:
-    last = record.epochs[-1]
-    p95, p99 = step_tail_ms(record) if record.requested.origin is None else (None, None)
-    steps_lost, time_lost = skipped(record) or (None, None)
-    graphs = compiled(record)
-    return {
-        "step_p95_ms": p95,
-        "step_p99_ms": p99,
-        "skipped_steps": steps_lost,
-        "skipped_share": time_lost,
-        "compiled_graphs": graphs.graphs if graphs is not None else None,
-        "graph_breaks": graphs.breaks if graphs is not None else None,
-        "train_loss": last.train_loss,
-        "test_loss": last.test_loss,
-        "peak_memory_mib": max((r.peak_memory_mib or 0.0 for r in record.ranks), default=None) or None,
-        "startup_s": record.startup_s,
-        "restarts": record.restarts,
-        "code": record.code,
-        "job_id": record.job_id,
-        **machine_columns(record),
-        **_counts(record),
-        **{f"{_VERSION}{name}": version for name, version in sorted(record.versions.items())},
-    }
-
-
-def _counts(record: Record) -> Cells:
-    """What a step of a rank consists of."""
-    counts = record.breakdown.counts if record.breakdown is not None else None
-    if counts is None:
-        return {}
-    peak = counts.peak_memory_bytes
-    return {
-        "collectives": sum(kind.calls for kind in counts.collectives),
-        "collectives_mb": sum(kind.bytes for kind in counts.collectives) / 1e6,
-        "operations": counts.operations,
-        "counted_gflop": counts.flop / 1e9,
-        "host_reads": counts.host_reads,
-        "kernels": counts.kernels,
-        "synchronisations": counts.synchronisations,
-        "step_peak_mib": peak / 2**20 if peak is not None else None,
-        "trained_parameters": counts.parameters,
-    }
 
 
 def _of_target(run: Run, reached: tuple[float, Reached] | None) -> Cells:

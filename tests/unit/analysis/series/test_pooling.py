@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from vit_sweep.analysis.series.pooling import half_width, holm, layout_of, p_value, partly_pooled, spread_of
+from vit_sweep.analysis.series.pooling import (
+    half_width,
+    holm,
+    layout_of,
+    of_one_cell,
+    p_value,
+    partly_pooled,
+    spread_of,
+)
 from vit_sweep.plan.repeats import t_quantile
 
 LOGS = np.random.default_rng(7).normal(size=12) * 0.02
@@ -92,3 +100,11 @@ def test_holm_lies_between_no_adjustment_and_bonferroni(p_values):
 @given(st.floats(1, 500), st.sampled_from([0.9, 0.975, 0.999]))
 def test_the_planners_t_needs_no_scipy(freedom, probability):
     assert t_quantile(freedom, probability) == pytest.approx(stats.t.ppf(probability, freedom), rel=0.04)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=12))
+@settings(deadline=None)
+def test_one_cell_alone_says_the_same_without_matrices_to_the_last_bit(logs):
+    spread = spread_of(logs, layout_of([0] * len(logs), [0] * len(logs)))
+    mean, variance, _ = spread.contrast([0], [1.0])
+    assert of_one_cell(logs) == (float(mean), float(variance), float(spread.pool_freedom))

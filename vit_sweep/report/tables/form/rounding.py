@@ -6,6 +6,7 @@ A number has as many digits as its interval supports, else four; a percentage wi
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from vit_sweep.analysis.series.series import Estimate
@@ -20,13 +21,15 @@ _SMALL, _LARGE = -4, 9
 
 def field(column: Column, row: Mapping[str, Any]) -> str:
     """One value as text, with its interval where the column has one: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
-    value, low, high = (row.get(column.name + end) for end in ("", LOW, HIGH))
+    value = row.get(column.name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)
+    low, high = row.get(column.name + LOW), row.get(column.name + HIGH)
     number, interval = with_interval(value, low, high, percent=column.percent)
     if not interval and column.name + LOW in row and _single(column, row):
         interval = "[n=1]"
-    return " ".join(filter(None, [f"{number}%" if column.percent else number, interval]))
+    text = f"{number}%" if column.percent else number
+    return f"{text} {interval}" if interval else text
 
 
 def plain(value: object, *, percent: bool = False) -> str:
@@ -48,10 +51,11 @@ def plain(value: object, *, percent: bool = False) -> str:
     return _signed(f"{value:.{_DIGITS}g}") if not size or 10**_SMALL <= size < 10**_LARGE else _power(f"{value:.2e}")
 
 
+@lru_cache(maxsize=2**15, typed=True)
 def with_interval(value: float, low: float | None, high: float | None, *, percent: bool = False) -> tuple[str, str]:
     """A number and its interval in brackets, with the two leading digits of its width; no brackets where it has none.
 
-    The ends of an interval of any width print differently.
+    The ends of an interval of any width print differently. Several tables have the same numbers.
     """
     if low is None or high is None:
         return plain(value, percent=percent), ""

@@ -25,6 +25,8 @@ _LATEX = str.maketrans({
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
     "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}", "−": "$-$", "∞": r"$\infty$",
 })  # fmt: skip
+_AT_ONCE = 1000
+"""Rows of a CSV file that are turned into text together."""
 _UNPRINTABLE = re.compile("[^ -~–µ×±−∞À-ÏÑ-Ýßà-ïñ-ýÿ⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
 _MARKS = re.compile(r"[\\`<>*]|\[(?![-−\d., ∞n=%]*\](?!\())")
 _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
@@ -36,9 +38,17 @@ def to_csv(table: Table) -> str:
     names = [column.name for column in table.columns]
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(names)
-    values = ((row[name] for name in names) for row in table.rows)
-    lines.writerows([_csv_text(value) if isinstance(value, str) else value for value in row] for row in values)
+    for first in range(0, len(table.rows), _AT_ONCE):
+        some = table.rows[first : first + _AT_ONCE]
+        lines.writerows(zip(*(_for_csv([row[name] for row in some]) for name in names), strict=True))
     return text.getvalue()
+
+
+def _for_csv(values: list[Any]) -> list[Any]:
+    """Some values of a column: most columns have no text, which one look at their types tells."""
+    if not any(issubclass(kind, str) for kind in set(map(type, values))):
+        return values
+    return [_csv_text(value) if isinstance(value, str) else value for value in values]
 
 
 def csv_field(value: object) -> object:
@@ -181,5 +191,5 @@ def is_text(table: Table, column: Column) -> bool:
 
 def equal_in_all_rows(table: Table, column: Column) -> bool:
     """Whether several rows say the same of a column."""
-    values: Iterable[object] = (row[column.name] for row in table.rows)
-    return len(table.rows) > 1 and len({str(value) for value in values}) == 1
+    first = str(table.rows[0][column.name]) if table.rows else ""
+    return len(table.rows) > 1 and all(str(row[column.name]) == first for row in table.rows)

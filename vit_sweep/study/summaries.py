@@ -1,0 +1,102 @@
+"""Summaries that jobs left beside their records, so that a first reading need not parse the records. An edge.
+
+Whoever asks for one gets what reading the record would give, or nothing. A summary is believed only where
+
+- its file is this user's own, which nobody else may write, and no link, and its first line is the sha256 of the rest;
+- `record.json` is the very file that the job wrote: of its size, inode, time of change and of status change (which
+  nobody can set back, so that a copy, a foreign study too, has others), and with its sha256;
+- the cell is the one that ran, and the code that made the summary is the code that reads it.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from launchers.atomic import is_ours_alone, write_bytes
+from launchers.checked import Name, checked, parse_json, to_plain
+from launchers.errors import UserError
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.record import Record, mismatches
+from vit_sweep.record.summary import Summary, requested_digest, summary_of
+
+SUMMARY = ".summary"
+_HEAD = 65
+"""Bytes of the first line."""
+_MOST_BYTES = 16 * 2**20
+"""Of either file: what is larger is read as any record."""
+
+
+@checked
+class SummaryFile:
+    """What a job says of the record that it has just written."""
+
+    cell_id: Name
+    requested: str
+    """sha256 of what was asked of the cell."""
+    code: str
+    """Digest of the code that made it."""
+    record: str
+    """sha256 of `record.json`."""
+    place: str
+    """Its size, inode, time of change and of status change."""
+    summary: Summary
+
+
+def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | None) -> None:
+    """Say beside `record.json`, just written with `text`, what it comes to; nothing where it cannot be said.
+
+    `target`: test accuracy whose time is wanted.
+    """
+    # The record is the result: without this file, readers work it out again.
+    with suppress(Exception):
+        if mismatches(record.requested, record.resolved):
+            return
+        file = SummaryFile(
+            cell_id=record.cell_id,
+            requested=requested_digest(record.requested),
+            code=record.code,
+            record=hashlib.sha256(text.encode()).hexdigest(),
+            place=_place((cell_dir / "record.json").lstat()),
+            summary=summary_of(record, target),
+        )
+        content = json.dumps(to_plain(file, defaults=False)).encode()
+        write_bytes(cell_dir / SUMMARY, _head(content) + content, private=True, durable=False)
+
+
+def summary_beside(folder: str, file: CellFile, *, code: str) -> Summary | None:
+    """What the job of a cell said of its record, where that is to be believed; `folder`: the cell's."""
+    with suppress(OSError, UserError, ValueError):
+        text, about = _read(f"{folder}/{SUMMARY}")
+        head, content = text[:_HEAD], text[_HEAD:]
+        if not is_ours_alone(about) or head != _head(content):
+            return None
+        said = parse_json(SummaryFile, content, what=SUMMARY)
+        if said.code != code or said.cell_id != file.cell_id or said.requested != requested_digest(file.cell):
+            return None
+        record, about = _read(f"{folder}/record.json")
+        if said.place == _place(about) and said.record == hashlib.sha256(record).hexdigest():
+            return said.summary
+    return None
+
+
+def _head(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _place(about: os.stat_result) -> str:
+    return f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns}"
+
+
+def _read(path: str) -> tuple[bytes, os.stat_result]:
+    """All of a file, and what it is; raises `OSError` for a link and for what is no file. Thousands are read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
+            raise OSError(f"{path} is no small file")
+        return os.read(descriptor, about.st_size + 1), about
+    finally:
+        os.close(descriptor)
