@@ -20,6 +20,7 @@ SMALLEST = {
     "judging/coverage": ["--studies=3"],
     "judging/predictions": ["--seeds=1"],
     "judging/deciding": ["--laws=1", "--seeds=1", "--spreads=1"],
+    "judging/waiting": ["--queues=1"],
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
     "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
     "orchestrator/figures": ["--cells=1", "--rounds=1"],

@@ -56,9 +56,12 @@ class Look:
         return start
 
     def _keep(self, need: Need, free: Sequence[int]) -> None:
-        """Note on which of these free nodes a job fits until its end; forget it where they are too few."""
+        """Note on which of these free nodes a job fits until its end; forget it where they are too few.
+
+        One that would just fit does not: Slurm looks some seconds later than it could.
+        """
         end = self._now + need.limit_s
-        fitting = [node for node in free if node not in self._taken or self._taken[node][0][0] >= end]
+        fitting = [node for node in free if node not in self._taken or self._taken[node][0][0] > end]
         if len(fitting) >= need.nodes:
             self._fitting[need] = fitting
         else:

@@ -1,0 +1,141 @@
+"""Queues with a planted truth: who comes when, asks for what, runs how long; what a user sees of it, and what comes.
+
+Drawn by a seed: 8 to 24 nodes of 8 GPUs; jobs of others for five days, of 1 GPU to 4 nodes with limits of 1 to 24 h,
+as many as keep 70 to 105 % of the GPUs busy. In half of the queues jobs run for any share of their limit alike, as the
+forecast assumes; in the others most end early, and a fifth at the limit. In half of either kind jobs are taken in their
+order; in the others by a priority of their user, so who comes later may go first.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
+from vit_sweep.plan.waiting.backfill import Wanted
+from vit_sweep.plan.waiting.reading import Reader
+from vit_sweep.plan.waiting.simulation import Entry, Queue
+
+HOUR = 3600.0
+START_S, DAYS = 1.8e9, 5
+PARTITION = "p"
+GPUS = 8
+SIZES = ((1, 1, 40), (1, 2, 20), (1, 4, 15), (1, 8, 15), (2, 8, 7), (4, 8, 3))
+"""Nodes, GPUs on each, and of 100 jobs how many."""
+LIMITS_H = (1, 2, 4, 8, 12, 24)
+EARLY = 1, 2.3
+"""Of the beta distribution of shares of limits."""
+AT_THE_LIMIT = 0.2
+
+
+class Sent(NamedTuple):
+    """A job, or the tasks of an array."""
+
+    submit_s: float
+    wanted: Wanted
+    """With its priority."""
+
+
+class World:
+    """A cluster and what others do on it."""
+
+    def __init__(self, seed: int) -> None:
+        """`seed`: one truth each."""
+        self._random = draw = random.Random(f"queue {seed}")
+        self.flat_shares, self.in_order = seed % 2 == 0, seed // 2 % 2 == 0
+        self.nodes = tuple(
+            NodeRoom(name=f"n{index:02}", partitions=(PARTITION,), gpus=GPUS) for index in range(draw.randrange(8, 25))
+        )
+        self.load = draw.uniform(0.7, 1.05)
+        self.ours = self.priority()
+        """Of our jobs."""
+        self.others = tuple(self._comers())
+
+    def priority(self) -> float:
+        """Of a user's jobs."""
+        return 0.0 if self.in_order else float(self._random.randrange(20))
+
+    def _comers(self) -> Iterator[Sent]:
+        draw, at = self._random, START_S
+        mean_gpus = sum(nodes * gpus * part for nodes, gpus, part in SIZES) / 100
+        mean_share = 0.5 if self.flat_shares else AT_THE_LIMIT + (1 - AT_THE_LIMIT) * EARLY[0] / sum(EARLY)
+        mean_s = sum(LIMITS_H) / len(LIMITS_H) * HOUR * mean_share
+        rate = self.load * GPUS * len(self.nodes) / (mean_gpus * mean_s)
+        while (at := at + draw.expovariate(rate)) < START_S + DAYS * 24 * HOUR:
+            nodes, gpus, _ = draw.choices(SIZES, [part for *_, part in SIZES])[0]
+            limit_s = draw.choice(LIMITS_H) * HOUR
+            run = self._share() * limit_s
+            yield Sent(at, jobs(nodes, gpus, limit_s, (run,), priority=self.priority()))
+
+    def _share(self) -> float:
+        draw = self._random
+        if self.flat_shares:
+            return draw.random()
+        return 1.0 if draw.random() < AT_THE_LIMIT else draw.betavariate(*EARLY)
+
+    def play(self, ours: Sequence[Sent]) -> "Played":
+        """What comes of it if these jobs are sent, with our priority."""
+        ours = [one._replace(wanted=replace(one.wanted, priority=self.ours)) for one in ours]
+        reader = Reader(Outlook(at_s=START_S, nodes=self.nodes, jobs=()))
+        sent = [*self.others, *ours]
+        entries = [one.wanted.entry(reader) for one in sent]
+        for place, (entry, one) in enumerate(sorted(zip(entries, sent, strict=True), key=lambda pair: pair[1][0])):
+            entry.place, entry.submit_s, entry.awaited = place, one.submit_s, one in ours
+        Queue(reader.nodes, (), entries, now=START_S).run()
+        there = list(zip(sent, entries, strict=True))
+        return Played(self, there, there[len(self.others) :])
+
+
+class Played(NamedTuple):
+    """A world in which everything has happened until the last of our jobs began."""
+
+    world: World
+    everybody: list[tuple[Sent, Entry]]
+    ours: list[tuple[Sent, Entry]]
+
+    def look(self, at_s: float, *, with_new: bool = False) -> Outlook:
+        """What a user sees of the queue at a moment; `with_new`: what is sent in that moment waits already."""
+        seen: list[tuple[float, int, QueuedJob]] = []
+        for sent, entry in self.everybody:
+            if sent.submit_s < at_s or (with_new and sent.submit_s == at_s):
+                seen += [(-entry.priority, entry.place, job) for job in self._seen(sent, entry, at_s)]
+        seen.sort(key=lambda one: one[:2])
+        return Outlook(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
+
+    def _seen(self, sent: Sent, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
+        wanted, new = sent.wanted, sent.submit_s == at_s
+        waits = QueuedJob(
+            handle=handle_of(entry),
+            mine=False,
+            state=QueueState.PENDING,
+            partitions=wanted.partitions,
+            nodes=wanted.nodes,
+            gpus_per_node=wanted.gpus_per_node,
+            limit_s=wanted.limit_s,
+            priority=entry.priority,
+        )
+        begun = [] if new else [stay for stay in entry.stays if stay.start_s <= at_s]
+        for task, stay in enumerate(begun):
+            if stay.end_s > at_s:
+                yield replace(
+                    waits,
+                    handle=f"{waits.handle}_{task}",
+                    state=QueueState.RUNNING,
+                    hosts=tuple(self.world.nodes[node].name for node in stay.on),
+                    started_s=stay.start_s,
+                )
+        left = len(wanted.runs_s) - len(begun)
+        if left:
+            yield replace(waits, tasks=left)
+
+
+def handle_of(entry: Entry) -> str:
+    """What a job is called."""
+    return str(entry.place)
+
+
+def jobs(nodes: int, gpus: int, limit_s: float, runs_s: tuple[float, ...], *, priority: float | None = None) -> Wanted:
+    """Jobs of one shape."""
+    return Wanted(
+        partitions=(PARTITION,), nodes=nodes, gpus_per_node=gpus, limit_s=limit_s, runs_s=runs_s, priority=priority
+    )

@@ -1,0 +1,230 @@
+"""How well starts are foreseen, and whether packing pays: queues whose truth is planted.
+
+    python benchmarks/judging/waiting.py [--queues 100] [--json FILE]
+
+Prints the Markdown tables of docs/study/waiting.md. A queue (`queues`) goes on for five days; from the third on a study
+sends an array every 3 to 9 hours, and its forecasts are made as the product makes them (`plan.waiting`). What comes is
+known from the same simulation of Slurm, with everybody's real run times and those who come later. Strategies: on the
+third day cells of one shape are sent, one or several a job; in every second queue a user may run only two jobs at once.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp, log
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from benchmarks.judging.queues import HOUR, START_S, Sent, World, handle_of, jobs
+from benchmarks.provenance import Table, options, report
+from vit_sweep.plan.waiting.backfill import makespan_s, promised, starts
+from vit_sweep.plan.waiting.expected import (
+    ENOUGH_LOOKS,
+    LEAST_S,
+    Expected,
+    Past,
+    Said,
+    corrected,
+    from_queue,
+    from_slurm,
+)
+
+WARM_UP_S = 48 * HOUR
+ARRAYS, TASKS = 14, 4
+SHAPES = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 8))
+"""Nodes, and GPUs on each."""
+PACKS = (1, 2, 4, 8)
+"""Cells a job."""
+STEP_S, ALIKE_S = 2.0, 60.0
+"""Between two cells of a job; makespans that differ by less are equal."""
+LOOKS = ((0, 0), (1, ENOUGH_LOOKS - 1), (ENOUGH_LOOKS, 10**6))
+
+
+class Told(NamedTuple):
+    """A forecast, and what came."""
+
+    said: Said
+    expected: Expected
+    started_s: float
+    usual: bool
+    """Whether its queue is as the forecast assumes."""
+
+
+class Foretold(NamedTuple):
+    """All forecasts of one study."""
+
+    queue: list[Told]
+    """By a simulation, before submission."""
+    slurm: list[Told]
+    """Slurm's, of submitted jobs."""
+
+
+class Packed(NamedTuple):
+    """One way to send cells."""
+
+    pack: int
+    foreseen_s: float
+    """Until the last cell has ended."""
+    real_s: float
+
+
+def arrays(seed: int) -> list[Sent]:
+    """What a study sends."""
+    draw = random.Random(f"study {seed}")
+    sent, at = list[Sent](), START_S + WARM_UP_S
+    for _ in range(ARRAYS):
+        (nodes, gpus), limit_s = draw.choice(SHAPES), draw.choice((0.5, 1, 2)) * HOUR
+        sent.append(Sent(at, jobs(nodes, gpus, limit_s, _runs(draw, limit_s, TASKS))))
+        at += draw.uniform(3, 9) * HOUR
+    return sent
+
+
+def _runs(draw: random.Random, limit_s: float, count: int) -> tuple[float, ...]:
+    return tuple(limit_s * draw.uniform(0.4, 0.9) for _ in range(count))
+
+
+def foretold(seed: int) -> Foretold:
+    """The forecasts of a study in one queue."""
+    world = World(seed)
+    played = world.play(arrays(seed))
+    usual = world.flat_shares and world.in_order
+    made = Foretold([], [])
+    for sent, entry in played.ours:
+        at, started = sent.submit_s, entry.stays[0].start_s
+        (tasks,) = from_queue(played.look(at), [sent.wanted])
+        assert isinstance(tasks, tuple), tasks
+        made.queue.append(_told(tasks[0], started, made.queue, usual))
+        start = promised(played.look(at, with_new=True))[handle_of(entry)]
+        if start is not None:
+            made.slurm.append(_told(from_slurm(at, start), started, made.slurm, usual))
+    return made
+
+
+def _told(said: Said, started_s: float, earlier: Sequence[Told], usual: bool) -> Told:
+    past = [Past(one.said, one.started_s) for one in earlier if one.started_s < said.at_s]
+    return Told(said, corrected(said, past), started_s, usual)
+
+
+def sent_ways(seed: int) -> list[Packed]:
+    """What is foreseen, and what comes, of cells that are sent in jobs of so many."""
+    draw, world = random.Random(f"strategy {seed}"), World(seed)
+    (nodes, gpus), limit_s = draw.choice(SHAPES), draw.choice((0.25, 0.5, 1)) * HOUR
+    runs, at = _runs(draw, limit_s, draw.choice((8, 24, 48))), START_S + WARM_UP_S
+    at_once = 2 if draw.random() < 0.5 else None
+    ways = []
+    for pack in PACKS:
+        groups = [runs[start : start + pack] for start in range(0, len(runs), pack)]
+        sums = tuple(sum(group) + STEP_S * (len(group) - 1) for group in groups)
+        wanted = replace(jobs(nodes, gpus, limit_s * pack, sums), at_once=at_once)
+        played = world.play([Sent(at, wanted)])
+        look = played.look(at)
+        foreseen = fmean(makespan_s(look, drawn) for drawn in starts(look, [wanted]))
+        ways.append(Packed(pack, foreseen, max(stay.end_s for stay in played.ours[0][1].stays) - at))
+    return ways
+
+
+def chosen(ways: Sequence[Packed]) -> Packed:
+    """What `pack=auto` takes: the soonest that is foreseen; among equal ones the fewest cells a job."""
+    soonest = min(way.foreseen_s for way in ways)
+    return next(way for way in ways if way.foreseen_s < soonest + ALIKE_S)
+
+
+def accuracy_table(studies: Sequence[Foretold]) -> tuple[Table, dict[str, Any]]:
+    """How far off forecasts are, and how often their intervals hold."""
+    queue = [told for study in studies for told in study.queue]
+    slurm = [told for study in studies for told in study.slurm]
+    at_once = [told for told in queue if told.said.start_s == told.said.at_s]
+    began = sum(told.started_s - told.said.at_s < LEAST_S for told in at_once)
+    rows = []
+    figures: dict[str, Any] = {"expected at once": len(at_once), "began at once": began}
+    for name, told in (
+        ("a look at the queue", queue),
+        ("... others as assumed", [one for one in queue if one.usual]),
+        ("... others not so", [one for one in queue if not one.usual]),
+        ("Slurm's plan", slurm),
+    ):
+        for least, most in LOOKS:
+            some = [one for one in told if least <= one.expected.looks <= most and one.said.start_s > one.said.at_s]
+            if some:
+                words = f"{least} to {most}" if least < most < 10**6 else f"{least}" + (" or more" if least else "")
+                row, numbers = _row(some)
+                rows.append((name, words, *row))
+                figures[f"{name}, {words}"] = numbers
+    head = ("forecast by", "earlier looks", "arrays", "wait", "off by", "corrected", "factor", "corrected ",
+            "inside", "corrected  ", "interval")  # fmt: skip
+    title = (
+        f"First starts in {len(studies)} queues, medians; {began} of {len(at_once)} that were expected at once began "
+        f"at once and are left out; of {len(queue) - len(slurm)} of {len(queue)} Slurm says nothing"
+    )
+    return Table(title, head, rows), figures
+
+
+def _row(told: Sequence[Told]) -> tuple[tuple[str, ...], dict[str, float]]:
+    starts_s = [[one.said.start_s for one in told], [one.expected.start_s for one in told]]
+    wait = median(one.started_s - one.said.at_s for one in told) / 60
+    errors = [
+        median(abs(start - one.started_s) for start, one in zip(some, told, strict=True)) / 60 for some in starts_s
+    ]
+    factors = [exp(median(abs(_off(start, one)) for start, one in zip(some, told, strict=True))) for some in starts_s]
+    inside = [
+        fmean(low <= one.started_s <= high for low, high, one in ends)
+        for ends in (
+            [(one.said.earliest_s, one.said.latest_s, one) for one in told],
+            [(one.expected.earliest_s, one.expected.latest_s, one) for one in told],
+        )
+    ]
+    width = median(one.expected.latest_s - one.expected.earliest_s for one in told) / 60
+    row = (
+        str(len(told)), f"{wait:.0f} min", *(f"{one:.0f} min" for one in errors), *(f"{one:.1f}" for one in factors),
+        *(f"{one:.0%}" for one in inside), f"{width:.0f} min",
+    )  # fmt: skip
+    return row, {"arrays": len(told), "factor": factors[0], "corrected": factors[1], "inside": inside[1]}
+
+
+def _off(start_s: float, told: Told) -> float:
+    """By what factor a wait is off, as a logarithm."""
+    at = told.said.at_s
+    return log(told.started_s - at + LEAST_S) - log(start_s - at + LEAST_S)
+
+
+def strategy_table(queues: Sequence[Sequence[Packed]]) -> tuple[Table, dict[str, Any]]:
+    """What each way, and `auto`, comes to beside one job a cell."""
+    rows, figures = [], {}
+    ways = [(f"pack={pack}" if pack > 1 else "one job a cell", [queue[place] for queue in queues])
+            for place, pack in enumerate(PACKS)]  # fmt: skip
+    ways.append(("pack=auto", [chosen(queue) for queue in queues]))
+    ways.append(("the best afterwards", [min(queue, key=lambda way: way.real_s) for queue in queues]))
+    for name, taken in ways:
+        alone = [queue[0].real_s for queue in queues]
+        gains = [base - way.real_s for base, way in zip(alone, taken, strict=True)]
+        won, lost = [[gain for gain in gains if sign * gain > ALIKE_S] for sign in (1, -1)]
+        total = sum(way.real_s for way in taken) / sum(alone) - 1
+        off = median(abs(way.foreseen_s / way.real_s - 1) for way in taken)
+        rows.append((name, str(sum(way.pack > 1 for way in taken)), str(len(won)), _hours(max(won, default=0.0)),
+                     str(len(lost)), _hours(-min(lost, default=0.0)), f"{total:+.1%}", f"{off:.0%}"))  # fmt: skip
+        figures[name] = {"sooner": len(won), "later": len(lost), "all": total, "forecast off by": off}
+    head = ("strategy", "packs", "sooner", "most", "later", "most ", "makespans, in all", "forecast off by, median")
+    return Table(f"Makespans beside one job a cell, {len(queues)} queues", head, rows), figures
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / HOUR:.1f} h" if seconds else "-"
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = options(__doc__)
+    parser.add_argument("--queues", type=int, default=100, help="seeded queues")
+    asked = parser.parse_args()
+    seeds, figures = range(asked.queues), {}
+    for name, (made, numbers) in (
+        ("accuracy", accuracy_table([foretold(seed) for seed in seeds])),
+        ("strategies", strategy_table([sent_ways(seed) for seed in seeds])),
+    ):
+        figures[name] = numbers
+        print(made.markdown())
+    report(figures, asked)
+
+
+if __name__ == "__main__":
+    main()
