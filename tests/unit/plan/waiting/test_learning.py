@@ -57,9 +57,9 @@ def test_without_earlier_jobs_it_is_what_was_said_with_its_interval():
 
 def test_what_is_written_comes_back_and_teaches_what_was_said_and_not_what_was_shown():
     first = start_forecast(SAID, [], QUEUE)
-    corrected = start_forecast(SAID, earlier([waited(first, NOW + HOUR / 2)], QUEUE), QUEUE)
+    corrected = start_forecast(SAID, earlier([waited(first, NOW + HOUR / 10)], QUEUE), QUEUE)
     assert seconds(corrected.start) < NOW + HOUR
-    (past,) = earlier([waited(corrected, NOW + HOUR / 2)], QUEUE)
+    (past,) = earlier([waited(corrected, NOW + HOUR / 10)], QUEUE)
     assert past.said == SAID
     assert past.started_s == NOW + HOUR / 2
 
