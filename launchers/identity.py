@@ -43,6 +43,8 @@ class RankIdentity(JobPlace):
     """GPUs of the allocation that this task shares with others of its batch; None: it has one of its own."""
     partition: str | None = None
     """Slurm's name of the partition that the job runs in, of several the one that it got; None without Slurm."""
+    shares_job: bool = False
+    """Whether other tasks of its batch run in the same job, before it or after it."""
 
 
 def place_of(environ: Mapping[str, str]) -> JobPlace:

@@ -30,6 +30,8 @@ Integers = npt.NDArray[np.int64]
 
 BETWEEN, WITHIN, DAYS = 0.02, 0.005, 0.015
 """Standard deviations of logarithms: between runs, between epochs of a run, between days."""
+OWN = 0.005
+"""Between runs on the same nodes."""
 EPOCHS = 5
 REPEATS = (2, 3, 5, 10)
 CELLS, PAIRS = 8, 12
@@ -101,6 +103,26 @@ class Simulation:
             held["serial"].append(holds(fractions[0], fractions[1], SERIAL))
         return {name: float(np.mean(shares)) for name, shares in held.items() if shares} | {
             "worst": min(float(np.mean(share)) for share in held["time"])
+        }
+
+    def packed(self, cells: int, repeats: int, *, jobs: float, told: bool) -> dict[str, float]:
+        """Share of intervals that hold the truth where the cells' repeats share jobs, which differ by `jobs`.
+
+        `told`: whether the analysis knows of the jobs. Of times, of ratios to the first cell, of the mean of all cells.
+        """
+        shared = np.tile(np.arange(repeats), cells)
+        logs = self.runs(cells, repeats, spread=OWN)
+        logs += (self._random.normal(size=(self.studies, repeats)) * jobs)[:, shared]
+        known = shared if told else np.zeros_like(shared)
+        fitted = spread_of(logs, layout_of(np.repeat(range(cells), repeats).tolist(), known.tolist()))
+        asked: dict[str, list[tuple[list[int], list[float]]]] = {
+            "time": [([cell], [1.0]) for cell in range(cells)],
+            "ratio": [([0, cell], [1.0, -1.0]) for cell in range(1, cells)],
+            "mean": [(list(range(cells)), [1 / cells] * cells)],
+        }
+        return {
+            name: float(np.mean([holds(*bounds(fitted, *contrast), 1.0) for contrast in contrasts]))
+            for name, contrasts in asked.items()
         }
 
     def false_verdicts(self, repeats: int, *, days: str, truth: float = 0.0) -> tuple[float, float]:
@@ -219,6 +241,20 @@ def days_table(simulation: Simulation) -> tuple[Table, dict[str, dict[str, float
     return _coverage("The same where sessions differ by 1.5 %", figures), figures
 
 
+def packed_table(simulation: Simulation) -> tuple[Table, dict[str, dict[str, float]]]:
+    """Coverage where cells share jobs (`pack`), with and without the analysis knowing of it."""
+    rows, figures = [], {}
+    for jobs in (0.02, 0.0):
+        for repeats in (2, 3, 5):
+            for told in (True, False):
+                shares = simulation.packed(CELLS, repeats, jobs=jobs, told=told)
+                label = f"jobs differ by {100 * jobs:g} %, n={repeats}"
+                rows.append((label, "yes" if told else "no", *map(percent, shares.values())))
+                figures[f"{label}, {'told' if told else 'not told'}"] = shares
+    title = f"Intervals that hold the truth where {CELLS} packed cells share a job for each repeat (95 % is said)"
+    return Table(title, ("study", "told of the jobs", "time", "ratio of two cells", "mean of all cells"), rows), figures
+
+
 def _coverage(title: str, figures: dict[str, dict[str, float]]) -> Table:
     names = {
         "time": "time",
@@ -277,7 +313,7 @@ def fits_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
 
 TABLES: Iterable[tuple[str, Callable[[Simulation], tuple[Table, dict]]]] = (  # type: ignore[type-arg]  # of two depths
     ("coverage", coverage_table), ("days", days_table), ("verdicts", verdicts_table), ("stopping", stopping_table),
-    ("fits", fits_table),
+    ("fits", fits_table), ("packed", packed_table),
 )  # fmt: skip
 
 

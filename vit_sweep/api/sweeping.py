@@ -42,10 +42,12 @@ def of_points(
         study, chosen = ready.study, ready.chosen
         for remark in (*ready.remarks, *chosen.selection.skipped.values()):
             _log.info("%s", remark)
-        rendered = ready.write()
+        written = ready.write()
+        for remark in written.remarks:
+            _log.info("%s", remark)
         if settings.dry_run:
             return Study(study.folder)
-        submitter = submitter_of(study, chosen, rendered, say=_log.info)
+        submitter = submitter_of(study, chosen, written.rendered, say=_log.info)
         submitter.submit(alone=alone(chosen.results))
     if settings.wait:
         watched(study, only=set(ready.plan.cells), submitter=submitter)

@@ -70,17 +70,17 @@ def sweep_points(
         for remark in ready.remarks:
             console.print(remark, soft_wrap=not console.is_terminal)
         show.selection(console, chosen.selection, ready.unclear, rerun=settings.rerun)
-        rendered = ready.write()
-        show.batches(console, [item.batch for item in rendered])
+        written = ready.write()
+        show.batches(console, [item.batch for item in written.rendered], written.remarks)
         if settings.dry_run == "json":
-            told = show_plan.as_data(plan, study, chosen, rendered, ready.remarks)
+            told = show_plan.as_data(plan, study, chosen, written, ready.remarks)
             sys.stdout.write(f"{json.dumps(told, indent=1, allow_nan=False)}\n")
             return EXIT_DONE
         if settings.dry_run:
-            scripts = [Path(item.batch.folder) / item.script for item in rendered]
+            scripts = [Path(item.batch.folder) / item.script for item in written.rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        submitter = _submitted(study, console, chosen, rendered)
+        submitter = _submitted(study, console, chosen, written.rendered)
     return _follow(study, console, chosen, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -123,9 +123,9 @@ def resume(
         console.print(f"study {study.name}: {plural(len(cells), 'cell')}, {len(chosen.todo)} to run")
         show.problems(console, study.problems)
         show.selection(console, chosen.selection, unclear, rerun=rerun)
-        rendered = write(study, chosen.todo, code)
-        show.batches(console, [item.batch for item in rendered])
-        submitter = _submitted(study, console, chosen, rendered)
+        written = write(study, chosen.todo, code, pack=study.pack())
+        show.batches(console, [item.batch for item in written.rendered], written.remarks)
+        submitter = _submitted(study, console, chosen, written.rendered)
     return _follow(study, console, chosen, submitter, wait=wait, only=None)
 
 

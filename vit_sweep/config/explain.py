@@ -25,7 +25,7 @@ from vit_sweep.plan.point import Point
 _UNITS = {
     "gpus": "GPUs", "nodes": "hosts", "batch": "images", "epochs": "epochs", "warmup_steps": "steps",
     "lr_warmup_epochs": "epochs", "sequence": "ranks", "minutes": "min", "hang_minutes": "min",
-    "budget_gpu_hours": "GPU-hours", "max_gpus_in_flight": "GPUs", "checkpoint_epochs": "epochs",
+    "budget_gpu_hours": "GPU-hours", "max_gpus_in_flight": "GPUs", "pack": "cells", "checkpoint_epochs": "epochs",
     "profile_steps": "steps", "data_workers": "processes", "repeats": "runs", "max_repeats": "runs",
     "model.image_size": "px", "model.patch_size": "px", "data.side": "px", "data.image_bytes": "bytes",
     "data.train_images": "images", "data.test_images": "images", "optimizer.base_batch": "images",

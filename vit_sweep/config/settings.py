@@ -26,6 +26,7 @@ from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.question import EXAMPLES, DecideRule, Design, question_of
 from vit_sweep.plan.repeats import RepeatRule
+from vit_sweep.plan.waiting.packing import Pack
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")
 _PAYING = ("account", "qos", "reservation")
@@ -88,6 +89,9 @@ class Settings:
     """Nothing is submitted that would take the study above it, by prediction and what it has spent."""
     max_gpus_in_flight: Count | None
     """GPUs that this sweep's arrays may use at once."""
+    pack: Pack
+    """Cells of one shape that run one after another in one job of Slurm, at most; `auto`: as many as a look at its
+    queue says end soonest; `off`: one job a cell (docs/study/waiting.md)."""
     grid: GridSpec
     """A named grid, whose axes a command may replace one by one; `none`: the grid of the command line alone."""
     exclude: tuple[str, ...]
@@ -300,6 +304,8 @@ def _as_meant(given: Plain) -> Plain:
     for name in _YES_OR_NO:
         if given.get(name) in ON_OFF:
             read[name] = ON_OFF[given[name]]
+    if given.get("pack") is False:
+        read["pack"] = "off"
     if isinstance(given.get("minutes"), str):
         read["minutes"] = meant_minutes("minutes", given["minutes"])
     # An account may be a number.

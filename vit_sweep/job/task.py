@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from launchers.atomic import make_folder, opened, read, write_first
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
     block_signals()
     batch_folder = Path(arguments[0])
     batch = parse_json(Batch, read(batch_folder / "batch.json"), what="batch.json")
-    me = identify(os.environ, host=socket.gethostname())
+    me = replace(identify(os.environ, host=socket.gethostname()), shares_job=batch.shared)
     task = batch.tasks[me.task_index]
     # The study may have been moved since: its place is where the batch's folder is now.
     study = Study(batch_folder.absolute().parent.parent)

@@ -14,6 +14,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
 from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
+from vit_sweep.plan.waiting.packing import Pack
 
 SCHEMA_VERSION = 1
 
@@ -57,10 +58,17 @@ class PlanFile:
     """When the latest sweep's cells have been repeated enough; None: as often as was planned."""
     decide: DecideRule | None = None
     """The question of the latest sweep, which decides what runs; None: all that was planned runs."""
+    pack: Pack = "off"
+    """Cells of one shape that the latest sweep lets run in one job, at most."""
 
 
 def plan_file(
-    plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None, decide: DecideRule | None = None
+    plan: Plan,
+    known: PlanFile | None,
+    *,
+    repeat: RepeatRule | None = None,
+    decide: DecideRule | None = None,
+    pack: Pack = "off",
 ) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = Profiles()
@@ -75,6 +83,7 @@ def plan_file(
         profiles=tuple(profiles.listed),
         repeat=repeat,
         decide=decide,
+        pack=pack,
     )
 
 

@@ -215,9 +215,11 @@ class Record:
     """Epochs that other cells had run before (`requested.origin`), on other ranks: for what was learnt, never for a
     time."""
     allocated_gpus: Whole | None = None
-    """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
+    """GPUs of the allocation that it shared with other cells; None: it had one of its own."""
     slurm_partition: str | None = None
     """The partition that the last attempt ran in, by Slurm's name; None without Slurm, and in old records."""
+    shares_job: bool = False
+    """Whether other cells ran in its job, before it or after it; false in old records."""
 
     @property
     def training(self) -> tuple[EpochReport, ...]:

@@ -7,9 +7,9 @@ A record has every step of every rank; tables and figures need a fifth of that, 
 import hashlib
 from typing import Annotated
 
-from launchers.checked import ANY_FLOAT, AttemptName, Instant, Name, Quantity, Whole, checked, to_compact_json
+from launchers.checked import ANY_FLOAT, AttemptName, Instant, Line, Name, Quantity, Whole, checked, to_compact_json
 from vit_sweep.plan.cell import Cell, oversubscribed
-from vit_sweep.plan.choices import Task
+from vit_sweep.plan.choices import Allocation, Task
 from vit_sweep.record.breakdown import StepBreakdown
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, machine_columns, slowest_clock_mhz
 from vit_sweep.record.learning import Reached, time_to_accuracy
@@ -102,6 +102,8 @@ class Measured:
     handed out whole; None: `gpus`."""
     slurm_partition: str | None = None
     """The partition that it ran in, by Slurm's name."""
+    shared_job: Line = ""
+    """The job of Slurm that it shared with other runs, one after another on the same nodes; empty: one of its own."""
     job_s: float | None = None
     """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     started_at: Instant = ""
@@ -192,11 +194,20 @@ def _measured(record: Record) -> Measured:
         job_s=record.job_s,
         allocated_gpus=record.allocated_gpus,
         slurm_partition=record.slurm_partition,
+        shared_job=_shared_job(record),
         started_at=record.started_at,
         software=(*sorted(record.versions.items()), ("code", record.code)),
         counts=_counts(record),
         certificate=record.certificate,
     )
+
+
+def _shared_job(record: Record) -> str:
+    """Slurm's number and the first node: a job that is started again may get others. Elsewhere nodes never change."""
+    shared = record.shares_job or record.requested.allocation is Allocation.SHARED
+    if not shared or not record.job_id[:1].isdigit() or not record.resolved.hosts:
+        return ""
+    return f"{record.job_id.rpartition('_')[0]} on {record.resolved.hosts[0]}"
 
 
 def _compute_ms(where: StepBreakdown | None) -> tuple[float, ...]:

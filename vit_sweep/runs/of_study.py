@@ -224,7 +224,7 @@ def _said(value: Any) -> str:
 def _waited(cell: Cell, cell_id: str, summary: Summary, submitted: Mapping[tuple[str, int], str]) -> float | None:
     """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
     shared allocation, where it waited for the other cells as well."""
-    if "." in summary.attempt or cell.allocation is Allocation.SHARED:
+    if "." in summary.attempt or summary.measured.shared_job or cell.allocation is Allocation.SHARED:
         return None
     sent = submitted.get((cell_id, int(summary.attempt)))
     if sent is None:

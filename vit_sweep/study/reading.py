@@ -29,6 +29,7 @@ from vit_sweep.plan.plan_file import PlanFile, planned_cells
 from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
+from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import JobEntry, Sent
 from vit_sweep.study.schema_file import LET_READ, Reader
@@ -234,6 +235,11 @@ class StudyReader:
         """The question that decides what this study runs; None: all that was planned runs."""
         plan = self._files.read(self.folder / "plan.json", PlanFile)
         return plan.decide if plan else None
+
+    def pack(self) -> Pack:
+        """Cells of one shape that its latest sweep lets run in one job, at most."""
+        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        return plan.pack if plan else "off"
 
     def candidates(self) -> CandidatesFile | None:
         """What a study that decides may choose from."""

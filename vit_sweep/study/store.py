@@ -33,6 +33,7 @@ from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
+from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
@@ -146,6 +147,7 @@ class Study(StudyReader):
         options: JobOptions,
         repeat: RepeatRule | None = None,
         decide: DecideRule | None = None,
+        pack: Pack = "off",
         anew: bool = False,
     ) -> list[CellFile]:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for; returns the new cells.
@@ -160,7 +162,7 @@ class Study(StudyReader):
         new = self._write_cells(plan.cells.values(), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
-        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide))
+        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, pack=pack))
         return new
 
     def let_run(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""From cells that need a run to batches of jobs: one per resource shape or shared curve. Renders, writes nothing."""
+"""From cells that need a run to batches of jobs: one per resource shape, shared curve or packed job. Writes nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from launchers.profile import Device, PartitionProfile
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.engine.kinds import needs_compiler, uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
+from vit_sweep.plan.waiting.packing import NOTHING, Packing
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.store import Study
 
@@ -32,16 +33,15 @@ class Todo:
     """Nodes that it must not get."""
 
 
-def render(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: int | None = None) -> list[Rendered]:
-    """One batch per resource shape or shared curve, in the order of `todo`, split at the largest array, throttled.
+def batches_of(study: Study, todo: Mapping[str, Todo], code: Snapshot, packing: Packing = NOTHING) -> list[Batch]:
+    """One batch per resource shape, shared curve or job of `packing`, in the order of `todo`.
 
-    Raises `UserError` where cells that are to share a job cannot.
+    Arrays are split at the largest. Raises `UserError` where cells that are to share a job cannot.
     """
     place = {cell_id: i for i, cell_id in enumerate(todo)}
     batches: list[Batch] = []
-    for group in sorted(
-        [*_arrays(todo), *_curves(todo)], key=lambda group: min(place[_cell_id(i)] for i in group.items)
-    ):
+    groups = [*_arrays(todo, packing), *_curves(todo), *_packed(todo, packing)]
+    for group in sorted(groups, key=lambda group: min(place[_cell_id(i)] for i in group.items)):
         on_cpu = group.profile.device is Device.CPU
         batch = Batch(
             study=study.name,
@@ -60,6 +60,11 @@ def render(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: 
             preload=_preload(group.items) if on_cpu else (),
         )
         batches += split(batch)
+    return batches
+
+
+def rendered_of(batches: list[Batch], max_gpus: int | None = None) -> list[Rendered]:
+    """Render them, throttled; raises `UserError` where one job of each would be above `max_gpus`."""
     if max_gpus is not None:
         batches = throttle(batches, max_gpus)
     return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
@@ -85,9 +90,14 @@ class _Group(NamedTuple):
     shared: bool
 
 
-def _arrays(todo: Mapping[str, Todo]) -> list[_Group]:
+def _arrays(todo: Mapping[str, Todo], packing: Packing) -> list[_Group]:
     """Cells with a job of their own, by shape and by the nodes that they must not get."""
-    alone = [item.planned for item in todo.values() if item.planned.cell.allocation is Allocation.PER_CELL]
+    elsewhere = {cell_id for job in packing.jobs for cell_id in job.cell_ids}
+    alone = [
+        item.planned
+        for cell_id, item in todo.items()
+        if item.planned.cell.allocation is Allocation.PER_CELL and cell_id not in elsewhere
+    ]
     return [
         _Group(profile, shape, some, exclude, shared=False)
         for profile, shape, members in by_shape(alone)
@@ -103,6 +113,15 @@ def _curves(todo: Mapping[str, Todo]) -> list[_Group]:
         items = [todo[cell_id] for cell_id in curve.cell_ids]
         exclude = tuple(dict.fromkeys(host for item in items for host in item.exclude))
         groups.append(_Group(curve.profile, curve.job, items, exclude, shared=True))
+    return groups
+
+
+def _packed(todo: Mapping[str, Todo], packing: Packing) -> list[_Group]:
+    """Cells that run one after another in a job of their common shape; they must not get the same nodes."""
+    groups = []
+    for job in packing.jobs:
+        items = [todo[cell_id] for cell_id in job.cell_ids]
+        groups.append(_Group(items[0].planned.profile, job.shape, items, items[0].exclude, shared=True))
     return groups
 
 

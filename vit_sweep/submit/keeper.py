@@ -162,8 +162,8 @@ class Keeper:
         if not todo:
             return
         try:
-            rendered = write(self._study, todo, take(self._study.folder))
-            submitter = Submitter(self._study, rendered, say=self._say, asked=asked)
+            written = write(self._study, todo, take(self._study.folder), pack=self._study.pack())
+            submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)
             submitter.submit(alone=False)
         except UserError as error:
             # The other cells are still to be watched.

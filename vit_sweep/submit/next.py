@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from launchers.backend import Rendered
@@ -14,13 +15,16 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
+from vit_sweep.plan.waiting.packing import Pack
+from vit_sweep.plan.waiting.strategy import Choice
 from vit_sweep.study import trust
 from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.reading import smallest_first
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
-from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.batches import Todo, batches_of, rendered_of
+from vit_sweep.submit.packing import chosen_packing
 
 
 class Next(NamedTuple):
@@ -67,18 +71,31 @@ def choose(
     return Next(results=results, selection=selection, todo=todo)
 
 
-def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: int | None = None) -> list[Rendered]:
+class Written(NamedTuple):
+    """What will be submitted, and what a person must know of it."""
+
+    rendered: list[Rendered]
+    remarks: tuple[str, ...]
+    choice: Choice | None
+    """Of `pack=auto`."""
+
+
+def write(
+    study: Study, todo: Mapping[str, Todo], code: Snapshot, *, pack: Pack = "off", max_gpus: int | None = None
+) -> Written:
     """Render the batches of `todo` and write their files; what is written is what will be submitted.
 
-    Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have.
+    Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have,
+    and above `max_gpus` at once.
     """
     profiles = trust.each_once(item.planned.profile for item in todo.values())
     trust.require(study.folder, trust.programs(profiles, (item.planned.cell for item in todo.values())))
     _require_variables(profiles)
-    rendered = render(study, todo, code, max_gpus=max_gpus)
+    sending = chosen_packing(todo, pack, partial(batches_of, study, todo, code), max_gpus)
+    rendered = rendered_of(batches_of(study, todo, code, sending.packing), max_gpus)
     for item in rendered:
         study.write_rendered(item)
-    return rendered
+    return Written(rendered, sending.remarks, sending.choice)
 
 
 def _require_variables(profiles: Iterable[PartitionProfile]) -> None:

@@ -49,7 +49,7 @@ from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
-from vit_sweep.submit.next import Next, choose, write
+from vit_sweep.submit.next import Next, Written, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
 _FEED_PERIOD_S = 2.0
@@ -70,15 +70,16 @@ class Ready(NamedTuple):
     finished: tuple[Record, ...]
     """Records of the study so far."""
 
-    def write(self) -> list[Rendered]:
-        """Render and write the scripts of the chosen cells.
+    def write(self) -> Written:
+        """Render and write the scripts of the chosen cells, packed as is asked.
 
         Raises `UserError` above the budget, and where `next.write` does.
         """
         if self.settings.decide_rule is None:  # a sweep that decides keeps within it by itself
             wanted = [item.planned for item in self.chosen.todo.values()]
             _check_budget(self.settings.budget_gpu_hours, wanted, self.finished)
-        return write(self.study, self.chosen.todo, self.code, max_gpus=self.settings.max_gpus_in_flight)
+        settings = self.settings
+        return write(self.study, self.chosen.todo, self.code, pack=settings.pack, max_gpus=settings.max_gpus_in_flight)
 
 
 @contextmanager
@@ -128,7 +129,13 @@ def planned(
         else:
             study.write_command(arguments, overrides, code=code.digest, dry_run=bool(settings.dry_run))
             new = study.write_plan(
-                plan, data_root=root, options=options, repeat=settings.repeat_rule, decide=rule, anew=not asked_for
+                plan,
+                data_root=root,
+                options=options,
+                repeat=settings.repeat_rule,
+                decide=rule,
+                pack=settings.pack,
+                anew=not asked_for,
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(

@@ -32,7 +32,8 @@ def test_a_default_is_what_a_command_that_says_nothing_gets(monkeypatch):
         group, _, last = key.name.rpartition(".")
         if group or isinstance(composed.get(last), dict) or "VIT_SWEEP" in key.default:
             continue
-        assert yaml.safe_load(key.default) == composed[last], key.name
+        # As it is typed: what YAML of old reads as false is a word in a command.
+        assert composed[last] in (key.default, yaml.safe_load(key.default)), key.name
 
 
 def test_a_menu_says_each_words_meaning():

@@ -30,6 +30,15 @@ GRIDS = {
         "partition.gpus_per_node=2",
         "allocation=shared",
     ],
+    "packed": [
+        "-m",
+        f"--config-dir={TEST_CONF}",
+        "gpus=2",
+        "batch=8,16,32",
+        "partition=lab_vector",
+        "minutes=20",
+        "pack=2",
+    ],
 }
 FILES = ("job.sbatch", "job.sh", "rank.sh", "hostfile")
 

@@ -104,6 +104,25 @@ def test_a_shared_allocation_costs_the_gpus_that_wait_and_its_queue_wait_is_not_
     assert run_of(result(planned, record=record(planned, job_s=1800.0))).gpu_hours == 1.0
 
 
+@pytest.mark.parametrize(
+    ("job_id", "allocation", "shares", "shared_job"),
+    [
+        ("17_3", Allocation.PER_CELL, True, "17 on node0"),
+        ("17_3", Allocation.SHARED, False, "17 on node0"),
+        ("17_3", Allocation.PER_CELL, False, ""),
+        ("local-17-3", Allocation.SHARED, False, ""),
+    ],
+)
+def test_a_run_knows_which_job_of_slurm_it_shared_and_on_which_nodes(job_id, allocation, shares, shared_job):
+    planned = cell(gpus=2, allocation=allocation)
+    sent = {(planned.cell_id, 1): "2024-12-31T00:00:00+00:00"}
+    done = record(planned, job_id=job_id, shares_job=shares, allocated_gpus=2)
+    run = run_of(result(planned, record=done), submitted=sent)
+    assert run.shared_job == shared_job
+    alone = not shares and allocation is Allocation.PER_CELL
+    assert (run.queue_wait_s is not None) == alone, "it waited for the cells before it too"
+
+
 def test_the_error_of_the_predicted_memory_counts_the_context_on_both_sides():
     planned = cell(gpus=2)
     plan = predict(planned)

@@ -1,9 +1,11 @@
-"""Sessions: runs that were made without a long pause between them. Pure.
+"""Sessions: runs that were made without a long pause between them; and those that shared nodes. Pure.
 
 What differs from day to day (other nodes and neighbours, another room temperature, a new driver) is between sessions.
+What differs from node to node is between jobs: a run with a job of its own has it in its own spread, but runs that
+shared a job (`pack`, `allocation=shared`) have it in common.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from vit_sweep.runs.run import Run
@@ -30,6 +32,16 @@ def sessions_of(runs: Iterable[Run], *, undated: Callable[[Run], str] = lambda _
     keys = {name: undated(run) for name, run in by_id.items() if name not in numbers}
     later = {key: number for number, key in enumerate(sorted(set(keys.values())), session + 1)}
     return numbers | {name: later[key] for name, key in keys.items()}
+
+
+def together(runs: Iterable[Run], sessions: Mapping[str, int]) -> dict[str, int]:
+    """Number, for each run by its id, what it has in common with others: its shared job, else its session.
+
+    From 0 without a gap, in the order of sessions.
+    """
+    groups = {run.run_id: (sessions[run.run_id], run.shared_job) for run in runs}
+    numbers = {group: number for number, group in enumerate(sorted(set(groups.values())))}
+    return {name: numbers[group] for name, group in groups.items()}
 
 
 def days_of(runs: Sequence[Run]) -> str:

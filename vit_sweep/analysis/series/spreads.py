@@ -24,7 +24,7 @@ from vit_sweep.analysis.series.pooling import (
     spread_of,
 )
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.analysis.series.sessions import days_of, sessions_of
+from vit_sweep.analysis.series.sessions import days_of, sessions_of, together
 from vit_sweep.runs.run import Run
 
 
@@ -60,6 +60,8 @@ class Pool:
     runs: tuple[Run, ...]
     spread: Spread
     sessions: int
+    jobs: int
+    """Jobs that several of the runs shared."""
 
 
 def epoch_s(run: Run) -> float | None:
@@ -164,9 +166,11 @@ class Spreads:
         runs = [run for cell in cells for run in cell]
         numbers = sessions_of(runs, undated=self._undated)
         which = [number for number, cell in enumerate(cells) for _ in cell]
-        layout = layout_of(which, [numbers[run.run_id] for run in runs])
+        common = together(runs, numbers)
+        layout = layout_of(which, [common[run.run_id] for run in runs])
         spread = spread_of([log(self._measure(run) or 1.0) for run in runs], layout)
-        return Pool(name=name, runs=tuple(runs), spread=spread, sessions=max(numbers.values()) + 1)
+        jobs = {run.shared_job for run in runs} - {""}
+        return Pool(name=name, runs=tuple(runs), spread=spread, sessions=max(numbers.values()) + 1, jobs=len(jobs))
 
 
 def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Estimate:
@@ -232,11 +236,29 @@ def _notes(pool: Pool) -> list[str]:
         f"{100 * float(spread.pool_variance) ** 0.5:.2g}% (standard deviation, pooled over "
         f"{plural(repeated, 'cell')}, {freedom} degree{'' if freedom == '1' else 's'} of freedom){apart}{busy}"
     ]
+    if pool.jobs:
+        lines.append(f"job to job{where}: {_jobs(pool)}")
     return [*lines, f"day to day{where}: {_days(pool)}"]
+
+
+def _jobs(pool: Pool) -> str:
+    spread, freedom = pool.spread, pool.spread.layout.session_freedom
+    start = f"cells shared {plural(pool.jobs, 'job')}, and so their nodes"
+    if not freedom:
+        return (
+            f"{start}; no cell ran in two: ratios of cells of unlike jobs take these to differ by {DAYS:.1%}, an "
+            "assumption; repeat cells and it will be estimated"
+        )
+    return (
+        f"{start}, which differ by {100 * float(spread.session_variance) ** 0.5:.2g}% beyond what their runs do "
+        f"({plural(freedom, 'degree')} of freedom); ratios within a job are free of it, the other intervals hold it"
+    )
 
 
 def _days(pool: Pool) -> str:
     spread, when, freedom = pool.spread, days_of(pool.runs), pool.spread.layout.session_freedom
+    if pool.jobs and pool.sessions > 1:
+        return f"{pool.sessions} sessions ({when}); what differs between them is in what differs between jobs"
     if not freedom and pool.sessions > 1:
         which = f"{pool.sessions} sessions ({when})" if when else "when the runs began is not known"
         return (

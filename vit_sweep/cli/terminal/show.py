@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,16 +183,19 @@ def _field(column: Column, row: Cells, *, interval: bool) -> str:
     return text
 
 
-def batches(console: Console, planned: Sequence[Batch]) -> None:
-    """Say how the cells to run are put together: one array per resource shape."""
+def batches(console: Console, planned: Sequence[Batch], remarks: Sequence[str] = ()) -> None:
+    """Say how the cells to run are put together, one array per resource shape, and what is remarked of that."""
+    for remark in remarks:
+        console.print(remark, soft_wrap=not console.is_terminal)
     if planned:
-        parts = (
+        parts = Counter(
             f"{batch.shape.label} x {len(batch.tasks)}{' in one allocation' if batch.shared else ''}"
             + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
             for batch in planned
         )
         noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch|batches"
-        console.print(f"{plural(len(planned), noun)}: {', '.join(parts)}")
+        told = (f"{count} times {text}" if count > 1 else text for text, count in parts.items())
+        console.print(f"{plural(len(planned), noun)}: {', '.join(told)}")
 
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:

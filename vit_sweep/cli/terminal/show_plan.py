@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
-from launchers.backend import Rendered
+from launchers.checked import to_plain
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
@@ -22,7 +22,7 @@ from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.parts import Variants
 from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.store import Study
-from vit_sweep.submit.next import Next
+from vit_sweep.submit.next import Next, Written
 
 _FOLDED = 50
 """Cells from which on a plan says what varies, and has no row for each."""
@@ -158,9 +158,7 @@ def _reach(values: Sequence[str]) -> str:
     return f"{numbers[0]} to {numbers[-1]} ({len(values)} values)"
 
 
-def as_data(
-    plan: Plan, study: Study, chosen: Next, rendered: Sequence[Rendered], remarks: Sequence[str]
-) -> dict[str, Any]:
+def as_data(plan: Plan, study: Study, chosen: Next, written: Written, remarks: Sequence[str]) -> dict[str, Any]:
     """The plan of a grid for programs, with what would be submitted; null where nothing is known."""
     return {
         "study": study.name,
@@ -189,10 +187,11 @@ def as_data(
                 "cells": [task.name for task in item.batch.tasks],
                 "script": str(Path(item.batch.folder) / item.script),
             }
-            for item in rendered
+            for item in written.rendered
         ],
+        "pack": to_plain(written.choice) if written.choice is not None else None,
         "gpu_hours": sum(item.planned.gpu_hours for item in chosen.todo.values()),
-        "remarks": list(remarks),
+        "remarks": [*remarks, *written.remarks],
     }
 
 

@@ -69,6 +69,7 @@ def finish(
         certificate=certificate,
         allocated_gpus=execution.me.allocated_gpus,
         slurm_partition=execution.me.partition,
+        shares_job=execution.me.shares_job,
     )
     target = execution.file.options.target_accuracy
     if not keep(_tracked(record, run.trackers), execution.cell_dir, target=target):

@@ -1,0 +1,119 @@
+"""`pack=N` on a real Slurm: cells of one shape run one after another in few jobs, each cell once.
+
+The ranks are `trivial` (tests/slurm/ranks): everything but torch is real.
+"""
+
+import csv
+import json
+from itertools import pairwise
+
+import pytest
+
+from tests.slurm.conftest import trivial, wait_for
+from tests.slurm.studies import Lab
+
+pytestmark = pytest.mark.slurm
+
+SIX = ("seed=1,2,3,4,5,6", "accum=1,2,3,4,5,6", "zip=[[seed,accum]]", "pack=3")
+"""Six cells of one shape, none a repeat of another, in two jobs."""
+
+
+class Packed(Lab):
+    """A study of cells that are known by their seed."""
+
+    def jobs(self):
+        """Seeds of the cells of every job that was submitted, in their running order."""
+        seeds = {folder.name: _json(folder / "cell.json")["cell"]["seed"] for folder in self.folder.glob("cells/*")}
+        return [[seeds[cell] for cell, _ in e["tasks"]] for e in self.journal() if e["event"] == "submitted"]
+
+    def runs(self):
+        """tables/runs.csv by seed."""
+        with (self.folder / "tables" / "runs.csv").open() as file:
+            return {int(row["seed"]): row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def packed(sweep, shared_cluster, tmp_path):
+    """The study `s` of this test."""
+    lab = Packed(sweep, shared_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    shared_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+@pytest.fixture
+def order(sweep, tmp_path):
+    """Seeds of the two jobs in their running order: what a cell shall do must be said before it runs."""
+    lab = Packed(sweep, None, tmp_path / "outputs" / "dry")
+    answer = sweep(*lab.words(*SIX, "dry_run=json"))
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    seeds = {cell["cell"]: cell["seed"] for cell in told["cells"]}
+    return [[seeds[cell] for cell in batch["cells"]] for batch in told["batches"]]
+
+
+def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, order):
+    first, other = order
+    failing = first[1]
+    answer = packed.run(*SIX, acts=trivial(**{f"s{failing}": "die"}))
+    assert answer.returncode == 1, answer.stdout + answer.stderr + packed.logs()
+    assert packed.jobs() == [first, other], "as a dry run said"
+    runs = packed.runs()
+    assert {seed: row["status"] for seed, row in runs.items()} == {
+        seed: "failed" if seed == failing else "done" for seed in range(1, 7)
+    }
+    assert packed.attempts(failing) == ["1", "1.1"], "started again in its place"
+    for seeds in (first, other):
+        done = [seed for seed in seeds if seed != failing]
+        records = [packed.record(seed) for seed in done]
+        assert len({record["job_id"].split("_")[0] for record in records}) == 1
+        assert {(record["shares_job"], record["allocated_gpus"]) for record in records} == {(True, 1)}
+        assert {(runs[seed]["allocation"], runs[seed]["allocated_gpus"]) for seed in done} == {("per_cell", "1")}
+        assert len({runs[seed]["hosts"] for seed in done}) == 1
+        began = [packed.read(seed, "1", "rank0.json")["started_at"] for seed in done]
+        ended = [packed.read(seed, "1", "rank0.json")["end"]["at"] for seed in done]
+        assert all(end <= begin for (end, _), (_, begin) in pairwise(zip(ended, began, strict=True)))
+    again = packed.verb("resume", "--retry", "failed", acts=trivial())
+    assert again.returncode == 0, again.stdout + again.stderr + packed.logs()
+    assert packed.jobs() == [first, other, [failing]], "nothing else was sent again"
+    assert packed.attempts(failing) == ["1", "1.1", "2"]
+
+
+def test_a_client_that_is_killed_changes_nothing_and_whoever_resumes_sends_nothing_twice(packed, order, tmp_path):
+    first, other = order
+    acts = trivial(**{f"s{first[0]}": "hold"})
+    with packed.client(*packed.words(*SIX), acts=acts, cwd=tmp_path) as client:
+        wait_for(lambda: list(packed.folder.glob("cells/*")) and packed.read(first[0], "1", "progress.json"))
+        wait_for(lambda: len(packed.jobs()) == 2)
+        client.kill()
+    packed.release()
+    resumed = packed.verb("resume", acts=acts)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr + packed.logs()
+    assert packed.jobs() == [first, other]
+    assert {tuple(packed.attempts(seed)) for seed in range(1, 7)} == {("1",)}
+    assert {row["status"] for row in packed.runs().values()} == {"done"}
+
+
+def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packed, order):
+    first, other = order
+    acts = trivial(**{f"s{first[0]}": "hold", f"s{other[0]}": "hold"})
+    packed.start(*SIX, acts=acts)
+    packed.wait_until_running(first[0])
+    packed.wait_until_running(other[0])
+    one = packed.verb("cancel", "--cells", packed.cell(first[0]).name, acts=acts)
+    assert one.returncode == 0, one.stderr
+    wait_for(lambda: all(packed.record(seed) for seed in first[1:]), what=packed.logs)
+    rest = packed.verb("cancel", acts=acts)
+    assert rest.returncode == 0, rest.stderr
+    assert packed.record(first[0]) is None
+    wait_for(lambda: packed.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == "", what=packed.logs)
+    packed.release()
+    resumed = packed.verb("resume", acts=trivial())
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr + packed.logs()
+    again = packed.jobs()[2:]
+    assert sorted(seed for job in again for seed in job) == sorted([first[0], *other]), "what is done stays"
+    assert sorted(map(len, again)) == [2, 2], "four cells in jobs of three at most"
+    assert {row["status"] for row in packed.runs().values()} == {"done"}
+
+
+def _json(path):
+    return json.loads(path.read_text())

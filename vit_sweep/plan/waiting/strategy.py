@@ -1,0 +1,145 @@
+"""How many cells a job: one each, or packed, whichever a simulation of the queue says ends sooner (`pack=auto`). Pure.
+
+Both ways meet the same queues: in each draw the jobs of others run as long (`backfill`). What decides is the makespan,
+from now to the end of the last cell; GPU-hours only where makespans are alike, since nothing idles in a packed job.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from statistics import fmean, quantiles
+
+from launchers.batch import Batch
+from launchers.checked import Line, Quantity, checked
+from launchers.outlook import Outlook
+from launchers.profile import Count
+from launchers.text import plural
+from vit_sweep.plan.waiting.backfill import DRAWS, Wanted, makespan_s, starts
+
+ALIKE_S = 60.0
+"""Makespans that differ by less are equal: no forecast is as fine."""
+LAG_S = 15.0
+"""Between a job's end and the start of the next one on its nodes, mean: half of the time between two looks of backfill
+(bf_interval, 30 s by default)."""
+STEP_S = 2.0
+"""Between two cells of a packed job."""
+
+
+@checked
+class Strategy:
+    """One way to send the cells, and what is expected of it."""
+
+    pack: Count
+    """Cells a job at most; 1: one job a cell."""
+    jobs: Count
+    makespan_s: Quantity
+    """From now to the end of the last cell: mean over the simulated queues."""
+    low_s: Quantity
+    high_s: Quantity
+    """Between these in 80 of 100 simulated queues."""
+    gpu_hours: Quantity
+
+
+@checked
+class Choice:
+    """What was compared, and which was taken."""
+
+    strategies: tuple[Strategy, ...]
+    """One job a cell first."""
+    pack: Count
+    why: Line
+
+
+def candidates(most: int) -> list[int]:
+    """Cells a job to compare: doublings up to `most`, one first.
+
+    >>> candidates(6), candidates(1)
+    ([1, 2, 4, 6], [1])
+    """
+    doublings = [2**power for power in range(most.bit_length()) if 2**power < most]
+    return [*doublings, most]
+
+
+def expected(
+    outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float], *, draws: int = DRAWS
+) -> Strategy | None:
+    """What is to be expected of `batches`, which came of so many cells a job; None where not all are seen to start.
+
+    `seconds`: how long each cell runs, by its id.
+    """
+    ours = wanted(batches, seconds)
+    spans = [makespan_s(outlook, drawn) for drawn in starts(outlook, ours, draws=draws)]
+    if not spans or max(spans) == inf:
+        return None
+    tenths = quantiles(spans, n=10, method="inclusive") if len(spans) > 1 else spans * 9
+    return Strategy(
+        pack=pack,
+        jobs=sum(len(one.runs_s) for one in ours),
+        makespan_s=fmean(spans),
+        low_s=tenths[0],
+        high_s=tenths[-1],
+        gpu_hours=sum(seconds[task.name] * batch.held_gpus for batch in batches for task in batch.tasks) / 3600,
+    )
+
+
+def choose(strategies: Sequence[Strategy]) -> Choice:
+    """The least makespan; among equal ones the fewest GPU-hours, then the fewest cells a job.
+
+    `strategies`: one job a cell first, and at least that one.
+    """
+    alone = strategies[0]
+    soonest = min(one.makespan_s for one in strategies)
+    alike = [one for one in strategies if one.makespan_s < soonest + ALIKE_S]
+    best = min(alike, key=lambda one: (one.gpu_hours, one.pack))
+    rival = best if best.pack > 1 else min(strategies[1:], key=lambda one: one.makespan_s, default=None)
+    return Choice(strategies=tuple(strategies), pack=best.pack, why=_sentence(alone, rival, best))
+
+
+def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[Wanted]:
+    """Batches as the queue would see them: a task of an array is a job, a shared batch is one."""
+    return [
+        Wanted(
+            partitions=tuple((batch.profile.partition or "").split(",")),
+            nodes=batch.shape.nodes,
+            gpus_per_node=batch.shape.gpus_per_node,
+            cpus_per_node=batch.shape.gpus_per_node * batch.profile.cpus_per_gpu,
+            whole_nodes=batch.profile.exclusive,
+            limit_s=60.0 * batch.shape.minutes,
+            runs_s=_runs_s(batch, seconds),
+            at_once=batch.parallel,
+            exclude=batch.exclude,
+        )
+        for batch in batches
+    ]
+
+
+def lasting(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> lasting(20), lasting(600), lasting(9000)
+    ('20 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _runs_s(batch: Batch, seconds: Mapping[str, float]) -> tuple[float, ...]:
+    """What each job keeps its nodes from others of ours, the lag before the next one with it."""
+    each = [seconds[task.name] for task in batch.tasks]
+    if batch.shared:
+        return (sum(each) + STEP_S * (len(each) - 1) + LAG_S,)
+    return tuple(run + LAG_S for run in each)
+
+
+def _sentence(alone: Strategy, rival: Strategy | None, best: Strategy) -> str:
+    start = f"expected, queue and run: one job a cell ends in {_told(alone)}"
+    if rival is None:
+        return f"{start}; nothing else is possible"
+    gained = abs(alone.makespan_s - rival.makespan_s)
+    difference = f"{lasting(gained)} {'sooner' if best.pack > 1 else 'later'}" if gained >= ALIKE_S else "no sooner"
+    return f"{start}, pack={rival.pack} ({plural(rival.jobs, 'job')}) in {_told(rival)}, {difference}"
+
+
+def _told(one: Strategy) -> str:
+    low, mean, high = (lasting(span) for span in (one.low_s, one.makespan_s, one.high_s))
+    return mean if low == high else f"{mean} ({low} to {high})"

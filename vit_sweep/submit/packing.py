@@ -1,0 +1,105 @@
+"""How many cells of one shape run in one job: as asked, or as a look at the queue says. An edge: it asks Slurm."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from launchers.batch import Batch
+from launchers.errors import UserError
+from launchers.outlook import Outlook
+from launchers.profile import Scheduler
+from launchers.slurm.outlook import look
+from launchers.text import plural, some
+from vit_sweep.plan.plan import PlannedCell
+from vit_sweep.plan.waiting.packing import NOTHING, Pack, Packing, most_that_fit, packed
+from vit_sweep.plan.waiting.strategy import Choice, candidates, choose, expected
+from vit_sweep.submit.batches import Todo
+
+BatchesOf = Callable[[Packing], list[Batch]]
+
+
+class Sending(NamedTuple):
+    """How cells are sent."""
+
+    packing: Packing = NOTHING
+    remarks: tuple[str, ...] = ()
+    """What a person must know of it."""
+    choice: Choice | None = None
+    """Of `pack=auto`: what was expected of each way."""
+
+
+def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max_gpus: int | None) -> Sending:
+    """Choose how the cells of `todo` are sent; `batches`: what becomes of them under a packing.
+
+    Raises `UserError` where jobs of `pack` cells would be above `max_gpus` at once: nothing throttles them.
+    """
+    if pack == "off" or not todo:
+        return Sending()
+    cells = {cell_id: item.planned for cell_id, item in todo.items()}
+    apart = {cell_id: item.exclude for cell_id, item in todo.items()}
+    if pack == "auto":
+        return _chosen(cells, apart, batches, max_gpus)
+    packing = packed(cells, pack, apart=apart)
+    least = _at_once(batches(packing))
+    if max_gpus is not None and packing.jobs and least > max_gpus:
+        raise UserError(
+            f"max_gpus_in_flight={max_gpus} pack={pack}: packed jobs run side by side, and with one task of each array "
+            f"they take {least} GPUs; use {least} or more, a larger pack, or pack=off, whose arrays are throttled"
+        )
+    return Sending(packing, packing.remarks)
+
+
+def _chosen(
+    cells: Mapping[str, PlannedCell], apart: Mapping[str, object], batches: BatchesOf, max_gpus: int | None
+) -> Sending:
+    most = most_that_fit(cells.values())
+    if most < 2:
+        return _nothing(*(packed(cells, 2, apart=apart).remarks or ("no two cells have one shape and differ",)))
+    of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
+    outlook = _outlook(of_slurm)
+    if isinstance(outlook, str):
+        return _nothing(outlook)
+    seconds = {cell_id: cell.time.seconds for cell_id, cell in of_slurm.items() if cell.time is not None}
+    strategies, packings = [], {}
+    for count in candidates(most):
+        packing = packed(cells, count, apart=apart)
+        made = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
+        if max_gpus is not None and count > 1 and _at_once(made) > max_gpus:
+            continue
+        strategy = expected(outlook, count, made, seconds)
+        if strategy is None:
+            return _nothing("nothing that is known of the queue lets all cells start")
+        strategies.append(strategy)
+        packings[count] = packing
+    choice = choose(strategies)
+    taken = packings[choice.pack]
+    verdict = f"packed by {choice.pack}" if choice.pack > 1 else "nothing is packed"
+    return Sending(taken, (f"pack=auto: {choice.why}: {verdict}",), choice)
+
+
+def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
+    """What the queue has that these cells would wait in; else why it says nothing."""
+    unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]
+    if unknown:
+        return (
+            f"nothing says how long {plural(len(unknown), 'cell')} would run ({some(unknown, 2)}): finished runs will, "
+            "or the profile's peak_tflops"
+        )
+    clusters = {cell.profile.cluster for cell in cells.values()}
+    if len(clusters) > 1:
+        return f"cells go to {plural(len(clusters), 'cluster')}, and one queue is looked at"
+    nameless = sorted({cell.profile.name for cell in cells.values() if not cell.profile.partition})
+    if nameless:
+        return f"the profile {nameless[0]} names no partition of Slurm to look at"
+    outlook = look(next(iter(clusters)))
+    if isinstance(outlook, Outlook) and outlook.hidden:
+        return outlook.hidden
+    return outlook
+
+
+def _at_once(batches: list[Batch]) -> int:
+    """GPUs that these batches hold at least while all of them run."""
+    return sum(batch.held_gpus for batch in batches)
+
+
+def _nothing(*reasons: str) -> Sending:
+    return Sending(remarks=(f"pack=auto packs nothing: {'; '.join(reasons)}",))
