@@ -66,8 +66,8 @@ def _chosen(
         if max_gpus is not None and count > 1 and _at_once(made) > max_gpus:
             continue
         strategy = expected(outlook, count, made, seconds)
-        if strategy is None:
-            return _nothing("nothing that is known of the queue lets all cells start")
+        if isinstance(strategy, str):
+            return _nothing(strategy)
         strategies.append(strategy)
         packings[count] = packing
     choice = choose(strategies)

@@ -139,7 +139,7 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
     [
         ("no squeue and no scontrol on this machine", AUTO, "no squeue and no scontrol on this machine"),
         (replace(ONE_GPU_LEFT, hidden="this site shows nobody the jobs of others"), AUTO, "this site shows nobody"),
-        (replace(ONE_GPU_LEFT, nodes=()), AUTO, "nothing that is known of the queue lets all cells start"),
+        (replace(ONE_GPU_LEFT, nodes=()), AUTO, "the queue shows no node of partition vector"),
         (
             ONE_GPU_LEFT,
             [point(batch=batch, partition=profile(partition="vector")) for batch in BATCHES],

@@ -13,7 +13,8 @@ from launchers.checked import Line, Quantity, checked
 from launchers.outlook import Outlook
 from launchers.profile import Count
 from launchers.text import plural
-from vit_sweep.plan.waiting.backfill import DRAWS, Wanted, makespan_s, starts
+from vit_sweep.plan.waiting.backfill import NEVER, Wanted, makespan_s, starts
+from vit_sweep.plan.waiting.expected import draws_of, why_never
 
 ALIKE_S = 60.0
 """Makespans that differ by less are equal: no forecast is as fine."""
@@ -59,24 +60,27 @@ def candidates(most: int) -> list[int]:
     return [*doublings, most]
 
 
-def expected(
-    outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float], *, draws: int = DRAWS
-) -> Strategy | None:
-    """What is to be expected of `batches`, which came of so many cells a job; None where not all are seen to start.
+def expected(outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float]) -> Strategy | str:
+    """What is to be expected of `batches`, which came of so many cells a job; else why not all are seen to start.
 
     `seconds`: how long each cell runs, by its id.
     """
     ours = wanted(batches, seconds)
-    spans = [makespan_s(outlook, drawn) for drawn in starts(outlook, ours, draws=draws)]
-    if not spans or max(spans) == inf:
-        return None
+    drawn = starts(outlook, ours, draws=draws_of(outlook))
+    never = next((one for one, stays in zip(ours, drawn[0], strict=True) if NEVER in stays), None)
+    if never is not None:
+        return why_never(outlook, never)
+    spans = [makespan_s(outlook, once) for once in drawn]
+    if max(spans) == inf:
+        return "in some of the simulated queues a cell never starts"
+    mean = fmean(spans)
     tenths = quantiles(spans, n=10, method="inclusive") if len(spans) > 1 else spans * 9
     return Strategy(
         pack=pack,
         jobs=sum(len(one.runs_s) for one in ours),
-        makespan_s=fmean(spans),
-        low_s=tenths[0],
-        high_s=tenths[-1],
+        makespan_s=mean,
+        low_s=min(tenths[0], mean),
+        high_s=max(tenths[-1], mean),
         gpu_hours=sum(seconds[task.name] * batch.held_gpus for batch in batches for task in batch.tasks) / 3600,
     )
 
@@ -98,7 +102,7 @@ def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[Wante
     """Batches as the queue would see them: a task of an array is a job, a shared batch is one."""
     return [
         Wanted(
-            partitions=tuple((batch.profile.partition or "").split(",")),
+            partitions=tuple(filter(None, (batch.profile.partition or "").split(","))),
             nodes=batch.shape.nodes,
             gpus_per_node=batch.shape.gpus_per_node,
             cpus_per_node=batch.shape.gpus_per_node * batch.profile.cpus_per_gpu,
