@@ -115,5 +115,26 @@ def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packe
     assert {row["status"] for row in packed.runs().values()} == {"done"}
 
 
+@pytest.mark.parametrize(("gpus", "cells", "packs"), [(1, 12, False), (8, 40, True)])
+def test_auto_looks_at_the_real_queue_and_tells_both_predictions(packed, gpus, cells, packs):
+    """An idle cluster of 32 GPUs: 12 cells run side by side, 40 of 8 GPUs take turns on four nodes."""
+    words = packed.words(
+        f"gpus={gpus}", f"optimizer.weight_decay=range(1,{cells + 1})", "minutes=5", "++partition.peak_tflops={fp32: 1}",
+        "pack=auto", "dry_run=json",
+    )  # fmt: skip
+    wait_for(lambda: packed.cluster.ask("squeue", "--noheader") == "")
+    answer = packed.sweep(*words, env=packed.cluster.environment | trivial())
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert told["pack"] is not None, told["remarks"]
+    by_pack = {one["pack"]: one for one in told["pack"]["strategies"]}
+    assert by_pack[1]["jobs"] == cells
+    assert (told["pack"]["pack"] > 1) == packs == any(batch["shared"] for batch in told["batches"])
+    assert told["remarks"][-1].startswith("pack=auto: expected, queue and run: one job a cell ends in ")
+    assert sorted(cell for batch in told["batches"] for cell in batch["cells"]) == sorted(
+        cell["cell"] for cell in told["cells"]
+    )
+
+
 def _json(path):
     return json.loads(path.read_text())

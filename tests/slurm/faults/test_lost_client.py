@@ -16,18 +16,28 @@ from tests.warm import clean_environment
 pytestmark = pytest.mark.slurm
 
 
-def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_nothing_twice(shared_cluster, tmp_path):
-    """Two arrays that Slurm holds; killed before and after every third file and program, and while sbatch runs.
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        (3, ("seed=1,2", "++partition.max_array_size=1")),
+        (6, ("seed=1,2,3,4", "accum=1,2,3,4", "zip=[[seed,accum]]", "pack=2")),
+    ],
+    ids=["arrays", "packed"],
+)
+def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_nothing_twice(
+    shared_cluster, tmp_path, each, words
+):
+    """Two jobs that Slurm holds; killed before and after so many files and programs, and while sbatch runs.
 
     Whenever it was, cells and jobs are those of a client that nobody killed; the jobs of every third study run.
     With VIT_SWEEP_LONG_TESTS=1 at every step.
     """
-    stride = 1 if LONG else 3
+    stride = 1 if LONG else each
     acts = trivial()
     slow = program(tmp_path / "bin", "sbatch", before=f"[ ! -e {tmp_path}/slow ] || sleep 0.5")
     environment = clean_environment() | shared_cluster.environment | acts
     environment |= {"PATH": f"{slow}:{acts['PATH']}", "PYTHONPATH": str(ROOT)}
-    words = ["-m", *LAB, "seed=1,2", "++partition.max_array_size=1", "++partition.sbatch.hold=true", "wait=false"]
+    words = ["-m", *LAB, *words, "++partition.sbatch.hold=true", "wait=false"]
     driver = Path(__file__).with_name("killed_client.py")
     command = [sys.executable, driver, tmp_path, str(stride), *words]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
@@ -49,8 +59,9 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     shared_cluster.ask("scontrol", "release", ",".join(job for study in run for job in jobs[study.name]))
     wait_for(lambda: not held(shared_cluster, studies))
     for study in run:
-        assert len(list(study.glob("cells/*/record.json"))) == 2, study
-        assert len(list(study.glob("cells/*/attempts/*"))) == 2, study
+        count = len(list(study.glob("cells/*")))
+        assert len(list(study.glob("cells/*/record.json"))) == count, study
+        assert len(list(study.glob("cells/*/attempts/*"))) == count, study
 
 
 def cells(study):
