@@ -29,6 +29,8 @@ class Monkey:
 
     words: tuple[str, ...] = ()
     """Of the sweep: where it runs."""
+    axis = f"seed=range({CELLS})"
+    """What its cells differ in."""
 
     def __init__(self, seed, folder, beside, *, small_disk):
         """Torment a study in `folder`; what no full disk may lose lies in `beside`."""
@@ -88,7 +90,7 @@ class Monkey:
 
     def sweep(self):
         """The study's command."""
-        workload = ["model=vit_test", "data=quick", "epochs=2", "batch=8", f"seed=range({CELLS})", "study=s"]
+        workload = ["model=vit_test", "data=quick", "epochs=2", "batch=8", self.axis, "study=s"]
         return self.command("-m", f"--config-dir={TEST_CONF}", *self.words, *workload)
 
     def command(self, *words):

@@ -7,14 +7,14 @@ import subprocess
 
 import psutil
 
-from tests.chaos.monkey import Monkey
+from tests.chaos.monkey import CELLS, Monkey
 from tests.slurm.conftest import trivial
 
 
 class SlurmMonkey(Monkey):
     """Its world is a cluster of its own, on which nobody else's study runs."""
 
-    words = ("partition=lab_trivial", "++partition.max_array_size=8", "max_gpus_in_flight=6")
+    words: tuple[str, ...] = ("partition=lab_trivial", "++partition.max_array_size=8", "max_gpus_in_flight=6")
 
     def __init__(self, seed, folder, beside, *, small_disk, cluster):
         super().__init__(seed, folder, beside, small_disk=small_disk)
@@ -103,6 +103,13 @@ class SlurmMonkey(Monkey):
         """One of Slurm's programs; a task that has ended meanwhile is no fault."""
         if None not in words:
             subprocess.run(words, env=os.environ | self.cluster.environment, capture_output=True, timeout=300)
+
+
+class PackedMonkey(SlurmMonkey):
+    """Its cells run in jobs of four; repeats of one another would not share any."""
+
+    words = ("partition=lab_trivial", "pack=4")
+    axis = f"optimizer.weight_decay=range({CELLS})"
 
 
 def _step(process):

@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.local import LocalMonkey
 from tests.chaos.monkey import CELLS
-from tests.chaos.slurm import SlurmMonkey
+from tests.chaos.slurm import PackedMonkey, SlurmMonkey
 from tests.conftest import LONG, wait_for
 from tests.slurm.conftest import running_cluster
 from vit_sweep.study.check import check
@@ -38,6 +38,13 @@ def test_every_cell_is_done_once_whatever_the_monkey_does_to_slurm(tmp_path, tmp
     # Mounted before the cluster starts: its nodes see what was mounted then.
     with small_disk(tmp_path / "disk") as disk, running_cluster(tmp_path_factory.mktemp("c")) as cluster:
         run_seeds(tmp_path, disk, partial(SlurmMonkey, cluster=cluster))
+
+
+@pytest.mark.slurm
+@pytest.mark.skipif(not MINUTES, reason="minutes each: set VIT_SWEEP_CHAOS_MINUTES")
+def test_every_packed_cell_is_done_once_whatever_the_monkey_does_to_slurm(tmp_path, tmp_path_factory):
+    with small_disk(tmp_path / "disk") as disk, running_cluster(tmp_path_factory.mktemp("c")) as cluster:
+        run_seeds(tmp_path, disk, partial(PackedMonkey, cluster=cluster))
 
 
 @contextmanager

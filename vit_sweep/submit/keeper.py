@@ -163,6 +163,8 @@ class Keeper:
             return
         try:
             written = write(self._study, todo, take(self._study.folder), pack=self._study.pack())
+            for remark in written.remarks if written.choice is not None else ():
+                self._say(remark)
             submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)
             submitter.submit(alone=False)
         except UserError as error:

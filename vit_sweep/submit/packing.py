@@ -1,18 +1,20 @@
 """How many cells of one shape run in one job: as asked, or as a look at the queue says. An edge: it asks Slurm."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from launchers.batch import Batch
 from launchers.errors import UserError
-from launchers.outlook import Outlook
 from launchers.profile import Scheduler
-from launchers.slurm.outlook import look
 from launchers.text import plural, some
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.waiting.packing import NOTHING, Pack, Packing, most_that_fit, packed
-from vit_sweep.plan.waiting.strategy import Choice, candidates, choose, expected
 from vit_sweep.submit.batches import Todo
+
+if TYPE_CHECKING:
+    # They simulate and ask, which nobody needs who does not say pack=auto.
+    from launchers.outlook import Outlook
+    from vit_sweep.plan.waiting.strategy import Choice
 
 BatchesOf = Callable[[Packing], list[Batch]]
 
@@ -23,7 +25,7 @@ class Sending(NamedTuple):
     packing: Packing = NOTHING
     remarks: tuple[str, ...] = ()
     """What a person must know of it."""
-    choice: Choice | None = None
+    choice: "Choice | None" = None
     """Of `pack=auto`: what was expected of each way."""
 
 
@@ -51,6 +53,8 @@ def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max
 def _chosen(
     cells: Mapping[str, PlannedCell], apart: Mapping[str, object], batches: BatchesOf, max_gpus: int | None
 ) -> Sending:
+    from vit_sweep.plan.waiting.strategy import candidates, choose, expected
+
     most = most_that_fit(cells.values())
     if most < 2:
         return _nothing(*(packed(cells, 2, apart=apart).remarks or ("no two cells have one shape and differ",)))
@@ -76,8 +80,10 @@ def _chosen(
     return Sending(taken, (f"pack=auto: {choice.why}: {verdict}",), choice)
 
 
-def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
+def _outlook(cells: Mapping[str, PlannedCell]) -> "Outlook | str":
     """What the queue has that these cells would wait in; else why it says nothing."""
+    from launchers.slurm.outlook import look
+
     unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]
     if unknown:
         return (
@@ -91,9 +97,7 @@ def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     if nameless:
         return f"the profile {nameless[0]} names no partition of Slurm to look at"
     outlook = look(next(iter(clusters)))
-    if isinstance(outlook, Outlook) and outlook.hidden:
-        return outlook.hidden
-    return outlook
+    return outlook if isinstance(outlook, str) else outlook.hidden or outlook
 
 
 def _at_once(batches: list[Batch]) -> int:

@@ -8,13 +8,13 @@ import pytest
 
 from launchers.errors import UserError
 from launchers.outlook import NodeRoom, Outlook
+from launchers.slurm import outlook
 from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.waiting.packing import NOTHING, packed
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
-from vit_sweep.submit import packing
 from vit_sweep.submit.batches import Todo, batches_of
 from vit_sweep.submit.next import write
 
@@ -104,7 +104,7 @@ def queue(monkeypatch):
             looked_at.append(clusters)
             return told
 
-        monkeypatch.setattr(packing, "look", look)
+        monkeypatch.setattr(outlook, "look", look)
         return looked_at
 
     return says
