@@ -5,7 +5,7 @@
 Prints the Markdown tables of docs/study/waiting.md. A queue (`queues`) goes on for five days; from the third on a study
 sends an array every 3 to 9 hours, and its forecasts are made as the product makes them (`plan.waiting`). What comes is
 known from the same simulation of Slurm, with everybody's real run times and those who come later. Strategies: on the
-third day cells of one shape are sent, one or several a job; in every second queue a user may run only two jobs at once.
+third day 8 to 48 cells of one shape are sent, one or several a job, as `pack` sends and foresees them (`strategy`).
 """
 
 import random
@@ -15,9 +15,11 @@ from math import exp, log
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from benchmarks.judging.queues import HOUR, START_S, Sent, World, handle_of, jobs
+from benchmarks.judging.queues import HOUR, PARTITION, START_S, Sent, World, handle_of, jobs
 from benchmarks.provenance import Table, options, report
-from vit_sweep.plan.waiting.backfill import makespan_s, promised, starts
+from launchers.batch import Batch, Shape, Task
+from launchers.profile import PartitionProfile, Scheduler
+from vit_sweep.plan.waiting.backfill import promised
 from vit_sweep.plan.waiting.expected import (
     ENOUGH_LOOKS,
     LEAST_S,
@@ -28,6 +30,7 @@ from vit_sweep.plan.waiting.expected import (
     from_queue,
     from_slurm,
 )
+from vit_sweep.plan.waiting.strategy import ALIKE_S, Strategy, choose, expected, wanted
 
 WARM_UP_S = 48 * HOUR
 ARRAYS, TASKS = 14, 4
@@ -35,8 +38,9 @@ SHAPES = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 8))
 """Nodes, and GPUs on each."""
 PACKS = (1, 2, 4, 8)
 """Cells a job."""
-STEP_S, ALIKE_S = 2.0, 60.0
-"""Between two cells of a job; makespans that differ by less are equal."""
+PROFILE = PartitionProfile(
+    name=PARTITION, partition=PARTITION, scheduler=Scheduler.SLURM, nodes=24, gpus_per_node=8, gpu_model="any"
+)
 LOOKS = ((0, 0), (1, ENOUGH_LOOKS - 1), (ENOUGH_LOOKS, 10**6))
 
 
@@ -59,13 +63,22 @@ class Foretold(NamedTuple):
     """Slurm's, of submitted jobs."""
 
 
-class Packed(NamedTuple):
-    """One way to send cells."""
+class Way(NamedTuple):
+    """One way to send cells, and what came of it."""
 
-    pack: int
-    foreseen_s: float
-    """Until the last cell has ended."""
+    foreseen: Strategy
     real_s: float
+    """Until the last cell had ended."""
+
+
+class Sending(NamedTuple):
+    """Cells that are sent one way or another in one queue."""
+
+    ways: list[Way]
+    auto: Way
+    """What `pack=auto` takes."""
+    in_order: bool
+    """Whether who came first is first."""
 
 
 def arrays(seed: int) -> list[Sent]:
@@ -105,28 +118,40 @@ def _told(said: Said, started_s: float, earlier: Sequence[Told], usual: bool) ->
     return Told(said, corrected(said, past), started_s, usual)
 
 
-def sent_ways(seed: int) -> list[Packed]:
+def sending(seed: int) -> Sending:
     """What is foreseen, and what comes, of cells that are sent in jobs of so many."""
     draw, world = random.Random(f"strategy {seed}"), World(seed)
-    (nodes, gpus), limit_s = draw.choice(SHAPES), draw.choice((0.25, 0.5, 1)) * HOUR
-    runs, at = _runs(draw, limit_s, draw.choice((8, 24, 48))), START_S + WARM_UP_S
-    at_once = 2 if draw.random() < 0.5 else None
+    (nodes, gpus), minutes = draw.choice(SHAPES), draw.choice((15, 30, 60))
+    runs, at = _runs(draw, minutes * 60.0, draw.choice((8, 24, 48))), START_S + WARM_UP_S
+    seconds = {f"cell-{number}": run for number, run in enumerate(runs)}
+    look = world.play([Sent(at, jobs(nodes, gpus, minutes * 60.0, runs))]).look(at)
     ways = []
     for pack in PACKS:
-        groups = [runs[start : start + pack] for start in range(0, len(runs), pack)]
-        sums = tuple(sum(group) + STEP_S * (len(group) - 1) for group in groups)
-        wanted = replace(jobs(nodes, gpus, limit_s * pack, sums), at_once=at_once)
-        played = world.play([Sent(at, wanted)])
-        look = played.look(at)
-        foreseen = fmean(makespan_s(look, drawn) for drawn in starts(look, [wanted]))
-        ways.append(Packed(pack, foreseen, max(stay.end_s for stay in played.ours[0][1].stays) - at))
-    return ways
+        batches = _batches(list(seconds), Shape(nodes=nodes, gpus_per_node=gpus, minutes=minutes), pack)
+        foreseen = expected(look, pack, batches, seconds)
+        assert isinstance(foreseen, Strategy), foreseen
+        played = world.play([Sent(at, one) for one in wanted(batches, seconds)])
+        ends = [stay.end_s for _, entry in played.ours for stay in entry.stays]
+        ways.append(Way(foreseen, max(ends) - at))
+    taken = choose([way.foreseen for way in ways]).pack
+    return Sending(ways, next(way for way in ways if way.foreseen.pack == taken), world.in_order)
 
 
-def chosen(ways: Sequence[Packed]) -> Packed:
-    """What `pack=auto` takes: the soonest that is foreseen; among equal ones the fewest cells a job."""
-    soonest = min(way.foreseen_s for way in ways)
-    return next(way for way in ways if way.foreseen_s < soonest + ALIKE_S)
+def _batches(cells: Sequence[str], shape: Shape, pack: int) -> list[Batch]:
+    tasks = [Task(name=cell, attempt=1, shape=shape if pack > 1 else None) for cell in cells]
+    groups = [tasks[start : start + pack] for start in range(0, len(tasks), pack)] if pack > 1 else [tasks]
+    return [
+        Batch(
+            study="waiting",
+            study_dir="/studies/waiting",
+            profile=PROFILE,
+            shape=replace(shape, minutes=shape.minutes * pack),
+            tasks=tuple(group),
+            shared=pack > 1,
+            module="job",
+        )
+        for group in groups
+    ]
 
 
 def accuracy_table(studies: Sequence[Foretold]) -> tuple[Table, dict[str, Any]]:
@@ -187,28 +212,41 @@ def _off(start_s: float, told: Told) -> float:
     return log(told.started_s - at + LEAST_S) - log(start_s - at + LEAST_S)
 
 
-def strategy_table(queues: Sequence[Sequence[Packed]]) -> tuple[Table, dict[str, Any]]:
+def strategy_table(made: Sequence[Sending]) -> tuple[Table, dict[str, Any]]:
     """What each way, and `auto`, comes to beside one job a cell."""
     rows, figures = [], {}
-    ways = [(f"pack={pack}" if pack > 1 else "one job a cell", [queue[place] for queue in queues])
-            for place, pack in enumerate(PACKS)]  # fmt: skip
-    ways.append(("pack=auto", [chosen(queue) for queue in queues]))
-    ways.append(("the best afterwards", [min(queue, key=lambda way: way.real_s) for queue in queues]))
-    for name, taken in ways:
-        alone = [queue[0].real_s for queue in queues]
-        gains = [base - way.real_s for base, way in zip(alone, taken, strict=True)]
-        won, lost = [[gain for gain in gains if sign * gain > ALIKE_S] for sign in (1, -1)]
-        total = sum(way.real_s for way in taken) / sum(alone) - 1
-        off = median(abs(way.foreseen_s / way.real_s - 1) for way in taken)
-        rows.append((name, str(sum(way.pack > 1 for way in taken)), str(len(won)), _hours(max(won, default=0.0)),
-                     str(len(lost)), _hours(-min(lost, default=0.0)), f"{total:+.1%}", f"{off:.0%}"))  # fmt: skip
-        figures[name] = {"sooner": len(won), "later": len(lost), "all": total, "forecast off by": off}
-    head = ("strategy", "packs", "sooner", "most", "later", "most ", "makespans, in all", "forecast off by, median")
-    return Table(f"Makespans beside one job a cell, {len(queues)} queues", head, rows), figures
+    for order, queues in (
+        ("in their order", [one for one in made if one.in_order]),
+        ("by users' priorities", [one for one in made if not one.in_order]),
+    ):
+        ways = [("one job a cell" if pack == 1 else f"pack={pack}", [one.ways[place] for one in queues])
+                for place, pack in enumerate(PACKS)]  # fmt: skip
+        ways.append(("pack=auto", [one.auto for one in queues]))
+        ways.append(("the best, seen afterwards", [min(one.ways, key=lambda way: way.real_s) for one in queues]))
+        for name, taken in ways if queues else ():
+            row, figures[f"{name}, {order}"] = _beside_alone([one.ways[0] for one in queues], taken)
+            rows.append((order, name, *row))
+    head = ("jobs are taken", "cells sent as", "packed", "sooner", "by at most", "later", "by at most ",
+            "makespans, in all", "GPU-hours", "forecast off by")  # fmt: skip
+    return Table(f"Makespans beside one job a cell, {len(made)} queues", head, rows), figures
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / HOUR:.1f} h" if seconds else "-"
+def _beside_alone(alone: Sequence[Way], taken: Sequence[Way]) -> tuple[tuple[str, ...], dict[str, float]]:
+    gains = [base.real_s - way.real_s for base, way in zip(alone, taken, strict=True)]
+    won, lost = [[sign * gain for gain in gains if sign * gain > ALIKE_S] for sign in (1, -1)]
+    total, hours = (
+        sum(map(measure, taken)) / sum(map(measure, alone)) - 1
+        for measure in (lambda way: way.real_s, lambda way: way.foreseen.gpu_hours)
+    )
+    off = median(abs(way.foreseen.makespan_s / way.real_s - 1) for way in taken)
+    packed = sum(way.foreseen.pack > 1 for way in taken)
+    row = (f"{packed} of {len(taken)}", str(len(won)), _hours(won), str(len(lost)), _hours(lost), f"{total:+.1%}",
+           f"{hours:+.1%}", f"{off:.0%}")  # fmt: skip
+    return row, {"packed": packed, "sooner": len(won), "later": len(lost), "all": total, "forecast off by": off}
+
+
+def _hours(seconds: Sequence[float]) -> str:
+    return f"{max(seconds) / HOUR:.1f} h" if seconds else ""
 
 
 def main() -> None:
@@ -219,7 +257,7 @@ def main() -> None:
     seeds, figures = range(asked.queues), {}
     for name, (made, numbers) in (
         ("accuracy", accuracy_table([foretold(seed) for seed in seeds])),
-        ("strategies", strategy_table([sent_ways(seed) for seed in seeds])),
+        ("strategies", strategy_table([sending(seed) for seed in seeds])),
     ):
         figures[name] = numbers
         print(made.markdown())
