@@ -82,7 +82,9 @@ class Browser:
         """The value of an expression, once it is true: a browser hands on a pointer frame by frame."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.driver, timeout=120, poll_frequency=0.05).until(lambda _: self.ask(expression))
+        return WebDriverWait(self.driver, timeout=_ANSWERS_WITHIN_S, poll_frequency=0.05).until(
+            lambda _: self.ask(expression)
+        )
 
     def click(self, selector, number=0):
         """Click what a selector finds, as a person does: once it stands still."""
@@ -100,7 +102,9 @@ class Browser:
             return True
 
         moving = [ElementClickInterceptedException]
-        WebDriverWait(self.driver, timeout=120, poll_frequency=0.05, ignored_exceptions=moving).until(clicked)
+        WebDriverWait(self.driver, timeout=_ANSWERS_WITHIN_S, poll_frequency=0.05, ignored_exceptions=moving).until(
+            clicked
+        )
         return element
 
     def complaints(self):

@@ -82,7 +82,7 @@ def test_a_cell_that_takes_more_memory_than_its_job_has_is_not_tried_again(lab):
 def test_a_time_limit_is_named_and_the_cell_goes_on_in_another_job(at_their_limit):
     """Warned, a rank stops and the same job is requeued; one that does not hear is ended, and a new job is sent."""
     lab, client = at_their_limit
-    assert client.wait(timeout=300) == 0
+    assert client.wait(timeout=900) == 0
     table = lab.table()
     assert table[1] == ("done", "", "time_limit")
     # The next job may meet a node that still clears up after the deaf one, and is then sent once more.

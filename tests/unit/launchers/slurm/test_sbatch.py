@@ -25,7 +25,9 @@ def flags(text):
 
 def bash(text, *options):
     """Run bash on `text`, without the caller's environment."""
-    return subprocess.run(["bash", *options], input=text.encode(), capture_output=True, env={}, check=False, timeout=20)
+    return subprocess.run(
+        ["bash", *options], input=text.encode(), capture_output=True, env={}, check=False, timeout=300
+    )
 
 
 @pytest.mark.parametrize(
