@@ -20,6 +20,7 @@ from tests.warm import clean_environment
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.submit.batches import PRELOAD, WITH_DEEPSPEED
 
+FSDP2 = "vit_sweep.job.train.engines.fsdp2"
 SMALL = replace(MODEL, image_size=16, patch_size=4, width=32, mlp_width=64)
 
 
@@ -115,7 +116,7 @@ def server():
     """The fork server that has imported the trainer once; the first call starts it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.e2e.train.ranks", PRELOAD, WITH_DEEPSPEED])
+    context.set_forkserver_preload(["tests.e2e.train.ranks", PRELOAD, WITH_DEEPSPEED, FSDP2])
     return context
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from dataclasses import replace
-from functools import partial
+from functools import partial, partialmethod
 from types import SimpleNamespace
 
 from launchers.checked import parse, to_plain
@@ -24,9 +24,9 @@ PROFILED_DELAY_S = 1.0
 
 
 def measured_cell(**changes):
-    """Eight optimizer steps an epoch of 8 images per rank, two epochs: the second is counted."""
+    """Eight optimizer steps an epoch (or `steps`) of 8 images per rank; two epochs: the second is counted."""
     gpus, accum = changes.get("gpus", 1), changes.get("accum", 1)
-    images = STEPS * 8 * gpus * accum
+    images = changes.pop("steps", STEPS) * 8 * gpus * accum
     given = {
         "micro_batch": 8,
         "train_images": images,
@@ -36,10 +36,14 @@ def measured_cell(**changes):
     return small_cell(**(given | changes))
 
 
-def run(folder, cell, *, delays=(), probe=None, measure=True, **options):
+WHOLLY = {"profile_steps": 2}
+
+
+def run(folder, cell, *, delays=(), probe=None, measure=WHOLLY, **options):
     """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights.
 
-    `delays`: names of `DELAYS`, with the rank that has it (None: all) and its seconds.
+    `delays`: names of `DELAYS`, with the rank that has it (None: all) and its seconds. `measure`: what is said to
+    `Trainer.measure`; False: nothing is measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
     given = [(str(folder), rank, cell, delays, probe, measure, options) for rank in range(cell.gpus)]
@@ -61,6 +65,8 @@ def _rank(folder, rank, cell, delays, *given):
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=cell.gpus)
+    if cell.compile:
+        only_trace()
     trainer, engine = trainer_of(cell, rank, **options)
     if probe is not None:
         PROBES[probe](trainer, rank)
@@ -74,13 +80,20 @@ def _rank(folder, rank, cell, delays, *given):
     if measure:
         from pathlib import Path
 
-        measured = trainer.measure(profile_steps=2, trace=Path(folder) / "trace.json")
+        measured = trainer.measure(trace=Path(folder) / "trace.json", **measure)
         written |= {"breakdown": to_plain(measured), "after": weights(engine)}
     with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
         json.dump(written, file)
     dist.barrier()
     dist.destroy_process_group()
     sys.exit(0)
+
+
+def only_trace():
+    """What is compiled is traced as on a GPU and then run by torch itself, which needs no C++ compiler."""
+    import torch
+
+    torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")  # type: ignore[assignment]
 
 
 def trainer_of(cell, rank, *, engine=None, **options):

@@ -41,6 +41,11 @@ WIDE = replace(MODEL, image_size=8, patch_size=4, width=128, mlp_width=256, laye
 ITEMS, HELD = 10, 1_000_000
 
 
+def small(**changes):
+    """A cell of two ranks that trains for two steps: enough for an engine to be as it is in a run."""
+    return measured_cell(gpus=2, epochs=1, steps=2, **changes)
+
+
 def test_two_runs_of_a_cell_have_equal_counts_whatever_was_measured_before(tmp_path):
     """Each rank has the same of all, and has its weights as they were: the ranks assert that."""
     folders = [tmp_path / name for name in ("a", "b")]
@@ -70,7 +75,7 @@ def _rank_of_all_engines(folder, rank, measured_before):
     def work():
         counts = []
         for engine, changes in CASES:
-            trainer, made = trainer_of(measured_cell(gpus=2, engine=engine, epochs=1, **changes), rank)
+            trainer, made = trainer_of(small(engine=engine, **changes), rank)
             trainer.epoch()
             more = {"exposed": True, "profile_steps": 1} if measured_before and engine.kind != "accelerate" else {}
             counts.append(_counted(trainer, made, folder, **more))
@@ -142,7 +147,7 @@ def _differences(folder, rank):
     }
     found = {}
     for engine in (ZERO[0], DDP, FSDP2):
-        trainer, made = trainer_of(measured_cell(gpus=2, engine=engine, epochs=1), rank)
+        trainer, made = trainer_of(small(engine=engine), rank)
         trainer.epoch()
         plain = _flat(_counted(trainer, made, folder))
 
@@ -186,7 +191,7 @@ def _rank_with_buckets(folder, rank):
         found = []
         for bucket_bytes in (2**20, 2**25):
             ddp.DDP_BUCKET_BYTES = bucket_bytes
-            trainer, engine = trainer_of(measured_cell(gpus=2, engine=DDP, epochs=1, model=WIDE), rank)
+            trainer, engine = trainer_of(small(engine=DDP, model=WIDE), rank)
             trainer.epoch()
             found.append((_flat(_counted(trainer, engine, folder)), len(engine._buckets())))
         return found
