@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -75,26 +76,33 @@ print(json.dumps([
     assert sums == pytest.approx([sum(entropy) / 3, 0], rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The record of one rank that learns a task, trained once."""
+    return cache(lambda task: trained(tmp_path_factory.mktemp("alone"), task=task, epochs=2))
+
+
+LAYOUTS = {
+    Task.MULTILABEL: ({"gpus": 2}, {"gpus": 2, "zero": 3, "pipeline": Pipeline.LOADER}),
+    Task.REGRESSION: ({"gpus": 2, "sequence": 2, "micro_batch": 8}, {"gpus": 2, "zero": 3}),
+}
+"""Of one global batch, a sequence group among them; which goes with which task makes no difference to either."""
+
+
 @pytest.mark.parametrize("task", OTHERS)
-def test_a_task_is_learnt_alike_on_any_number_of_ranks_and_told_by_its_own_metrics(task, tmp_path):
-    """Layouts of one global batch, a sequence group among them; 20 test images do not divide over the ranks."""
-    changes = {"task": task, "epochs": 2}
-    alone = trained(tmp_path / "1", **changes)
-    others = [
-        trained(tmp_path / "2", gpus=2, **changes),
-        trained(tmp_path / "shared", gpus=2, sequence=2, micro_batch=8, **changes),
-        trained(tmp_path / "zero3", gpus=2, zero=3, pipeline=Pipeline.LOADER, **changes),
-    ]
+def test_a_task_is_learnt_alike_on_any_number_of_ranks_and_told_by_its_own_metrics(task, alone, tmp_path):
+    """20 test images do not divide over the ranks."""
     names = {metric.name for metric in metrics_of(task)}
-    for epoch in alone["epochs"]:
+    for epoch in alone(task)["epochs"]:
         assert set(epoch["test_metrics"]) == names
         assert (epoch["train_accuracy"], epoch["test_accuracy"]) == (None, None)
-    for other in others:
-        for one, two in zip(alone["epochs"], other["epochs"], strict=True):
+    for number, layout in enumerate(LAYOUTS[task]):
+        other = trained(tmp_path / str(number), task=task, epochs=2, **layout)
+        for one, two in zip(alone(task)["epochs"], other["epochs"], strict=True):
             for name in ("train_loss", "test_loss"):
                 assert two[name] == pytest.approx(one[name], rel=1e-4)
             assert two["test_metrics"] == pytest.approx(one["test_metrics"], rel=1e-3, abs=1e-3)
-    assert alone["gradients"]["difference"] < 1e-4
+    assert alone(task)["gradients"]["difference"] < 1e-4
 
 
 @pytest.mark.parametrize("task", OTHERS)
@@ -116,14 +124,13 @@ def test_what_can_be_learnt_is_learnt(task, tmp_path):
 
 
 @pytest.mark.parametrize("task", OTHERS)
-def test_a_run_goes_on_as_if_it_had_never_stopped(task, tmp_path):
-    whole = trained(tmp_path / "whole", task=task)
-    job = Job(tmp_path / "cut", small_cell(task=task))
+def test_a_run_goes_on_as_if_it_had_never_stopped(task, alone, tmp_path):
+    job = Job(tmp_path, small_cell(task=task, epochs=2))
     assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1], job.log()
     assert job.run(attempt=2) == [0], job.log(attempt=2)
     keys = ("train_loss", "test_loss", "test_metrics")
     again = job.json("record.json")
-    assert [[e[k] for k in keys] for e in again["epochs"]] == [[e[k] for k in keys] for e in whole["epochs"]]
+    assert [[e[k] for k in keys] for e in again["epochs"]] == [[e[k] for k in keys] for e in alone(task)["epochs"]]
 
 
 def test_every_metric_has_a_column_of_its_own_name():
