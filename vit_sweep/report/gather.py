@@ -1,6 +1,6 @@
 """From records to series and tables: all that a study, or runs from elsewhere, amount to. An edge: it reads."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vit_sweep.analysis.series.grouping import group
@@ -47,6 +47,16 @@ class Gathered(NamedTuple):
         return [row for table in self.tables if table.name == "accuracy" for row in table.rows]
 
 
+class _Rows:
+    """The rows of the tidy table, each made when it is asked for."""
+
+    def __init__(self, reads: Sequence[Read]) -> None:
+        self._reads = reads
+
+    def __iter__(self) -> Iterator[Cells]:
+        return (read.row for read in self._reads)
+
+
 def gather(
     study: Study,
     *,
@@ -64,7 +74,7 @@ def gather(
     reader, plan = records.reader, records.plan
     with uncollected():
         reads = in_order(watched(reader.read(), len(reader)))
-        runs, rows = [read.run for read in reads], [read.row for read in reads]
+        runs, rows = [read.run for read in reads], _Rows(reads)
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}
         problems = (*study.problems, *strangers(plan, [run.run_id for run in runs]))
         points = plan.points if plan is not None else ()
@@ -85,7 +95,7 @@ def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: fl
 
 def _gathered(
     runs: list[Run],
-    rows: list[Cells],
+    rows: Iterable[Cells],
     points: Sequence[PlannedPoint],
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],

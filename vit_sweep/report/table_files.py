@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchers.atomic import make_folder, remove, write, write_bytes
+from launchers.atomic import make_folder, remove, replacing, write, write_bytes
 from vit_sweep.report.tables.all_tables import NAMES
 from vit_sweep.report.tables.form.table import Column, Table
-from vit_sweep.report.tables.form.text import laid_out, to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.form.text import csv_parts, laid_out, to_latex, to_markdown
 
 _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)
@@ -30,7 +30,8 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     written: list[Path] = []
     for table in tables:
         stem = folder / table.name
-        write(stem.with_suffix(".csv"), to_csv(table))
+        with replacing(stem.with_suffix(".csv")) as file:
+            file.writelines(part.encode() for part in csv_parts(table))
         write_bytes(stem.with_suffix(".parquet"), to_parquet(table))
         written += [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
         if table.name not in _NOT_PRINTED:

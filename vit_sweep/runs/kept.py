@@ -39,10 +39,17 @@ class Read(NamedTuple):
     """What is kept of one cell: its record is not."""
 
     run: Run
-    row: dict[str, Any]
-    """What the row-maker made while the record was at hand; empty without one."""
+    columns: tuple[str, ...]
+    """Of the row that the row-maker made while the record was at hand, shared by most cells; empty without one."""
+    values: tuple[Any, ...]
+    """In their order: a dict for each of many cells would take several times the room."""
     reached: tuple[float, Reached] | None
     """A target accuracy, and when it was reached."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The values by column."""
+        return dict(zip(self.columns, self.values, strict=True))
 
 
 @checked
@@ -149,7 +156,7 @@ def _digest(text: bytes) -> str:
 def _encoded(reads: Sequence[Read]) -> bytes:
     """A block: names of the rows' columns, their values, and the runs. NaN is a value of a row, never of a run."""
     layouts: dict[tuple[str, ...], int] = {}
-    rows = [(layouts.setdefault(tuple(read.row), len(layouts)), *read.row.values()) for read in reads]
+    rows = [(layouts.setdefault(read.columns, len(layouts)), *read.values) for read in reads]
     if not _SCALARS.issuperset(map(type, chain.from_iterable(rows))):
         raise OSError("a row with what JSON cannot keep")
     block = _Block(runs=tuple(read.run for read in reads), reached=tuple(read.reached for read in reads))
@@ -162,7 +169,7 @@ def _decoded(text: bytes, cells: Sequence[str]) -> list[Read]:
     table, block = json.loads(head), parse_json(_Block, body, what="kept runs")
     layouts, rows = [tuple(map(sys.intern, layout)) for layout in table["layouts"]], table["rows"]
     reads = [
-        Read(run, dict(zip(layouts[row[0]], row[1:], strict=True)), reached)
+        Read(run, layouts[row[0]], tuple(row[1:]), reached)
         for run, row, reached in zip(block.runs, rows, block.reached, strict=True)
     ]
     if [read.run.run_id for read in reads] != list(cells):

@@ -7,7 +7,7 @@ import gc
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -29,7 +29,7 @@ from vit_sweep.study.journal import latest_attempts
 from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.status import finished, settled_results
 from vit_sweep.study.store import Study
-from vit_sweep.study.summaries import summary_beside
+from vit_sweep.study.summaries import SUMMARY, summary_beside
 from vit_sweep.study.unchanged import YOUNG_NS, clock_ns, key_of
 
 _CHUNK = 250
@@ -67,17 +67,19 @@ class Reader:
         self._keys = self._keys_of(names) if self._kept is not None else {}
         known_keys = self._kept.keys if self._kept is not None else {}
         self._again = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
-        self._files = study.cell_files(name for name in names if name not in self._again)
-        self._done: set[str] = set()
-        """Cells whose summary was believed."""
-        self._left: list[CellFile] = []
-        """Those whose records are read."""
+        self._names = [name for name in names if name not in self._again and self._is_cell(name)]
+        self._layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._left: list[str] = []
+        """Cells whose records are read."""
         self._lasting = self._again
         """Cells whose runs are kept, with their keys."""
 
     def __len__(self) -> int:
         """How many cells there are."""
-        return len(self._again) + len(self._files)
+        return len(self._again) + len(self._names)
+
+    def _is_cell(self, name: str) -> bool:
+        return name in self._keys or os.path.exists(f"{self.study.folder}/cells/{name}/cell.json")  # noqa: PTH110
 
     def _keys_of(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Of each cell with a record the key of its run, and when its files last changed."""
@@ -100,7 +102,7 @@ class Reader:
         lost = self._again.keys() - reads.keys()
         if lost:
             self._again = {name: key for name, key in self._again.items() if name not in lost}
-            self._files = self.study.cell_files([file.cell_id for file in self._files] + sorted(lost))
+            self._names += sorted(lost)
         keep = dict(self._again)
         for read, lasts in chain(self._summarised(), self._worked_out()):
             key, changed_ns = self._keys.get(read.run.run_id, ("", 0))
@@ -124,15 +126,24 @@ class Reader:
 
     def _summarised(self) -> Iterator[tuple[Read, bool]]:
         """The cells that were not kept and whose jobs left a summary that holds."""
-        code = running_digest() if self._kept is not None and self._files else ""
-        for file in self._files if code else ():
+        code = running_digest() if self._kept is not None and self._names else ""
+        place = f"{self.study.folder}/cells"
+        said = [name for name in self._names if code and os.path.exists(f"{place}/{name}/{SUMMARY}")]  # noqa: PTH110
+        done: set[str] = set()
+        for file in self._cell_files(said):
             sent = self._sent.get(file.cell_id)
             if sent is None or sent.attempt == 1:
-                summary = summary_beside(f"{self.study.folder}/cells/{file.cell_id}", file, code=code)
+                summary = summary_beside(f"{place}/{file.cell_id}", file, code=code)
                 if summary is not None and summary.attempt == _FIRST and self._says(summary, file):
-                    self._done.add(file.cell_id)
-                    done = Result(file=file, record=None, status=Status.DONE, attempt=summary.attempt)
-                    yield self._cell(done, summary), True
+                    done.add(file.cell_id)
+                    result = Result(file=file, record=None, status=Status.DONE, attempt=summary.attempt)
+                    yield self._cell(result, summary), True
+        self._left = [name for name in self._names if name not in done]
+
+    def _cell_files(self, names: Sequence[str]) -> Iterator[CellFile]:
+        """What was planned of these cells, of which only a few are held at once."""
+        for start in range(0, len(names), _CHUNK):
+            yield from self.study.cell_files(names[start : start + _CHUNK])
 
     def _says(self, summary: Summary, file: CellFile) -> bool:
         """Whether it says when the wanted accuracy was reached."""
@@ -144,7 +155,6 @@ class Reader:
 
     def _worked_out(self) -> Iterator[tuple[Read, bool]]:
         """All others, each with whether its run will always be that."""
-        self._left = [file for file in self._files if file.cell_id not in self._done]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         shared = len(self._left) >= _SHARE_FROM and cores >= _HELPERS
         left: list[CellFile] = []
@@ -157,7 +167,7 @@ class Reader:
 
     def chunk(self, start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
         """Some cells: the finished ones read, those that are not, and the problems met."""
-        files = self._left[start : start + _CHUNK]
+        files = self.study.cell_files(self._left[start : start + _CHUNK])
         read = [(self._cell(result), _lasts(result)) for result in finished(self.study, files, self._sent)]
         done = {cell.run.run_id for cell, _ in read}
         return read, [file for file in files if file.cell_id not in done], self.study.problems
@@ -194,7 +204,8 @@ class Reader:
             # It counts among the seeds that never got there: left out, the others would look better than they are.
             reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
         row = self._row_of(run, result, reached, summary) if self._row_of is not None else {}
-        return Read(run=run, row=row, reached=reached)
+        columns = tuple(row)
+        return Read(run, self._layouts.setdefault(columns, columns), tuple(row.values()), reached)
 
 
 def in_order(reads: Iterable[Read]) -> list[Read]:

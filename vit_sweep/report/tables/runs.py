@@ -5,6 +5,7 @@ again.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from statistics import median
 
 from vit_sweep.analysis import bounds
@@ -54,9 +55,12 @@ def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cell
 
 
 def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
-    """All rows, then the infeasible points; every version that any row names is a column of its own."""
-    all_rows = [*rows, *(_infeasible(point) for point in points if point.cell_id is None)]
-    names = sorted(name for name in set().union(*all_rows) if name.startswith(VERSION))
+    """All rows, then the infeasible points; every version that any row names is a column of its own.
+
+    `rows` is walked through twice, and no row is held but in the table.
+    """
+    names = sorted(name for name in set().union(*rows) if name.startswith(VERSION))
+    all_rows = chain(rows, (_infeasible(point) for point in points if point.cell_id is None))
     versions = {
         name: Column(name=name, title=name.removeprefix(VERSION), meaning=f"Version of {name.removeprefix(VERSION)}.")
         for name in names

@@ -6,6 +6,7 @@ from typing import Any
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.contention import contention
+from vit_sweep.runs.run import Run
 
 Cells = dict[str, Any]
 """One row: value by column name; None is an empty field."""
@@ -40,8 +41,8 @@ class Table:
     title: str
     """A sentence without its full stop; the caption."""
     columns: tuple[Column, ...]
-    rows: tuple[Cells, ...]
-    """Each has every column's name, in the order of `columns`."""
+    rows: tuple[Any, ...]
+    """`Cells`, each with every column's name, in the order of `columns`; not checked, which would copy them."""
     notes: tuple[str, ...] = ()
     """What must be read with it: series without a baseline, totals, what was left out."""
     empty: str = ""
@@ -67,22 +68,21 @@ def table(
     notes: Iterable[str] = (),
 ) -> Table | None:
     """Make a table of `columns` (names in `known`); None without a row. Numbers that are none become empty fields."""
-    rows = list(rows)
     blank: Cells = dict.fromkeys(columns)
-    made = tuple(
-        blank
-        | {
-            name: value
-            for name, value in row.items()
-            if name in blank and (type(value) is not float or -math.inf < value < math.inf)
-        }
-        for row in rows
-    )
+    made: list[Cells] = []
+    behind: list[Run] = []
+    for row in rows:
+        behind += row.get(BEHIND, ())
+        filled = blank.copy()
+        for column, value in row.items():
+            if column in blank and (type(value) is not float or -math.inf < value < math.inf):
+                filled[column] = value
+        made.append(filled)
     if not made:
         return None
     return Table(
-        name=name, title=title, columns=tuple(known[column] for column in columns), rows=made,
-        notes=(*dict.fromkeys(note for note in notes if note), *contended(rows)),
+        name=name, title=title, columns=tuple(known[column] for column in columns), rows=tuple(made),
+        notes=(*dict.fromkeys(note for note in notes if note), *contention(behind)),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ left out, those that are equal in all rows are said once above, numbers are roun
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,13 +34,21 @@ _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 def to_csv(table: Table) -> str:
     """Comma-separated, one header line, an empty field for what is not known."""
-    text = io.StringIO()
+    return "".join(csv_parts(table))
+
+
+def csv_parts(table: Table) -> Iterator[str]:
+    """The same part by part: of a study of many runs the whole would be held several times."""
     names = [column.name for column in table.columns]
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(names)
+    yield _csv_lines([names])
     for first in range(0, len(table.rows), _AT_ONCE):
         some = table.rows[first : first + _AT_ONCE]
-        lines.writerows(zip(*(_for_csv([row[name] for row in some]) for name in names), strict=True))
+        yield _csv_lines(zip(*(_for_csv([row[name] for row in some]) for name in names), strict=True))
+
+
+def _csv_lines(rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
