@@ -26,6 +26,12 @@ class Origin(StrEnum):
     """A published figure."""
 
 
+@lru_cache(maxsize=4096)
+def _once(conditions: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The first of equal conditions."""
+    return conditions
+
+
 @checked
 class Run(Measured):
     """One execution of one configuration."""
@@ -81,6 +87,10 @@ class Run(Measured):
     queue_wait_s: float | None = None
     """From submission to the start of the attempt that gave the record."""
     attempts: int | None = None
+
+    def __post_init__(self) -> None:
+        """Hold conditions that runs share once: they are 5 KB, a third of a run."""
+        object.__setattr__(self, "conditions", _once(self.conditions))
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""
