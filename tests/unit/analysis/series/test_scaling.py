@@ -202,8 +202,8 @@ def test_an_oversubscribed_baseline_is_none():
 
 
 def test_many_repeated_images_are_noted_and_few_are_not():
-    assert note_of(done(1.0, train_images=150, micro_batch=100)) == "33% repeated images"
-    assert note_of(done(1.0, train_images=1590, micro_batch=100)) == ""
+    assert note_of(done(1.0, train_images=150, micro_batch=100), 8) == "33% repeated images"
+    assert note_of(done(1.0, train_images=1590, micro_batch=100), 8) == ""
 
 
 # --- what ran is what was asked -----------------------------------------------------------------------
