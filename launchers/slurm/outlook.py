@@ -75,7 +75,13 @@ class _Questions:
         words = [command[0], *on(self._clusters), *command[1:]]
         question = shlex.join([*words, *(f"{name}={value}" for name, value in _VARIABLES.items())])
         now = time.monotonic()
-        answer = newest(question, lambda: _text(words, _VARIABLES, self._until - now), not_before=now - max_age_s)
+
+        def ask() -> tuple[str, str | None]:
+            return _text(words, _VARIABLES, self._until - time.monotonic())
+
+        answer = newest(question, ask, not_before=now - max_age_s)
+        if answer.error is not None and answer.asked_at < now - QUEUE_AGE_S:
+            answer = newest(question, ask, not_before=now - QUEUE_AGE_S)  # it may be back by now
         self.error = answer.error or ""
         if command == QUEUE:
             self.at_s = time.time() - (time.monotonic() - answer.asked_at)

@@ -10,6 +10,7 @@ from vit_sweep.config.in_python import grid, words_of
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
+from vit_sweep.submit.foretelling import foretell
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.submission import Submitter
 from vit_sweep.submit.sweep import alone, feed, planned, submitter_of
@@ -43,11 +44,13 @@ def of_points(
         for remark in (*ready.remarks, *chosen.selection.skipped.values()):
             _log.info("%s", remark)
         written = ready.write()
-        for remark in written.remarks:
+        foretold = foretell(study, written.rendered, chosen.todo)
+        said = foretold.lines if foretold.seen or not settings.dry_run else ()
+        for remark in (*written.remarks, *said):
             _log.info("%s", remark)
         if settings.dry_run:
             return Study(study.folder)
-        submitter = submitter_of(study, chosen, written.rendered, say=_log.info)
+        submitter = submitter_of(study, chosen, written.rendered, say=_log.info, forecasts=foretold.forecasts)
         submitter.submit(alone=alone(chosen.results))
     if settings.wait:
         watched(study, only=set(ready.plan.cells), submitter=submitter)

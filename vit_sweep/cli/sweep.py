@@ -28,6 +28,7 @@ from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
+from vit_sweep.submit.foretelling import Foretold, foretell
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Submitter, resolve
@@ -76,11 +77,13 @@ def sweep_points(
             told = show_plan.as_data(plan, study, chosen, written, ready.remarks)
             sys.stdout.write(f"{json.dumps(told, indent=1, allow_nan=False)}\n")
             return EXIT_DONE
+        foretold = foretell(study, written.rendered, chosen.todo)
+        show.foretold(console, foretold, dry_run=bool(settings.dry_run))
         if settings.dry_run:
             scripts = [Path(item.batch.folder) / item.script for item in written.rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        submitter = _submitted(study, console, chosen, written.rendered)
+        submitter = _submitted(study, console, chosen, written.rendered, foretold)
     return _follow(study, console, chosen, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -125,7 +128,9 @@ def resume(
         show.selection(console, chosen.selection, unclear, rerun=rerun)
         written = write(study, chosen.todo, code, pack=study.pack())
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
-        submitter = _submitted(study, console, chosen, written.rendered)
+        foretold = foretell(study, written.rendered, chosen.todo)
+        show.foretold(console, foretold)
+        submitter = _submitted(study, console, chosen, written.rendered, foretold)
     return _follow(study, console, chosen, submitter, wait=wait, only=None)
 
 
@@ -174,9 +179,11 @@ def _print_results(results: Iterable[Result], collected: "Collected") -> None:
             sys.stdout.write(f"{path}\n")
 
 
-def _submitted(study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered]) -> Submitter | None:
+def _submitted(
+    study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered], foretold: Foretold
+) -> Submitter | None:
     """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
-    submitter = submitter_of(study, chosen, rendered, say=console.print)
+    submitter = submitter_of(study, chosen, rendered, say=console.print, forecasts=foretold.forecasts)
     interrupt.hold()
     try:
         submitter.submit(alone=alone(chosen.results))

@@ -31,6 +31,7 @@ from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.plan.repeats import seen_spread
+from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
 from vit_sweep.study.check import remove_leftovers
@@ -222,12 +223,22 @@ def _only_looked_at(study: Study, files: Sequence[CellFile]) -> list[str]:
     ]
 
 
-def submitter_of(study: Study, chosen: Next, rendered: Sequence[Rendered], *, say: Say) -> Submitter:
-    """What hands `rendered` over, under the study's lock; what earlier runs of these cells left behind is cleared."""
+def submitter_of(
+    study: Study,
+    chosen: Next,
+    rendered: Sequence[Rendered],
+    *,
+    say: Say,
+    forecasts: Mapping[str, ForecastFile] | None = None,
+) -> Submitter:
+    """What hands `rendered` over, under the study's lock; what earlier runs of these cells left behind is cleared.
+
+    `forecasts`: when batches are expected to start.
+    """
     study.clear_stops(chosen.todo)
     if alone(chosen.results):
         remove_leftovers(study)
-    return Submitter(study, rendered, say=say)
+    return Submitter(study, rendered, say=say, forecasts=forecasts)
 
 
 def feed(study: Study, submitter: Submitter) -> None:

@@ -29,6 +29,7 @@ from vit_sweep.report.tables.form.rounding import field
 from vit_sweep.report.tables.form.table import LOW, Cells, Column
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed
+from vit_sweep.submit.foretelling import Foretold
 
 _CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {
@@ -196,6 +197,12 @@ def batches(console: Console, planned: Sequence[Batch], remarks: Sequence[str] =
         noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch|batches"
         told = (f"{count} times {text}" if count > 1 else text for text, count in parts.items())
         console.print(f"{plural(len(planned), noun)}: {', '.join(told)}")
+
+
+def foretold(console: Console, told: Foretold, *, dry_run: bool = False) -> None:
+    """Say when the arrays are expected to start; a dry run on a machine without a queue to look at says nothing."""
+    for line in told.lines if told.seen or not dry_run else ():
+        console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
 
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:

@@ -18,10 +18,11 @@ from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Scaling
+from vit_sweep.plan.waiting.saying import start_of
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
-from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, start_of, status_row
+from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
 from vit_sweep.submit.deciding import Asked
 

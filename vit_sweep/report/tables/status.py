@@ -10,6 +10,7 @@ from vit_sweep.outcome.eta import Forecast, Left
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.waiting.forecast_file import StartForecast
+from vit_sweep.plan.waiting.saying import moment
 from vit_sweep.report.tables.form.table import Cells, Column, Table
 
 STATUS_COLUMNS = tuple(
@@ -69,20 +70,6 @@ def detail_of(result: Result) -> str:
     return "; ".join(filter(None, [result.detail, f"goes on from {origin.cell_id}" if origin is not None else ""]))
 
 
-def start_of(said: StartForecast, *, now: datetime) -> str:
-    """When a job is expected to start, by this machine's clock, between when, and what says so: never a promise."""
-    ends = [_moment(end, now) for end in (said.earliest, said.latest) if end]
-    between = f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else ""
-    return f"expected to start about {_moment(said.start, now)}{between}: {said.basis}"
-
-
-def _moment(instant: str, now: datetime) -> str:
-    """The time of day; a day is named where it is not today's."""
-    at = datetime.fromisoformat(instant).astimezone()
-    day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
-    return f"{day}{at:%H:%M}"
-
-
 def left_row(left: Left | None, now: datetime) -> dict[str, Any]:
     """The seconds that are left, the end in UTC, and what says so."""
     if left is None:
@@ -121,7 +108,7 @@ def left(expected: Forecast, *, now: datetime) -> str:
     """
     if expected.sweep is None:
         return ""
-    until = _moment((now + timedelta(seconds=expected.sweep.seconds)).isoformat(), now)
+    until = moment((now + timedelta(seconds=expected.sweep.seconds)).isoformat(), now)
     return f"about {clock(expected.sweep.seconds)} left, until {until}: {expected.sweep.basis}"
 
 

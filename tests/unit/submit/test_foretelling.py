@@ -1,0 +1,168 @@
+"""Expected starts before a submission: said, written beside the batch, and never in the way of a sweep."""
+
+import json
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
+from launchers.profile import Scheduler
+from launchers.slurm import outlook as slurm_outlook
+from tests.unit.builders import planned_study, point, profile
+from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, seconds
+from vit_sweep.submit import submission
+from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.foretelling import foretell
+from vit_sweep.submit.submission import Submitter
+
+SITE = profile(partition="lab", peak_tflops={"fp32": 8.1})
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A study of one cell on one GPU, rendered for a partition."""
+
+    def prepare(partition=SITE):
+        study, plan = planned_study(tmp_path / "s", point(partition=partition))
+        todo = {name: Todo(planned=planned, attempt=1, since=1) for name, planned in plan.cells.items()}
+        rendered = render(study, todo, SimpleNamespace(folder="/code"))
+        for item in rendered:
+            study.write_rendered(item)
+        return study, rendered, todo
+
+    return prepare
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """Have Slurm's queue look like this; returns the clusters that were looked at."""
+    looked = []
+
+    def see(seen):
+        monkeypatch.setattr(slurm_outlook, "look", lambda cluster: looked.append(cluster) or seen)
+        return looked
+
+    return see
+
+
+def full(until_s, now):
+    """A cluster of one node that a job holds until then."""
+    job = QueuedJob(
+        handle="1", mine=False, state=QueueState.RUNNING, partitions=("lab",), nodes=1, gpus_per_node=8, hosts=("n1",),
+        limit_s=until_s - now + 100, started_s=now - 100,
+    )  # fmt: skip
+    return Outlook(at_s=now, nodes=(NodeRoom(name="n1", partitions=("lab",), gpus=8, cpus=64),), jobs=(job,))
+
+
+def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_its_interval(prepared, queue):
+    study, rendered, todo = prepared()
+    now = time.time()
+    queue(full(now + 3600, now))
+    told = foretell(study, rendered, todo)
+    (forecast,) = told.forecasts.values()
+    assert now < seconds(forecast.before.start) <= now + 3600 + 61
+    assert seconds(forecast.before.earliest) <= seconds(forecast.before.start) <= seconds(forecast.before.latest)
+    assert told.lines[0].startswith("expected starts, never a promise (a look at the queue, no earlier job")
+    assert told.lines[1].startswith("  n1-g1 x 1: about ")
+    assert told.seen
+
+
+def test_where_nobody_can_look_one_line_says_why_and_the_file_keeps_it(prepared, queue):
+    study, rendered, todo = prepared()
+    queue("squeue: no controller")
+    told = foretell(study, rendered, todo)
+    assert told.lines == ("expected starts: not known – squeue: no controller",)
+    assert not told.seen
+    (forecast,) = told.forecasts.values()
+    assert (forecast.before, forecast.unknown) == (None, "squeue: no controller")
+
+
+def test_a_site_that_hides_the_jobs_of_others_is_named(prepared, queue):
+    study, rendered, todo = prepared()
+    now = time.time()
+    queue(replace(full(now + 60, now), hidden="this site shows nobody the jobs of others (PrivateData=jobs)"))
+    assert "PrivateData=jobs" in foretell(study, rendered, todo).lines[0]
+
+
+@pytest.mark.parametrize("key", ["reservation", "constraint", "nodelist"])
+def test_what_the_simulation_knows_nothing_of_is_not_foreseen(prepared, queue, key):
+    study, rendered, todo = prepared(profile(partition="lab", **{key: "special"}))
+    now = time.time()
+    queue(full(now + 60, now))
+    (line,) = foretell(study, rendered, todo).lines
+    assert f"{key}=special" in line
+
+
+def test_a_shape_that_never_starts_says_why(prepared, queue):
+    study, rendered, todo = prepared(profile(partition="elsewhere"))
+    now = time.time()
+    queue(full(now + 60, now))
+    assert foretell(study, rendered, todo).lines == (
+        "expected starts: not known – the queue shows no node of partition elsewhere",
+    )
+
+
+def test_a_cluster_that_the_profile_names_is_the_one_that_is_looked_at(prepared, queue):
+    study, rendered, todo = prepared(profile(partition="lab", cluster="west"))
+    looked = queue("no")
+    foretell(study, rendered, todo)
+    assert looked == ["west"]
+
+
+def test_cells_of_this_machine_ask_nobody(prepared, queue):
+    study, rendered, todo = prepared(profile(scheduler=Scheduler.LOCAL, nodes=1))
+    looked = queue("no")
+    told = foretell(study, rendered, todo)
+    assert (told.lines, told.forecasts, looked) == ((), {}, [])
+
+
+@pytest.fixture
+def takes_all(monkeypatch):
+    """A Slurm that takes every batch."""
+
+    def submit(items):
+        return [
+            SimpleNamespace(batch_name=item.batch.name, folder=item.batch.folder, handle=str(number), tasks=1)
+            for number, item in enumerate(items, start=17)
+        ]
+
+    monkeypatch.setattr(submission, "launcher_of", lambda _: SimpleNamespace(submit=submit))
+
+
+def test_the_forecast_lies_beside_the_batch_before_slurm_has_it(prepared, queue, takes_all):
+    study, rendered, todo = prepared()
+    now = time.time()
+    queue(full(now + 3600, now))
+    told = foretell(study, rendered, todo)
+    Submitter(study, rendered, say=print, forecasts=told.forecasts).submit(alone=True)
+    (item,) = rendered
+    assert study.forecast(item.batch.name) == told.forecasts[item.batch.name]
+
+
+def test_what_is_sent_again_unasked_is_written_too_though_nobody_looked(prepared, takes_all):
+    study, rendered, _ = prepared()
+    Submitter(study, rendered, say=print, asked=False).submit(alone=True)
+    assert study.forecast(rendered[0].batch.name).unknown == NOT_LOOKED
+
+
+def test_a_forecast_that_cannot_be_written_stops_no_sweep(prepared, takes_all, monkeypatch):
+    study, rendered, _ = prepared()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(study), "write_forecast", full_disk)
+    Submitter(study, rendered, say=print).submit(alone=True)
+    assert [entry.event for entry in study.jobs()] == ["submitting", "submitted"]
+
+
+def test_scripts_do_not_depend_on_the_queue(prepared, queue):
+    study, rendered, todo = prepared()
+    before = [json.dumps(item.files, sort_keys=True) for item in rendered]
+    now = time.time()
+    queue(full(now + 3600, now))
+    foretell(study, rendered, todo)
+    again = render(study, todo, SimpleNamespace(folder="/code"))
+    assert [json.dumps(item.files, sort_keys=True) for item in again] == before

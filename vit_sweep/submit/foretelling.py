@@ -1,0 +1,81 @@
+"""When batches are expected to start, by one look at the queue before they are submitted. An edge: it asks Slurm."""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from launchers.backend import Rendered
+from launchers.batch import Batch
+from launchers.profile import PartitionProfile, Scheduler
+from launchers.slurm.handle import users_clusters
+from vit_sweep.plan.waiting.forecast_file import QUEUE, ForecastFile, forecast_file
+from vit_sweep.plan.waiting.saying import lines_of
+from vit_sweep.study.store import Study
+from vit_sweep.study.waiting import waited
+from vit_sweep.submit.batches import Todo
+
+
+class Foretold(NamedTuple):
+    """What is expected of batches."""
+
+    forecasts: dict[str, ForecastFile]
+    """By the batch's name; of Slurm's alone."""
+    lines: tuple[str, ...]
+    """For people; none where nothing goes to Slurm."""
+    seen: bool
+    """Whether there is a queue at hand that says anything."""
+
+
+def foretell(study: Study, rendered: Sequence[Rendered], todo: Mapping[str, Todo]) -> Foretold:
+    """Expect the first start of each batch that Slurm will get; it never raises, and waits for nobody long."""
+    batches = [item.batch for item in rendered if item.batch.profile.scheduler is Scheduler.SLURM]
+    by_cluster: dict[str | None, list[Batch]] = {}
+    for batch in batches:
+        by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
+    forecasts: dict[str, ForecastFile] = {}
+    for cluster, some in by_cluster.items():
+        forecasts |= _by_look(study, cluster, some, todo)
+    seen = any(file.before is not None for file in forecasts.values())
+    files = [forecasts[batch.name] for batch in batches]
+    lines = lines_of(batches, files, now=datetime.now(UTC)) if batches else []
+    return Foretold(forecasts, tuple(lines), seen)
+
+
+def _by_look(
+    study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo]
+) -> dict[str, ForecastFile]:
+    # The simulation comes along, which a sweep on this machine does not need.
+    from launchers.slurm.outlook import look
+    from vit_sweep.plan.waiting.expected import from_queue
+    from vit_sweep.plan.waiting.learning import earlier, start_forecast
+    from vit_sweep.plan.waiting.strategy import wanted
+
+    told = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
+    past = earlier(waited(study), QUEUE)
+    files = {}
+    for batch, said in zip(batches, told, strict=True):
+        unknown = _beyond(batch.profile) or (said if isinstance(said, str) else "")
+        before = start_forecast(said[0], past, QUEUE) if not unknown and not isinstance(said, str) else None
+        files[batch.name] = forecast_file(batch, before, unknown or "in most of the simulated queues it never starts")
+    return files
+
+
+def _seconds(batches: Sequence[Batch], todo: Mapping[str, Todo]) -> dict[str, float]:
+    """How long each cell runs; where nothing says it, its limit."""
+    seconds = {}
+    for batch in batches:
+        for index, task in enumerate(batch.tasks):
+            time = todo[task.name].planned.time
+            seconds[task.name] = time.seconds if time is not None else 60.0 * batch.shape_of(index).minutes
+    return seconds
+
+
+def _beyond(profile: PartitionProfile) -> str:
+    """What a profile asks for that the simulation knows nothing of."""
+    asked = [name for name in ("reservation", "constraint", "nodelist") if getattr(profile, name) is not None]
+    return (
+        f"partition {profile.name} asks for {asked[0]}={getattr(profile, asked[0])}, which no simulation here knows of"
+        if asked
+        else ""
+    )
