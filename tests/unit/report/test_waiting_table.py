@@ -34,9 +34,9 @@ def test_its_notes_say_how_far_off_each_forecaster_was_and_how_many_lay_inside()
     table = waiting_table([both(NOW + HOUR / 2), both(NOW + 2 * HOUR), both(NOW + 4 * HOUR)])
     assert table.notes == (
         "a look at the queue: of 3 arrays the first start came 3600 s later than expected (median; -1800 to 10800 s); "
-        "2 of 3 inside the interval",
+        "2 of 3 inside the interval, give or take a minute",
         "Slurm's plan: of 3 arrays the first start came 3600 s earlier than expected (median; -9000 to 3600 s); "
-        "2 of 3 inside the interval",
+        "2 of 3 inside the interval, give or take a minute",
     )
 
 
@@ -57,3 +57,9 @@ def test_an_array_that_nobody_foresaw_says_why():
 @pytest.mark.parametrize("nothing", [[], ()])
 def test_without_jobs_of_slurm_there_is_no_table(nothing):
     assert waiting_table(nothing) is None
+
+
+@pytest.mark.parametrize(("late_s", "inside"), [(59, 1), (61, 0)])
+def test_an_interval_is_not_missed_by_less_than_a_minute(late_s, inside):
+    (note,) = waiting_table([waited(BY_QUEUE, NOW + 2 * HOUR + late_s)]).notes
+    assert f"; {inside} of 1 inside the interval" in note

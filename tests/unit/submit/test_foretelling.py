@@ -69,6 +69,13 @@ def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_
     assert told.seen
 
 
+def test_on_a_free_cluster_it_is_at_once(prepared, queue):
+    study, rendered, todo = prepared()
+    now = time.time()
+    queue(replace(full(now + 60, now), jobs=()))
+    assert foretell(study, rendered, todo).lines[1:] == ("  n1-g1 x 1: at once",)
+
+
 def test_where_nobody_can_look_one_line_says_why_and_the_file_keeps_it(prepared, queue):
     study, rendered, todo = prepared()
     queue("squeue: no controller")

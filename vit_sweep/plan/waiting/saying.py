@@ -5,10 +5,11 @@ from datetime import datetime
 
 from launchers.batch import Batch
 from launchers.text import plural
-from vit_sweep.plan.waiting.forecast_file import ForecastFile, StartForecast
+from vit_sweep.plan.waiting.forecast_file import ForecastFile, StartForecast, seconds
 
 _SHOWN = 8
 """Shapes that are named."""
+_AT_ONCE_S = 60.0
 
 
 def moment(instant: str, now: datetime) -> str:
@@ -20,21 +21,25 @@ def moment(instant: str, now: datetime) -> str:
 
 def start_of(said: StartForecast, *, now: datetime) -> str:
     """When a job is expected to start, in a clause."""
-    return f"expected to start about {_between(said, now)}: {said.basis}"
+    return f"expected to start {_between(said, now)}: {said.basis}"
 
 
 def _between(said: StartForecast, now: datetime) -> str:
+    """A start with its interval: `about 10:42 (10:20 to 10:55)`, or that it is now."""
+    if said.latest and seconds(said.latest) < now.timestamp() + _AT_ONCE_S:
+        return "at once"
+    told = f"about {moment(said.start, now)}"
     if not said.earliest:
-        return moment(said.start, now)
+        return told
     end = f"to {moment(said.latest, now)}" if said.latest else "or later"
-    return f"{moment(said.start, now)} ({moment(said.earliest, now)} {end})"
+    return f"{told} ({moment(said.earliest, now)} {end})"
 
 
 def lines_of(batches: Iterable[Batch], forecasts: Sequence[ForecastFile], *, now: datetime) -> list[str]:
     """When batches about to be submitted are expected to start, a line for each shape; else why nobody knows."""
     shapes = dict[tuple[str, str], list[int]]()
     for batch, file in zip(batches, forecasts, strict=True):
-        told = f"about {_between(file.before, now)}" if file.before is not None else f"not known: {file.unknown}"
+        told = _between(file.before, now) if file.before is not None else f"not known: {file.unknown}"
         shapes.setdefault((batch.shape.label, told), []).append(len(batch.tasks))
     bases = dict.fromkeys(file.before.basis for file in forecasts if file.before is not None)
     if not bases:

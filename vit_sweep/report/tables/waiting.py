@@ -14,6 +14,9 @@ WAITING_COLUMNS = (
     "expected_wait_s" + LOW, "expected_wait_s" + HIGH, "wait_s", "wait_error_s", "submitted_at", "note",
 )  # fmt: skip
 
+_NOTHING_S = 60.0
+"""A difference that is none: Slurm looks at its queue twice a minute, and a rank imports before its first line."""
+
 
 def waiting_table(waited: Sequence[Waited]) -> Table | None:
     """One row for each forecast of each array, in the order of submission; None where nothing was submitted to Slurm.
@@ -59,12 +62,18 @@ def _notes(waited: Sequence[Waited]) -> Iterator[str]:
             if error is not None:
                 errors.setdefault(source, []).append(error)
             if error is not None and said.earliest and said.latest:
-                inside = seconds(said.earliest) <= seconds(one.started_at) <= seconds(said.latest)
-                held.setdefault(source, []).append(inside)
+                began_s = seconds(one.started_at)
+                held.setdefault(source, []).append(
+                    seconds(said.earliest) - _NOTHING_S <= began_s <= seconds(said.latest) + _NOTHING_S
+                )
     for source, found in errors.items():
         middle = median(found)
         side = "later" if middle >= 0 else "earlier"
-        within = f"; {sum(held[source])} of {len(held[source])} inside the interval" if source in held else ""
+        within = (
+            f"; {sum(held[source])} of {len(held[source])} inside the interval, give or take a minute"
+            if source in held
+            else ""
+        )
         yield (
             f"{source}: of {plural(len(found), 'array')} the first start came {abs(middle):.0f} s {side} than expected "
             f"(median; {min(found):.0f} to {max(found):.0f} s){within}"
