@@ -44,7 +44,7 @@ def of_points(
         for remark in (*ready.remarks, *chosen.selection.skipped.values()):
             _log.info("%s", remark)
         written = ready.write()
-        foretold = foretell(study, written.rendered, chosen.todo)
+        foretold = foretell(study, written, chosen.todo)
         said = foretold.lines if foretold.seen or not settings.dry_run else ()
         for remark in (*written.remarks, *said):
             _log.info("%s", remark)

@@ -77,7 +77,7 @@ def sweep_points(
             told = show_plan.as_data(plan, study, chosen, written, ready.remarks)
             sys.stdout.write(f"{json.dumps(told, indent=1, allow_nan=False)}\n")
             return EXIT_DONE
-        foretold = foretell(study, written.rendered, chosen.todo)
+        foretold = foretell(study, written, chosen.todo)
         show.foretold(console, foretold, dry_run=bool(settings.dry_run))
         if settings.dry_run:
             scripts = [Path(item.batch.folder) / item.script for item in written.rendered]
@@ -128,7 +128,7 @@ def resume(
         show.selection(console, chosen.selection, unclear, rerun=rerun)
         written = write(study, chosen.todo, code, pack=study.pack())
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
-        foretold = foretell(study, written.rendered, chosen.todo)
+        foretold = foretell(study, written, chosen.todo)
         show.foretold(console, foretold)
         submitter = _submitted(study, console, chosen, written.rendered, foretold)
     return _follow(study, console, chosen, submitter, wait=wait, only=None)

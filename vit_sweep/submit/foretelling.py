@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from launchers.backend import Rendered
 from launchers.batch import Batch
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.slurm.handle import users_clusters
@@ -14,6 +14,7 @@ from vit_sweep.plan.waiting.saying import lines_of
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
 from vit_sweep.submit.batches import Todo
+from vit_sweep.submit.next import Written
 
 
 class Foretold(NamedTuple):
@@ -27,15 +28,19 @@ class Foretold(NamedTuple):
     """Whether there is a queue at hand that says anything."""
 
 
-def foretell(study: Study, rendered: Sequence[Rendered], todo: Mapping[str, Todo]) -> Foretold:
+def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foretold:
     """Expect the first start of each batch that Slurm will get; it never raises, and waits for nobody long."""
-    batches = [item.batch for item in rendered if item.batch.profile.scheduler is Scheduler.SLURM]
+    batches = [item.batch for item in written.rendered if item.batch.profile.scheduler is Scheduler.SLURM]
     by_cluster: dict[str | None, list[Batch]] = {}
     for batch in batches:
         by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
     forecasts: dict[str, ForecastFile] = {}
     for cluster, some in by_cluster.items():
         forecasts |= _by_look(study, cluster, some, todo)
+    if (ways := written.choice) is not None:
+        forecasts = {
+            name: replace(file, strategies=ways.strategies, pack=ways.pack) for name, file in forecasts.items()
+        }
     seen = any(file.before is not None for file in forecasts.values())
     files = [forecasts[batch.name] for batch in batches]
     lines = lines_of(batches, files, now=datetime.now(UTC)) if batches else []

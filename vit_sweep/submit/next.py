@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from launchers.backend import Rendered
 from launchers.environment import clean_environment
@@ -15,6 +15,7 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
+from vit_sweep.plan.waiting.forecast_file import Choice
 from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.study import trust
 from vit_sweep.study.journal import next_attempts
@@ -24,9 +25,6 @@ from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
 from vit_sweep.submit.packing import chosen_packing
-
-if TYPE_CHECKING:
-    from vit_sweep.plan.waiting.strategy import Choice
 
 
 class Next(NamedTuple):
@@ -78,7 +76,7 @@ class Written(NamedTuple):
 
     rendered: list[Rendered]
     remarks: tuple[str, ...]
-    choice: "Choice | None"
+    choice: Choice | None
     """Of `pack=auto`."""
 
 

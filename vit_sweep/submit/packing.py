@@ -1,20 +1,17 @@
 """How many cells of one shape run in one job: as asked, or as a look at the queue says. An edge: it asks Slurm."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from launchers.batch import Batch
 from launchers.errors import UserError
+from launchers.outlook import Outlook
 from launchers.profile import Scheduler
 from launchers.text import plural, some
 from vit_sweep.plan.plan import PlannedCell
+from vit_sweep.plan.waiting.forecast_file import Choice
 from vit_sweep.plan.waiting.packing import NOTHING, Pack, Packing, most_that_fit, packed
 from vit_sweep.submit.batches import Todo
-
-if TYPE_CHECKING:
-    # They simulate and ask, which nobody needs who does not say pack=auto.
-    from launchers.outlook import Outlook
-    from vit_sweep.plan.waiting.strategy import Choice
 
 BatchesOf = Callable[[Packing], list[Batch]]
 
@@ -25,7 +22,7 @@ class Sending(NamedTuple):
     packing: Packing = NOTHING
     remarks: tuple[str, ...] = ()
     """What a person must know of it."""
-    choice: "Choice | None" = None
+    choice: Choice | None = None
     """Of `pack=auto`: what was expected of each way."""
 
 
@@ -80,7 +77,7 @@ def _chosen(
     return Sending(taken, (f"pack=auto: {choice.why}: {verdict}",), choice)
 
 
-def _outlook(cells: Mapping[str, PlannedCell]) -> "Outlook | str":
+def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     """What the queue has that these cells would wait in; else why it says nothing."""
     from launchers.slurm.outlook import look
 

@@ -11,10 +11,11 @@ from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
 from launchers.profile import Scheduler
 from launchers.slurm import outlook as slurm_outlook
 from tests.unit.builders import planned_study, point, profile
-from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, seconds
+from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, Choice, Strategy, seconds
 from vit_sweep.submit import submission
-from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.batches import Todo, batches_of, rendered_of
 from vit_sweep.submit.foretelling import foretell
+from vit_sweep.submit.next import Written
 from vit_sweep.submit.submission import Submitter
 
 SITE = profile(partition="lab", peak_tflops={"fp32": 8.1})
@@ -27,7 +28,7 @@ def prepared(tmp_path):
     def prepare(partition=SITE):
         study, plan = planned_study(tmp_path / "s", point(partition=partition))
         todo = {name: Todo(planned=planned, attempt=1, since=1) for name, planned in plan.cells.items()}
-        rendered = render(study, todo, SimpleNamespace(folder="/code"))
+        rendered = rendered_of(batches_of(study, todo, SimpleNamespace(folder="/code")))
         for item in rendered:
             study.write_rendered(item)
         return study, rendered, todo
@@ -60,7 +61,7 @@ def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_
     study, rendered, todo = prepared()
     now = time.time()
     queue(full(now + 3600, now))
-    told = foretell(study, rendered, todo)
+    told = foretell(study, Written(rendered, (), None), todo)
     (forecast,) = told.forecasts.values()
     assert now < seconds(forecast.before.start) <= now + 3600 + 61
     assert seconds(forecast.before.earliest) <= seconds(forecast.before.start) <= seconds(forecast.before.latest)
@@ -73,13 +74,13 @@ def test_on_a_free_cluster_it_is_at_once(prepared, queue):
     study, rendered, todo = prepared()
     now = time.time()
     queue(replace(full(now + 60, now), jobs=()))
-    assert foretell(study, rendered, todo).lines[1:] == ("  n1-g1 x 1: at once",)
+    assert foretell(study, Written(rendered, (), None), todo).lines[1:] == ("  n1-g1 x 1: at once",)
 
 
 def test_where_nobody_can_look_one_line_says_why_and_the_file_keeps_it(prepared, queue):
     study, rendered, todo = prepared()
     queue("squeue: no controller")
-    told = foretell(study, rendered, todo)
+    told = foretell(study, Written(rendered, (), None), todo)
     assert told.lines == ("expected starts: not known – squeue: no controller",)
     assert not told.seen
     (forecast,) = told.forecasts.values()
@@ -90,7 +91,7 @@ def test_a_site_that_hides_the_jobs_of_others_is_named(prepared, queue):
     study, rendered, todo = prepared()
     now = time.time()
     queue(replace(full(now + 60, now), hidden="this site shows nobody the jobs of others (PrivateData=jobs)"))
-    assert "PrivateData=jobs" in foretell(study, rendered, todo).lines[0]
+    assert "PrivateData=jobs" in foretell(study, Written(rendered, (), None), todo).lines[0]
 
 
 @pytest.mark.parametrize("key", ["reservation", "constraint", "nodelist"])
@@ -98,7 +99,7 @@ def test_what_the_simulation_knows_nothing_of_is_not_foreseen(prepared, queue, k
     study, rendered, todo = prepared(profile(partition="lab", **{key: "special"}))
     now = time.time()
     queue(full(now + 60, now))
-    (line,) = foretell(study, rendered, todo).lines
+    (line,) = foretell(study, Written(rendered, (), None), todo).lines
     assert f"{key}=special" in line
 
 
@@ -106,7 +107,7 @@ def test_a_shape_that_never_starts_says_why(prepared, queue):
     study, rendered, todo = prepared(profile(partition="elsewhere"))
     now = time.time()
     queue(full(now + 60, now))
-    assert foretell(study, rendered, todo).lines == (
+    assert foretell(study, Written(rendered, (), None), todo).lines == (
         "expected starts: not known – the queue shows no node of partition elsewhere",
     )
 
@@ -114,14 +115,14 @@ def test_a_shape_that_never_starts_says_why(prepared, queue):
 def test_a_cluster_that_the_profile_names_is_the_one_that_is_looked_at(prepared, queue):
     study, rendered, todo = prepared(profile(partition="lab", cluster="west"))
     looked = queue("no")
-    foretell(study, rendered, todo)
+    foretell(study, Written(rendered, (), None), todo)
     assert looked == ["west"]
 
 
 def test_cells_of_this_machine_ask_nobody(prepared, queue):
     study, rendered, todo = prepared(profile(scheduler=Scheduler.LOCAL, nodes=1))
     looked = queue("no")
-    told = foretell(study, rendered, todo)
+    told = foretell(study, Written(rendered, (), None), todo)
     assert (told.lines, told.forecasts, looked) == ((), {}, [])
 
 
@@ -142,7 +143,7 @@ def test_the_forecast_lies_beside_the_batch_before_slurm_has_it(prepared, queue,
     study, rendered, todo = prepared()
     now = time.time()
     queue(full(now + 3600, now))
-    told = foretell(study, rendered, todo)
+    told = foretell(study, Written(rendered, (), None), todo)
     Submitter(study, rendered, say=print, forecasts=told.forecasts).submit(alone=True)
     (item,) = rendered
     assert study.forecast(item.batch.name) == told.forecasts[item.batch.name]
@@ -170,6 +171,21 @@ def test_scripts_do_not_depend_on_the_queue(prepared, queue):
     before = [json.dumps(item.files, sort_keys=True) for item in rendered]
     now = time.time()
     queue(full(now + 3600, now))
-    foretell(study, rendered, todo)
-    again = render(study, todo, SimpleNamespace(folder="/code"))
+    foretell(study, Written(rendered, (), None), todo)
+    again = rendered_of(batches_of(study, todo, SimpleNamespace(folder="/code")))
     assert [json.dumps(item.files, sort_keys=True) for item in again] == before
+
+
+def test_what_was_expected_of_each_way_to_send_the_cells_is_kept_with_each_batch(prepared, queue):
+    study, rendered, todo = prepared()
+    queue("no controller")
+    ways = [
+        Strategy(pack=pack, jobs=8 // pack, makespan_s=100.0 * pack, low_s=1.0, high_s=900.0, gpu_hours=1.0)
+        for pack in (1, 4)
+    ]
+    told = foretell(study, Written(rendered, (), Choice(strategies=tuple(ways), pack=1, why="sooner")), todo)
+    (forecast,) = told.forecasts.values()
+    assert (forecast.strategies, forecast.pack) == (tuple(ways), 1)
+    name = rendered[0].batch.name
+    study.write_forecast(name, forecast)
+    assert study.forecast(name) == forecast

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from launchers.batch import Batch, Shape
-from launchers.checked import Instant, Line, Name, checked
+from launchers.checked import Instant, Line, Name, Quantity, checked
 from launchers.profile import Count
 
 SCHEMA_VERSION = 1
@@ -31,6 +31,31 @@ class StartForecast:
 
 
 @checked
+class Strategy:
+    """One way to send the cells, and what is expected of it."""
+
+    pack: Count
+    """Cells a job at most; 1: one job a cell."""
+    jobs: Count
+    makespan_s: Quantity
+    """From now to the end of the last cell: mean over the simulated queues."""
+    low_s: Quantity
+    high_s: Quantity
+    """Between these in 80 of 100 simulated queues."""
+    gpu_hours: Quantity
+
+
+@checked
+class Choice:
+    """What was compared, and which was taken."""
+
+    strategies: tuple[Strategy, ...]
+    """One job a cell first."""
+    pack: Count
+    why: Line
+
+
+@checked
 class ForecastFile:
     """Written just before the batch is submitted; Slurm's first word on it is added by who sees it first."""
 
@@ -46,6 +71,10 @@ class ForecastFile:
     """Why there is none."""
     submitted: StartForecast | None = None
     """Slurm's own, of the submitted job."""
+    strategies: tuple[Strategy, ...] = ()
+    """Of `pack=auto`: what was expected of each way to send all cells of the sweep, this one among them."""
+    pack: Count = 1
+    """Cells a job at most, which was chosen among them."""
 
 
 @checked

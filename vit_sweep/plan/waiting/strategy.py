@@ -9,12 +9,11 @@ from math import inf
 from statistics import fmean, quantiles
 
 from launchers.batch import Batch
-from launchers.checked import Line, Quantity, checked
 from launchers.outlook import Outlook
-from launchers.profile import Count
 from launchers.text import plural
 from vit_sweep.plan.waiting.backfill import NEVER, Wanted, makespan_s, starts
 from vit_sweep.plan.waiting.expected import draws_of, why_never
+from vit_sweep.plan.waiting.forecast_file import Choice, Strategy
 
 ALIKE_S = 60.0
 """Makespans that differ by less are equal: no forecast is as fine."""
@@ -23,31 +22,6 @@ LAG_S = 15.0
 (bf_interval, 30 s by default)."""
 STEP_S = 2.0
 """Between two cells of a packed job."""
-
-
-@checked
-class Strategy:
-    """One way to send the cells, and what is expected of it."""
-
-    pack: Count
-    """Cells a job at most; 1: one job a cell."""
-    jobs: Count
-    makespan_s: Quantity
-    """From now to the end of the last cell: mean over the simulated queues."""
-    low_s: Quantity
-    high_s: Quantity
-    """Between these in 80 of 100 simulated queues."""
-    gpu_hours: Quantity
-
-
-@checked
-class Choice:
-    """What was compared, and which was taken."""
-
-    strategies: tuple[Strategy, ...]
-    """One job a cell first."""
-    pack: Count
-    why: Line
 
 
 def candidates(most: int) -> list[int]:
