@@ -30,7 +30,8 @@ from vit_sweep.plan.waiting.expected import (
     from_queue,
     from_slurm,
 )
-from vit_sweep.plan.waiting.strategy import ALIKE_S, Strategy, choose, expected, wanted
+from vit_sweep.plan.waiting.forecast_file import Strategy
+from vit_sweep.plan.waiting.strategy import ALIKE_S, choose, expected, wanted
 
 WARM_UP_S = 48 * HOUR
 ARRAYS, TASKS = 14, 4
