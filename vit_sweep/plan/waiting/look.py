@@ -111,7 +111,7 @@ class Look:
         """The first moment from `free` on at which nothing promised is in the way."""
         first = free if free > self._now else self._now
         for begin, end in self._taken.get(node, ()):
-            if begin - limit_s >= first:
+            if begin - limit_s > first:
                 break
             if end > first:  # noqa: PLR1730  # `max` takes three times as long, a million times in a queue
                 first = end
