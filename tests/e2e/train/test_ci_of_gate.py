@@ -1,6 +1,7 @@
 """The gate's workflows of docs/ci, run as their services run them: a repository of somebody's model, and a request."""
 
 import os
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -9,10 +10,15 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.train
 GITHUB, GITLAB = ROOT / "docs" / "ci" / "gate.yml", ROOT / "docs" / "ci" / "gitlab-gate.yml"
-GRID = "gpus=2 batch=32 fraction=0.1 epochs=2 warmup_steps=1 model=own model.name=tiny model.target=my_model:build"
+GRID = (
+    "gpus=2 batch=32 fraction=0.1 epochs=2 warmup_steps=1 model=own model.name=tiny model.target=my_model:build "
+    "engine=ddp preflight=off exposed=off profile_steps=0"
+)
+"""What counts are judged by is counted in any run."""
 MODEL = """
 import torch.distributed as dist
 from torch import nn
@@ -68,51 +74,67 @@ def steps(file):
     return "\n".join(line for line in workflow["script"] if "pip install" not in line)
 
 
-def run(file, folder, tmp_path):
-    """The exit code of the job, what a person reads of it, and the request's tests."""
+def run(file, folder, tmp_path, program):
+    """The job ended; `program`: what the shell runs as `vit_sweep`."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    command = f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} -m vit_sweep "$@"'
-    (programs / "vit_sweep").write_text(f"#!/bin/sh\n{command}\n")
+    (programs / "vit_sweep").write_text(f"#!/bin/sh\n{program}\n")
     (programs / "vit_sweep").chmod(0o755)
-    summary = tmp_path / "summary.md" if file == GITHUB else folder / "gate.md"
-    environment = os.environ | {
+    environment = clean_environment() | {  # which draws no figures
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
         "BASE": "origin/main",
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
         "GRID": f"{GRID} partition=local",
         "ROUNDS": "1",
     }
     options = ["-e"] if file == GITHUB else ["-eo", "pipefail"]
-    answer = subprocess.run(
-        ["bash", *options, "-c", steps(file)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    words = ["bash", *options, "-c", steps(file)]
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def judged(file, folder, tmp_path):
+    """The exit code of the job, what a person reads of it, and the request's tests."""
+    answer = run(file, folder, tmp_path, f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} -m vit_sweep "$@"')
     said = answer.stdout + answer.stderr
     assert (folder / "gate.xml").is_file(), said
+    summary = tmp_path / "summary.md" if file == GITHUB else folder / "gate.md"
     return answer.returncode, said, summary.read_text(), ElementTree.parse(folder / "gate.xml").getroot()
 
 
-@pytest.mark.parametrize(
-    ("file", "line", "name"),
-    [(GITHUB, READ, "host reads of a step"), (GITLAB, ALL_REDUCE, "all_reduce calls of a step")],
-    ids=["github: an item()", "gitlab: an all-reduce"],
-)
-def test_one_line_more_in_the_model_fails_the_request_by_what_it_adds_to_a_step(
-    request_with, tmp_path, file, line, name
-):
-    code, said, summary, tests = run(file, request_with(line), tmp_path)
+def test_lines_more_in_the_model_fail_the_request_by_what_they_add_to_a_step(request_with, tmp_path):
+    code, said, summary, tests = judged(GITHUB, request_with(f"{READ}\n        {ALL_REDUCE}"), tmp_path)
     assert code == 1, said
-    assert f"worse: gpus=2: {name} " in " ".join(said.split())
-    assert "(+1, " in said
-    assert f"| ❌ worse | gpus=2 | {name} |" in summary.replace("\\", "")
-    assert tests.find(f".//testcase[@name='gpus=2: {name}']/failure") is not None
+    for name in ("host reads of a step", "all_reduce calls of a step"):
+        found = re.search(rf"worse: gpus=2: {name} .*?(?=worse: |$)", " ".join(said.split()))
+        assert found and "(+1, " in found[0], said
+        assert f"| ❌ worse | gpus=2 | {name} |" in summary.replace("\\", "")
+        assert tests.find(f".//testcase[@name='gpus=2: {name}']/failure") is not None
 
 
 def test_a_request_that_changes_nothing_passes_with_every_count_equal(request_with, tmp_path):
-    code, said, summary, tests = run(GITHUB, request_with("# a comment"), tmp_path)
+    code, said, summary, tests = judged(GITLAB, request_with("# a comment"), tmp_path)
     assert code == 0, said
     assert tests[0].get("failures") == "0"
     counts = tests.findall(".//testcase[@classname='gate.count']")
     assert len(counts) > 5 and not tests.findall(".//testcase[@classname='gate.count']/skipped")
     assert "nothing is known to be worse" in summary
+
+
+CODES = {
+    "equal": (0, 0, 0),
+    "worse": (0, 1, 1),
+    "a failed cell": (1, 0, 0),
+    "a failed cell and worse": (1, 1, 1),
+    "a mistake": (2, 0, 1),
+}
+"""Of the sweeps, of the gate, and so of the job."""
+
+
+@pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])
+@pytest.mark.parametrize("case", CODES)
+def test_the_gate_decides_whether_the_job_passes_unless_nothing_can_run(request_with, tmp_path, file, case):
+    """By exit codes alone: the program is a stand-in."""
+    sweep, gate, job = CODES[case]
+    program = f"case $1 in gate) exit {gate};; *) exit {sweep};; esac"
+    assert run(file, request_with("# a comment"), tmp_path, program).returncode == job
