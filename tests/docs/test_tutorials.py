@@ -21,13 +21,13 @@ def laptop(tmp_path_factory):
 @pytest.mark.parametrize("page", ["laptop", "compute_time"])  # in this order: the second goes on with the first's study
 def test_a_tutorial_that_trains_does_what_it_shows(page, laptop, request):
     renew = request.config.option.renew_docs
-    follow(TUTORIALS / f"{page}.md", laptop, renew=renew, as_run=str if renew or LONG else on_fewer_images)
+    follow(TUTORIALS / f"{page}.md", laptop, renew=renew, as_run=str if renew or LONG else shorter)
     assert unnamed(laptop / "outputs" / "first") == []
 
 
-def on_fewer_images(command):
-    """The sweep on a quarter of the images, which prints the same lines: most of the tutorial's time is training."""
-    return command.replace(" study=first", " study=first fraction=0.25")
+def shorter(command):
+    """The same lines by a sweep on a quarter of the images, and figures in one format: most of the time goes there."""
+    return f"export VIT_SWEEP_FIGURES=svg; {command.replace(' study=first', ' study=first fraction=0.25')}"
 
 
 def test_every_file_of_an_old_study_has_its_place_in_the_reference():
