@@ -221,10 +221,9 @@ class StudyReader:
         """When a batch of jobs was expected to start."""
         return self._files.read(self.batch_dir(batch) / "forecast.json", ForecastFile)
 
-    def began_at(self, cell_id: str, attempt: str) -> str:
-        """When rank 0 of an attempt began; empty where it has not, or has not said so."""
-        rank = self._files.read(self.cell_dir(cell_id) / "attempts" / attempt / "rank0.json", RankFile)
-        return rank.started_at if rank is not None else ""
+    def rank_0(self, cell_id: str, attempt: str) -> RankFile | None:
+        """What rank 0 of an attempt says of its start and its end; None where it has not begun, or has not said so."""
+        return self._files.read(self.cell_dir(cell_id) / "attempts" / attempt / "rank0.json", RankFile)
 
     def repeat_rule(self) -> RepeatRule | None:
         """When this study's cells have been repeated enough; None: as often as was planned."""

@@ -67,13 +67,18 @@ def waited(study: Study) -> list[Waited]:
     """The batches of a study that Slurm got, in the order of submission, with what was expected of them."""
     submitted = [e for e in study.jobs() if e.event is Event.SUBMITTED and e.scheduler is Scheduler.SLURM]
     forecasts = ((entry, study.forecast(entry.batch)) for entry in submitted)
-    return [
-        Waited(batch=entry.batch, forecast=file, submitted_at=entry.at, started_at=_first_start(study, entry))
-        for entry, file in forecasts
-        if file is not None
-    ]
+    return [_waited(study, entry, file) for entry, file in forecasts if file is not None]
 
 
-def _first_start(study: Study, entry: JobEntry) -> str:
-    starts = (study.began_at(cell, str(attempt)) for cell, attempt in entry.tasks[:_FIRST])
-    return min(filter(None, starts), key=seconds, default="")
+def _waited(study: Study, entry: JobEntry, file: ForecastFile) -> Waited:
+    whole = bool(file.strategies)
+    ranks = [study.rank_0(cell, str(number)) for cell, number in entry.tasks[: None if whole else _FIRST]]
+    starts = [rank.started_at for rank in ranks if rank is not None]
+    ends = [rank.end.at for rank in ranks if rank is not None and rank.end is not None]
+    return Waited(
+        batch=entry.batch,
+        forecast=file,
+        submitted_at=entry.at,
+        started_at=min(starts, key=seconds, default=""),
+        ended_at=max(ends, key=seconds) if whole and len(ends) == len(ranks) else "",
+    )

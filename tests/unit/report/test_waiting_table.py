@@ -1,10 +1,12 @@
 """The table of waiting: what was expected of each array beside what came, and how far off forecasts were."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.plan.waiting.test_learning import HOUR, NOW, SAID, waited
 from vit_sweep.plan.waiting.expected import from_slurm
-from vit_sweep.plan.waiting.forecast_file import QUEUE, SLURMS_PLAN, ForecastFile, Waited, instant
+from vit_sweep.plan.waiting.forecast_file import QUEUE, SLURMS_PLAN, ForecastFile, Strategy, Waited, instant
 from vit_sweep.plan.waiting.learning import start_forecast
 from vit_sweep.report.tables.waiting import waiting_table
 
@@ -63,3 +65,30 @@ def test_without_jobs_of_slurm_there_is_no_table(nothing):
 def test_an_interval_is_not_missed_by_less_than_a_minute(late_s, inside):
     (note,) = waiting_table([waited(BY_QUEUE, NOW + 2 * HOUR + late_s)]).notes
     assert f"; {inside} of 1 inside the interval" in note
+
+
+WAYS = tuple(
+    Strategy(pack=pack, jobs=8 // pack, makespan_s=mean, low_s=mean / 2, high_s=2 * mean, gpu_hours=1.0)
+    for pack, mean in ((1, 1000.0), (4, 800.0))
+)
+
+
+def packed(ended_s):
+    file = replace(both(NOW).forecast, strategies=WAYS, pack=4)
+    ended_at = instant(ended_s) if ended_s else ""
+    return Waited(batch="b", forecast=file, submitted_at=instant(NOW), started_at=instant(NOW + 1), ended_at=ended_at)
+
+
+@pytest.mark.parametrize(
+    ("ends", "came"),
+    [
+        ((NOW + 600, NOW + 900), "it took 900 s, 100 s more than expected"),
+        ((NOW + 600, NOW + 700), "it took 700 s, 100 s less than expected"),
+        ((NOW + 600, None), "the last cell has not ended"),
+    ],
+    ids=["later", "sooner", "under way"],
+)
+def test_what_was_expected_of_each_way_to_send_the_cells_stands_beside_what_came(ends, came):
+    table = waiting_table([packed(end) for end in ends])
+    expected = "pack=1 1000 s (500 to 2000), pack=4 800 s (400 to 1600)"
+    assert f"pack=auto chose pack=4: queue and run were expected to take {expected}; {came}" in table.notes

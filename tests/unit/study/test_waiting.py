@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,9 @@ from tests.unit.builders import cell, entry
 from tests.unit.outcome.test_verdict import rank
 from tests.unit.plan.waiting.test_learning import batch
 from tests.unit.study.test_status import leave, plan
+from vit_sweep.outcome.ending import Cause
 from vit_sweep.plan.waiting.expected import from_slurm
-from vit_sweep.plan.waiting.forecast_file import QUEUE, SLURMS_PLAN, forecast_file, instant, seconds
+from vit_sweep.plan.waiting.forecast_file import QUEUE, SLURMS_PLAN, Strategy, forecast_file, instant, seconds
 from vit_sweep.plan.waiting.learning import start_forecast
 from vit_sweep.study.journal import Event, Sent
 from vit_sweep.study.store import Study
@@ -122,6 +124,20 @@ def test_how_long_a_batch_waited_is_told_from_the_first_rank_that_began(study):
     assert (waits.batch, waits.started_at, waits.wait_s) == ("b", "", None)
     leave(study.cell_dir(one.cell_id), "1", "rank0.json", rank(0, at="2026-01-01T00:20:00+00:00"))
     assert waited(study)[0].wait_s == 1200.0
+
+
+def test_a_batch_whose_makespan_was_expected_ends_with_the_last_of_its_cells(study):
+    first, last = cell(seed=0), cell(seed=1)
+    plan(study, first)
+    plan(study, last)
+    tasks = ((first.cell_id, 1), (last.cell_id, 1))
+    study.journal(entry(Event.SUBMITTED, "b", *tasks, handle="7", at="2026-01-01T00:00:00+00:00"))
+    way = Strategy(pack=2, jobs=1, makespan_s=9.0, low_s=1.0, high_s=99.0, gpu_hours=1.0)
+    study.write_forecast("b", replace(forecast_file(batch()), strategies=(way,), pack=2))
+    for one, at in ((first, "2026-01-01T00:10:00+00:00"), (last, "2026-01-01T00:20:00+00:00")):
+        assert waited(study)[0].ended_at == ""
+        leave(study.cell_dir(one.cell_id), "1", "rank0.json", rank(0, Cause.DONE, at=at))
+    assert waited(study)[0].ended_at == "2026-01-01T00:20:00+00:00"
 
 
 def test_later_forecasts_are_corrected_by_how_far_off_slurms_plans_were(study):

@@ -86,6 +86,8 @@ class Waited:
     submitted_at: Instant
     started_at: Instant = ""
     """Of the first of its tasks; empty while none has begun."""
+    ended_at: Instant = ""
+    """Of the last of its tasks, where its makespan was expected (`strategies`); empty while one has not ended."""
 
     @property
     def wait_s(self) -> float | None:

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from launchers.text import plural
-from vit_sweep.plan.waiting.forecast_file import Waited, seconds
+from vit_sweep.plan.waiting.forecast_file import Strategy, Waited, seconds
 from vit_sweep.report.tables.form.columns import COLUMNS
 from vit_sweep.report.tables.form.table import HIGH, LOW, Table, table
 
@@ -25,7 +25,8 @@ def waiting_table(waited: Sequence[Waited]) -> Table | None:
     """
     rows = [row for one in waited for row in _rows(one)]
     title = "Waiting in the queue: what was expected of each array's first start, and what came"
-    return table("waiting", title, WAITING_COLUMNS, rows, known=COLUMNS, notes=_notes(waited))
+    notes = (*_notes(waited), *_makespans(waited))
+    return table("waiting", title, WAITING_COLUMNS, rows, known=COLUMNS, notes=notes)
 
 
 def _rows(one: Waited) -> Iterator[dict[str, Any]]:
@@ -78,3 +79,23 @@ def _notes(waited: Sequence[Waited]) -> Iterator[str]:
             f"{source}: of {plural(len(found), 'array')} the first start came {abs(middle):.0f} s {side} than expected "
             f"(median; {min(found):.0f} to {max(found):.0f} s){within}"
         )
+
+
+def _makespans(waited: Sequence[Waited]) -> Iterator[str]:
+    """Of `pack=auto`: what was expected of each way to send the cells of a sweep, and when the last of them ended."""
+    sweeps: dict[tuple[Strategy, ...], list[Waited]] = {}
+    for one in waited:
+        if one.forecast.strategies:
+            sweeps.setdefault(one.forecast.strategies, []).append(one)
+    for ways, sent in sweeps.items():
+        taken = sent[0].forecast.pack
+        told = ", ".join(
+            f"pack={way.pack} {way.makespan_s:.0f} s ({way.low_s:.0f} to {way.high_s:.0f})" for way in ways
+        )
+        came = "the last cell has not ended"
+        if all(one.ended_at for one in sent):
+            begun = min(seconds(one.submitted_at) for one in sent)
+            took = max(seconds(one.ended_at) for one in sent) - begun
+            error = took - next(way.makespan_s for way in ways if way.pack == taken)
+            came = f"it took {took:.0f} s, {abs(error):.0f} s {'more' if error >= 0 else 'less'} than expected"
+        yield f"pack=auto chose pack={taken}: queue and run were expected to take {', '.join(spans)}; {came}"
