@@ -98,4 +98,4 @@ def _makespans(waited: Sequence[Waited]) -> Iterator[str]:
             took = max(seconds(one.ended_at) for one in sent) - begun
             error = took - next(way.makespan_s for way in ways if way.pack == taken)
             came = f"it took {took:.0f} s, {abs(error):.0f} s {'more' if error >= 0 else 'less'} than expected"
-        yield f"pack=auto chose pack={taken}: queue and run were expected to take {', '.join(spans)}; {came}"
+        yield f"pack=auto chose pack={taken}: queue and run were expected to take {told}; {came}"
