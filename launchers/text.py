@@ -37,6 +37,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {single if count == 1 else several or f'{single}s'}"
 
 
+def lasting(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> lasting(20), lasting(600), lasting(9000)
+    ('20 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def nodes_by_gpus(nodes: int, gpus_per_node: int) -> str:
     """What a job holds.
 

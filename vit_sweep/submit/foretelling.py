@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from launchers.batch import Batch
-from launchers.profile import PartitionProfile, Scheduler
+from launchers.profile import Scheduler
 from launchers.slurm.handle import users_clusters
 from vit_sweep.plan.waiting.forecast_file import QUEUE, ForecastFile, forecast_file
 from vit_sweep.plan.waiting.saying import lines_of
@@ -54,13 +54,13 @@ def _by_look(
     from launchers.slurm.outlook import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
-    from vit_sweep.plan.waiting.strategy import wanted
+    from vit_sweep.plan.waiting.strategy import unforeseen, wanted
 
     told = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
     past = earlier(waited(study), QUEUE)
     files = {}
     for batch, said in zip(batches, told, strict=True):
-        unknown = _beyond(batch.profile) or (said if isinstance(said, str) else "")
+        unknown = unforeseen(batch.profile) or (said if isinstance(said, str) else "")
         before = start_forecast(said[0], past, QUEUE) if not unknown and not isinstance(said, str) else None
         files[batch.name] = forecast_file(batch, before, unknown or "in most of the simulated queues it never starts")
     return files
@@ -74,13 +74,3 @@ def _seconds(batches: Sequence[Batch], todo: Mapping[str, Todo]) -> dict[str, fl
             time = todo[task.name].planned.time
             seconds[task.name] = time.seconds if time is not None else 60.0 * batch.shape_of(index).minutes
     return seconds
-
-
-def _beyond(profile: PartitionProfile) -> str:
-    """What a profile asks for that the simulation knows nothing of."""
-    asked = [name for name in ("reservation", "constraint", "nodelist") if getattr(profile, name) is not None]
-    return (
-        f"partition {profile.name} asks for {asked[0]}={getattr(profile, asked[0])}, which no simulation here knows of"
-        if asked
-        else ""
-    )

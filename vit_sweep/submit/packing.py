@@ -1,5 +1,6 @@
 """How many cells of one shape run in one job: as asked, or as a look at the queue says. An edge: it asks Slurm."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ from launchers.batch import Batch
 from launchers.errors import UserError
 from launchers.outlook import Outlook
 from launchers.profile import Scheduler
+from launchers.slurm.handle import users_clusters
 from launchers.text import plural, some
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.waiting.forecast_file import Choice
@@ -80,6 +82,7 @@ def _chosen(
 def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     """What the queue has that these cells would wait in; else why it says nothing."""
     from launchers.slurm.outlook import look
+    from vit_sweep.plan.waiting.strategy import unforeseen
 
     unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]
     if unknown:
@@ -93,7 +96,10 @@ def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     nameless = sorted({cell.profile.name for cell in cells.values() if not cell.profile.partition})
     if nameless:
         return f"the profile {nameless[0]} names no partition of Slurm to look at"
-    outlook = look(next(iter(clusters)))
+    beyond = next(filter(None, (unforeseen(cell.profile) for cell in cells.values())), "")
+    if beyond:
+        return beyond
+    outlook = look(next(iter(clusters)) or users_clusters(os.environ))
     return outlook if isinstance(outlook, str) else outlook.hidden or outlook
 
 

@@ -163,6 +163,11 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
             ],
             "cells go to 2 clusters, and one queue is looked at",
         ),
+        (
+            ONE_GPU_LEFT,
+            [replace(one, partition=replace(KNOWN, constraint="a40")) for one in AUTO],
+            "partition lab asks for constraint=a40, which no simulation here knows of",
+        ),
         (ONE_GPU_LEFT, [point(seed=seed, partition=KNOWN) for seed in (0, 1)], "2 repeat one another and share no job"),
     ],
 )

@@ -10,7 +10,8 @@ from statistics import fmean, quantiles
 
 from launchers.batch import Batch
 from launchers.outlook import Outlook
-from launchers.text import plural
+from launchers.profile import PartitionProfile
+from launchers.text import lasting, plural
 from vit_sweep.plan.waiting.backfill import NEVER, Wanted, makespan_s, starts
 from vit_sweep.plan.waiting.expected import draws_of, why_never
 from vit_sweep.plan.waiting.forecast_file import Choice, Strategy
@@ -90,15 +91,14 @@ def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[Wante
     ]
 
 
-def lasting(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> lasting(20), lasting(600), lasting(9000)
-    ('20 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+def unforeseen(profile: PartitionProfile) -> str:
+    """What a profile asks for that the simulation knows nothing of; empty where there is no such thing."""
+    asked = [name for name in ("reservation", "constraint", "nodelist") if getattr(profile, name) is not None]
+    return (
+        f"partition {profile.name} asks for {asked[0]}={getattr(profile, asked[0])}, which no simulation here knows of"
+        if asked
+        else ""
+    )
 
 
 def _runs_s(batch: Batch, seconds: Mapping[str, float]) -> tuple[float, ...]:
