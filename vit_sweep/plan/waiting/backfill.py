@@ -22,6 +22,9 @@ __all__ = ["DRAWS", "NEVER", "Shares", "Stay", "Wanted", "any_share", "makespan_
 DRAWS = 20
 """Simulations of a queue, each with other run times."""
 
+EFFORT, EFFORT_OF_ALL, LEAST_DRAWS = 3_000_000, 6_000_000, 3
+"""Nodes looked at for promises, 3 million of them in about a second: before one simulation is given up; before no
+further draw is begun, beyond the least."""
 BEHIND_ALL = -1.0
 """A priority below all of Slurm's."""
 
@@ -83,9 +86,17 @@ def starts(
 ) -> tuple[tuple[tuple[Stay, ...], ...], ...]:
     """When each task of each wanted job has its nodes: of each draw, of each wanted, of each task.
 
-    Wanted ones come into the queue at once, in their order. `NEVER` where nothing that is known lets it start.
+    Wanted ones come into the queue at once, in their order. `NEVER` where nothing that is known lets it start, or where
+    the queue is so long that it is not followed to the end. A long queue is drawn less often.
     """
-    return tuple(_once(outlook, wanted, Random(f"{seed} {draw}"), shares) for draw in range(draws))
+    drawn, effort = list[tuple[tuple[Stay, ...], ...]](), 0
+    for draw in range(draws):
+        stays, cost = _once(outlook, wanted, Random(f"{seed} {draw}"), shares)
+        drawn.append(stays)
+        effort += cost
+        if cost >= EFFORT or (effort >= EFFORT_OF_ALL and len(drawn) >= LEAST_DRAWS):
+            break
+    return tuple(drawn)
 
 
 def makespan_s(outlook: Outlook, drawn: Sequence[Sequence[Stay]]) -> float:
@@ -106,11 +117,15 @@ def promised(outlook: Outlook) -> dict[str, float | None]:
     return {handle: entry.promised_s if entry.promised_s != inf else None for handle, entry in entries.items()}
 
 
-def _once(outlook: Outlook, wanted: Sequence[Wanted], random: Random, shares: Shares) -> tuple[tuple[Stay, ...], ...]:
+def _once(
+    outlook: Outlook, wanted: Sequence[Wanted], random: Random, shares: Shares
+) -> tuple[tuple[tuple[Stay, ...], ...], int]:
+    """One draw, and what it cost."""
     reader = Reader(outlook)
     running = [reader.running(job, shares(random, reader.least_share(job))) for job in reader.holding]
     others = [reader.waiting(job, [shares(random, 0.0) for _ in range(job.tasks)]) for job in reader.pending]
     ours = [one.entry(reader) for one in wanted]
     entries = [entry for entry in (*others, *ours) if entry.needs]
-    Queue(reader.nodes, running, entries, now=outlook.at_s).run()
-    return tuple((*entry.stays, *[NEVER] * entry.left) for entry in ours)
+    queue = Queue(reader.nodes, running, entries, now=outlook.at_s)
+    queue.run(EFFORT)
+    return tuple((*entry.stays, *[NEVER] * entry.left) for entry in ours), queue.effort

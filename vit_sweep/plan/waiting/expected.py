@@ -120,7 +120,8 @@ def corrected(said: Said, past: Iterable[Past]) -> Expected:
 
 def _said(outlook: Outlook, wanted: Wanted, drawn: Sequence[Sequence[Stay]]) -> tuple[Said, ...] | str:
     tasks = [sorted(stays[task].start_s for stays in drawn) for task in range(len(wanted.runs_s))]
-    said = tuple(Said(outlook.at_s, times[(len(times) - 1) // 2], times[0], times[-1]) for times in tasks)
+    ends = [(times[0], times[-1]) if len(drawn) >= _FEWEST else (outlook.at_s, inf) for times in tasks]
+    said = tuple(Said(outlook.at_s, times[(len(times) - 1) // 2], *end) for times, end in zip(tasks, ends, strict=True))
     return why_never(outlook, wanted) if said and said[0].start_s == inf else said
 
 
@@ -144,7 +145,10 @@ def why_never(outlook: Outlook, wanted: Wanted) -> str:
         return (
             f"{len(fitting) - len(usable)} of {plural(len(fitting), 'node')} in partition {names} are down or drained"
         )
-    return f"partition {names} is held by jobs without a time limit, or the nodes asked for are not there"
+    return (
+        f"partition {names} has too long a queue to follow ({plural(len(outlook.jobs), 'job')}), is held by jobs "
+        "without a time limit, or the nodes asked for are not there"
+    )
 
 
 def _by_look(past: Sequence[Past]) -> list[list[Past]]:

@@ -93,6 +93,8 @@ class Queue:
     def __init__(self, nodes: Nodes, running: Iterable[Running], entries: Iterable[Entry], *, now: float) -> None:
         """`entries`: also those that come later; they are changed in place."""
         self._nodes, self._now, self._jobs = nodes, now, 0
+        self.effort = 0
+        """What it has cost so far: nodes that were looked at for promises."""
         self._ends: list[tuple[float, int, tuple[int, ...], Entry | None]] = []
         for one in running:
             self._hold(one.need, one.on, one.until_s, max(now, one.end_s), None)
@@ -103,11 +105,11 @@ class Queue:
         self._waiting: list[Entry] = []
         self._needs: Counter[Need] = Counter()
 
-    def run(self) -> None:
-        """Move on until everything awaited has started, or nothing moves any more."""
+    def run(self, most_effort: float = inf) -> None:
+        """Move on until everything awaited has started, nothing moves any more, or it has cost so much."""
         self._come()
         self._look()
-        while self._awaited and (self._ends or self._coming):
+        while self._awaited and (self._ends or self._coming) and self.effort < most_effort:
             self._now = min(self._ends[0][0] if self._ends else inf, self._coming[-1].submit_s if self._coming else inf)
             if self._now == inf:
                 return
@@ -159,6 +161,7 @@ class Queue:
             for _ in range(tasks):
                 if need in beyond or look.over:
                     break
+                self.effort += len(need.room.candidates)
                 if look.promise(need, self._now + WINDOW_S) == inf:
                     beyond.add(need)
 

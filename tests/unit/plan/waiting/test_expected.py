@@ -169,3 +169,16 @@ def test_others_that_wait_are_waited_for():
     queue = look(runs("1", "n0", 8, 1), waits("2", 8, 10))
     ((one,),) = from_queue(queue, [wants(8, 1)])
     assert one.latest_s > NOW + 5 * HOUR
+
+
+def test_a_queue_that_takes_too_long_to_simulate_is_given_up(monkeypatch):
+    monkeypatch.setattr("vit_sweep.plan.waiting.backfill.EFFORT", 0)
+    (reason,) = from_queue(look(runs("1", "n0", 7, 1), waits("2", 2, 1)), [wants(8, 1)])
+    assert "too long a queue to follow (2 jobs)" in reason
+
+
+def test_of_a_queue_that_is_drawn_a_few_times_no_interval_is_said(monkeypatch):
+    monkeypatch.setattr("vit_sweep.plan.waiting.backfill.EFFORT_OF_ALL", 0)
+    ((one,),) = from_queue(look(runs("1", "n0", 8, 1)), [wants(1, 1)])
+    assert (one.earliest_s, one.latest_s) == (NOW, inf)
+    assert NOW < one.start_s < inf
