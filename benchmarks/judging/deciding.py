@@ -23,8 +23,8 @@ from vit_sweep.analysis.deciding.evidence import Evidence, Timed
 from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s
 from vit_sweep.analysis.series.pooling import half_width, layout_of, spread_of
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.plan.decision import ANSWERED, Decision
-from vit_sweep.plan.question import Quantity, Question, question_of
+from vit_sweep.plan.deciding.decision import ANSWERED, Decision
+from vit_sweep.plan.deciding.question import Quantity, Question, question_of
 from vit_sweep.runs.imported import load_reference
 
 DOUBLINGS = (1, 2, 4, 8, 16, 32, 64)

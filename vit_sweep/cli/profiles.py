@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.
 @app.command("list", epilog=examples("profiles list --config-dir ~/site"))
 def list_profiles(config_dir: ConfigDir = None) -> None:
     """Show every profile that a sweep can name, and where its file is."""
-    from vit_sweep.config import profiles
+    from vit_sweep.config.profile import files as profiles
 
     files = profiles.catalog(config_dir)
     rows, styles, wrong = [], [], []
@@ -61,7 +61,7 @@ _LISTED = (
 @app.command("show", epilog=examples("profiles show vector_t4v2"))
 def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     """Show every key of a profile: its value, whether the file gives it, and what it means."""
-    from vit_sweep.config import profiles
+    from vit_sweep.config.profile import files as profiles
 
     files = profiles.catalog(config_dir)
     entry = profiles.of_name(files, name)[0]
@@ -96,7 +96,8 @@ def check(
 
     Exit 1 if a profile is wrong.
     """
-    from vit_sweep.config import profile_check, profiles
+    from vit_sweep.config.profile import check as profile_check
+    from vit_sweep.config.profile import files as profiles
 
     files = profiles.catalog(config_dir)
     chosen = files if name is None else profiles.of_name(files, name)
@@ -120,7 +121,7 @@ def discover(
 ) -> None:
     """Make profiles of what this machine's Slurm says of its GPU partitions; without --write they are printed."""
     from launchers.slurm import discover as live
-    from vit_sweep.config import profiles
+    from vit_sweep.config.profile import files as profiles
 
     cluster = live.understand(live.ask())
     console = the_console()
@@ -147,7 +148,7 @@ def drift(name: Name, config_dir: ConfigDir = None) -> None:
     """Compare a profile with the live cluster: exit 0 if they agree, 1 with the differences."""
     from launchers.profile import Scheduler
     from launchers.slurm import discover as live
-    from vit_sweep.config import profiles
+    from vit_sweep.config.profile import files as profiles
 
     files = profiles.catalog(config_dir)
     profile, _ = profiles.load(profiles.of_name(files, name)[0], files)

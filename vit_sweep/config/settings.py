@@ -14,7 +14,7 @@ from launchers.either import either
 from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
-from vit_sweep.config.profile_words import ON_OFF, meant, meant_minutes
+from vit_sweep.config.profile.words import ON_OFF, meant, meant_minutes
 from vit_sweep.config.shorthand import OTHERS
 from vit_sweep.config.words import Plain
 from vit_sweep.data.datasets import known
@@ -22,9 +22,9 @@ from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.choices import NotNegativeInt, Pipeline, Task
+from vit_sweep.plan.deciding.question import EXAMPLES, DecideRule, Design, question_of
 from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import Point
-from vit_sweep.plan.question import EXAMPLES, DecideRule, Design, question_of
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.packing import Pack
 

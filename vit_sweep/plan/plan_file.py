@@ -11,8 +11,8 @@ from launchers.checked import Ge, InFile, Name, Quantity, checked
 from launchers.profile import Count, PartitionProfile
 from launchers.text import some
 from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
-from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.packing import Pack
 

@@ -8,7 +8,7 @@ from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.plan.deciding.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.plan.waiting.forecast_file import Waited

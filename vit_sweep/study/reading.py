@@ -21,12 +21,12 @@ from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
-from vit_sweep.plan.candidates_file import CandidatesFile
 from vit_sweep.plan.cell import CellFile
-from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.plan.deciding.candidates_file import CandidatesFile
+from vit_sweep.plan.deciding.decision import DecisionEntry
+from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.plan import PlannedCell, PlannedPoint
 from vit_sweep.plan.plan_file import PlanFile, planned_cells
-from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.plan.waiting.packing import Pack

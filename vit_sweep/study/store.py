@@ -22,14 +22,14 @@ from launchers.references import masked
 from launchers.text import indented
 from vit_sweep.outcome.ending import Exit
 from vit_sweep.outcome.policy import Stop
-from vit_sweep.plan.candidates_file import CandidatesFile
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series
-from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.plan.deciding.candidates_file import CandidatesFile
+from vit_sweep.plan.deciding.decision import DecisionEntry
+from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
-from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.plan.waiting.forecast_file import ForecastFile

@@ -5,9 +5,9 @@ from dataclasses import replace
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.analysis.laws.coverage import curve_of
-from vit_sweep.plan.one_curve import require_comparison
+from vit_sweep.plan.deciding.one_curve import require_comparison
+from vit_sweep.plan.deciding.question import EXAMPLES, DecideRule, Question, question_of
 from vit_sweep.plan.plan import PlannedCell
-from vit_sweep.plan.question import EXAMPLES, DecideRule, Question, question_of
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study

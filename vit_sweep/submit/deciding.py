@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from launchers.checked import Line, Quantity, Whole, checked
 from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.plan.candidates_file import alike
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.decision import Answer, Decision, DecisionEntry
+from vit_sweep.plan.deciding.candidates_file import alike
+from vit_sweep.plan.deciding.decision import Answer, Decision, DecisionEntry
+from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.plan import PlannedCell
-from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.runs.of_study import run_of
 

@@ -10,8 +10,8 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.plan.candidates_file import alike
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.deciding.candidates_file import alike
 from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.journal import latest_attempts, next_attempts
 from vit_sweep.study.lock import BusyError, now

@@ -22,14 +22,14 @@ from vit_sweep.config.init import begun
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result
-from vit_sweep.plan.candidates_file import alike, candidates_file
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions
-from vit_sweep.plan.decision import BUDGET
+from vit_sweep.plan.deciding.candidates_file import alike, candidates_file
+from vit_sweep.plan.deciding.decision import BUDGET
+from vit_sweep.plan.deciding.one_curve import candidates_of
+from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.engine.kinds import compares_engines
-from vit_sweep.plan.one_curve import candidates_of
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
-from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.record.record import Record

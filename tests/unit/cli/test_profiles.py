@@ -12,7 +12,8 @@ from launchers.profile import PartitionProfile
 from tests.conftest import ROOT
 from tests.unit.builders import profile, put_programs
 from vit_sweep.__main__ import main
-from vit_sweep.config import profile_check, profiles
+from vit_sweep.config.profile import check as profile_check
+from vit_sweep.config.profile import files as profiles
 
 LAB = "name: lab\nscheduler: slurm\nnodes: 4\ngpus_per_node: 8\ngpu_model: Tesla T4\n"
 

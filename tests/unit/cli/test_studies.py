@@ -12,11 +12,11 @@ from tests.unit.builders import entry, planned_study, point, record
 from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.plan.candidates_file import candidates_file
 from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.one_curve import candidates_of
+from vit_sweep.plan.deciding.candidates_file import candidates_file
+from vit_sweep.plan.deciding.one_curve import candidates_of
+from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study

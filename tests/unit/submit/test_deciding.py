@@ -9,10 +9,10 @@ from rich.console import Console
 from launchers.errors import UserError
 from tests.unit.builders import cell, data, point, record, result
 from vit_sweep.cli.terminal import show
-from vit_sweep.plan.decision import Answer, DecisionEntry
-from vit_sweep.plan.one_curve import candidates_of
+from vit_sweep.plan.deciding.decision import Answer, DecisionEntry
+from vit_sweep.plan.deciding.one_curve import candidates_of
+from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.study.store import Study
 from vit_sweep.submit.deciding import decided, look, so_far

@@ -16,8 +16,8 @@ from vit_sweep.analysis.deciding.candidates import Candidates
 from vit_sweep.analysis.deciding.evidence import Evidence, Value, Weights
 from vit_sweep.analysis.deciding.looks import confidence_of
 from vit_sweep.analysis.series.estimates import number
-from vit_sweep.plan.decision import Answer
-from vit_sweep.plan.question import Quantity, Question
+from vit_sweep.plan.deciding.decision import Answer
+from vit_sweep.plan.deciding.question import Quantity, Question
 
 TIE = 0.01
 """An efficiency whose interval lies within this part of a threshold is taken for equal to it."""

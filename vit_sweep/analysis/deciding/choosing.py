@@ -33,8 +33,8 @@ from vit_sweep.analysis.deciding.answering import (
 from vit_sweep.analysis.deciding.candidates import Candidates
 from vit_sweep.analysis.deciding.evidence import Evidence, Value
 from vit_sweep.analysis.deciding.looks import confidence_of
-from vit_sweep.plan.decision import Choice
-from vit_sweep.plan.question import Question
+from vit_sweep.plan.deciding.decision import Choice
+from vit_sweep.plan.deciding.question import Question
 
 FIRST = 2
 """Runs of each cell of an answer before it is looked at."""

@@ -12,8 +12,8 @@ from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import Before, answer
 from vit_sweep.analysis.deciding.choosing import cost, next_round, within
 from vit_sweep.analysis.deciding.evidence import Evidence
-from vit_sweep.plan.decision import ANSWERED, BUDGET, EXHAUSTED, Choice, Decision
-from vit_sweep.plan.question import Question
+from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED, Choice, Decision
+from vit_sweep.plan.deciding.question import Question
 
 
 def decide(

@@ -6,7 +6,7 @@ from vit_sweep.analysis.isoefficiency import planes
 from vit_sweep.analysis.series.intervals import Measured, measured
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.plan.deciding.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.waiting.forecast_file import Waited
 from vit_sweep.record.learning import Reached

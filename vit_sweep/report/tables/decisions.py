@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vit_sweep.plan.decision import Answer, DecisionEntry
+from vit_sweep.plan.deciding.decision import Answer, DecisionEntry
 from vit_sweep.report.tables.form.columns import COLUMNS
 from vit_sweep.report.tables.form.table import Table, table
 

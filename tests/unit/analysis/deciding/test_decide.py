@@ -17,8 +17,8 @@ from vit_sweep.analysis.deciding.evidence import Evidence, Timed
 from vit_sweep.analysis.deciding.looks import PLANNED, confidence_of
 from vit_sweep.analysis.laws.laws import Workload
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.plan.decision import ANSWERED, BUDGET, EXHAUSTED
-from vit_sweep.plan.question import question_of
+from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED
+from vit_sweep.plan.deciding.question import question_of
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 EFFICIENCY, TIME = question_of("efficiency(16) +- 3 %"), question_of("time(16) +- 2 %")

@@ -13,7 +13,7 @@ from launchers.profile import GpuDialect, Scheduler
 from launchers.slurm import scontrol
 from launchers.slurm.discover import Answers, drift, understand
 from tests.unit.builders import profile
-from vit_sweep.config.profiles import Entry, load, profile_files
+from vit_sweep.config.profile.files import Entry, load, profile_files
 
 CAPTURED = Path(__file__).parent / "captured"
 VERSIONS = ("20.11", "21.08", "22.05", "23.11", "24.05", "25.05")

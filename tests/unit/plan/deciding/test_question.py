@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.errors import UserError
-from vit_sweep.plan.question import Quantity, question_of
+from vit_sweep.plan.deciding.question import Quantity, question_of
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.explain import explain
 from vit_sweep.config.groups import Entry
-from vit_sweep.config.profile_words import meant
+from vit_sweep.config.profile.words import meant
 
 GROUP = "partition"
 

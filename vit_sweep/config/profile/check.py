@@ -16,7 +16,7 @@ from launchers.slurm.programs import run
 from launchers.slurm.scontrol import expected_start
 from launchers.text import nodes_by_gpus
 from vit_sweep.config.groups import Entry
-from vit_sweep.config.profiles import load
+from vit_sweep.config.profile.files import load
 
 
 @checked

@@ -6,9 +6,9 @@ from dataclasses import replace
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.plan.cell import crowd, oversubscribed
+from vit_sweep.plan.deciding.question import Question
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.plan.point import Point
-from vit_sweep.plan.question import Question
 
 
 def candidates_of(points: Sequence[Point], plan: Plan, question: Question, cores: int | None) -> dict[int, PlannedCell]:

@@ -8,8 +8,8 @@ from launchers.errors import UserError
 from launchers.profile import PartitionProfile
 from tests.unit.cli.test_profiles import LAB
 from vit_sweep.__main__ import main
-from vit_sweep.config import profiles
-from vit_sweep.config.profile_words import meant
+from vit_sweep.config.profile import files as profiles
+from vit_sweep.config.profile.words import meant
 
 
 @pytest.fixture
