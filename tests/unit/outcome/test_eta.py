@@ -9,7 +9,8 @@ import pytest
 from launchers.profile import Device, Scheduler
 from tests.unit.builders import cell, planned_study, point, profile, record, result
 from vit_sweep.outcome.ending import Progress
-from vit_sweep.outcome.eta import FIRST, LOCAL_STARTUP_S, OWN, Job, Left, Training, forecast, jobs_of
+from vit_sweep.outcome.eta import FIRST, OWN, Job, Left, Training, forecast
+from vit_sweep.outcome.eta_jobs import LOCAL_STARTUP_S, jobs_of
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.waiting.forecast_file import StartForecast
 
