@@ -6,15 +6,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
 from launchers.profile import Scheduler
 from launchers.slurm import outlook as slurm_outlook
 from tests.unit.builders import planned_study, point, profile
+from vit_sweep.cli.terminal import show
 from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, Choice, Strategy, seconds
 from vit_sweep.submit import submission
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
-from vit_sweep.submit.foretelling import foretell
+from vit_sweep.submit.foretelling import Foretold, foretell
 from vit_sweep.submit.next import Written
 from vit_sweep.submit.submission import Submitter
 
@@ -189,3 +191,11 @@ def test_what_was_expected_of_each_way_to_send_the_cells_is_kept_with_each_batch
     name = rendered[0].batch.name
     study.write_forecast(name, forecast)
     assert study.forecast(name) == forecast
+
+
+@pytest.mark.parametrize(
+    ("seen", "dry_run", "says"), [(False, True, False), (True, True, True), (False, False, True), (True, False, True)]
+)
+def test_only_a_dry_run_without_a_queue_at_hand_says_nothing(seen, dry_run, says, capsys):
+    show.foretold(Console(), Foretold({}, ("expected starts: ...",), seen), dry_run=dry_run)
+    assert ("expected starts" in capsys.readouterr().out) == says

@@ -78,6 +78,17 @@ def test_squeues_own_words_say_why_it_did_not_answer_and_nothing_more_is_asked(s
     assert len(slurm.calls()) == 2
 
 
+def test_a_controller_that_is_back_is_asked_again_though_its_configuration_would_be_believed_for_an_hour(
+    slurm, monkeypatch
+):
+    slurm(scontrol="echo 'scontrol: error: no controller' >&2; exit 1")
+    assert look() == "scontrol: error: no controller"
+    slurm()
+    assert look() == "scontrol: error: no controller"
+    monkeypatch.setattr(outlook, "QUEUE_AGE_S", 0.0)
+    assert isinstance(look(), Outlook)
+
+
 def test_a_program_that_hangs_is_waited_for_no_longer_than_the_patience(slurm, monkeypatch):
     monkeypatch.setattr(outlook, "PATIENCE_S", 0.3)
     slurm(squeue="sleep 600")
