@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -131,22 +133,33 @@ class Kept:
         if keys.keys() == done and len(still) == len(self._cells):
             return
         with suppress(OSError, ValueError):
-            blocks = [(self._cells[i], self._bytes(self._places[i])) for i in still]
-            new = iter(sorted(keys.keys() - done))
-            while some := list(islice(new, BLOCK)):
-                blocks.append(([(cell, keys[cell]) for cell in some], _encoded([reads[cell] for cell in some])))
-            self._replace(blocks)
+            self._replace(
+                chain(((self._cells[i], self._bytes(self._places[i])) for i in still), _new(reads, keys, done))
+            )
 
-    def _replace(self, blocks: Sequence[tuple[list[tuple[str, str]], bytes]]) -> None:
-        ends, at = [], 0
-        for _, text in blocks:
-            ends.append((at, len(text), _digest(text)))
-            at += len(text)
-        index = json.dumps({"places": ends, "cells": [cells for cells, _ in blocks]}).encode()
-        head = {"stamp": self.stamp, "index_bytes": len(index), "index": _digest(index)}
-        with replacing(self._path, durable=False, private=True) as file:
-            file.write(json.dumps(head).encode() + b"\n" + index)
-            file.writelines(text for _, text in blocks)
+    def _replace(self, blocks: Iterable[tuple[list[tuple[str, str]], bytes]]) -> None:
+        """Write the blocks, of which one at a time is held: together they are 8 KB a cell."""
+        places, all_cells = [], []
+        with TemporaryFile() as aside:
+            for cells, text in blocks:
+                places.append((aside.tell(), len(text), _digest(text)))
+                all_cells.append(cells)
+                aside.write(text)
+            index = json.dumps({"places": places, "cells": all_cells}).encode()
+            head = {"stamp": self.stamp, "index_bytes": len(index), "index": _digest(index)}
+            aside.seek(0)
+            with replacing(self._path, durable=False, private=True) as file:
+                file.write(json.dumps(head).encode() + b"\n" + index)
+                copyfileobj(aside, file)
+
+
+def _new(
+    reads: Mapping[str, Read], keys: Mapping[str, str], done: Set[str]
+) -> Iterator[tuple[list[tuple[str, str]], bytes]]:
+    """Blocks of the cells that are in none yet."""
+    new = iter(sorted(keys.keys() - done))
+    while some := list(islice(new, BLOCK)):
+        yield [(cell, keys[cell]) for cell in some], _encoded([reads[cell] for cell in some])
 
 
 def _digest(text: bytes) -> str:
