@@ -5,8 +5,8 @@ ends by its limit before anything begins that is promised to a job of higher pri
 earliest time at which it would, were all to run to their limits, on whole nodes (Slurm keeps promises by node, not by
 GPU). That the main scheduler starts nothing behind the first job that must wait follows from it.
 
-Left out: preemption, licences, priorities that grow with age, limits of users, topologies, and that Slurm looks only
-every bf_interval seconds.
+Left out: host memory, preemption, licences, priorities that grow with age, limits of users, topologies, and that Slurm
+looks only every bf_interval seconds.
 """
 
 from bisect import insort
