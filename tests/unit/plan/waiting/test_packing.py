@@ -99,6 +99,13 @@ def test_an_axis_is_confounded_neither_with_the_job_nor_with_the_time_since_it_b
     assert 5 < apart < 35, "of three ways to pair four cells one keeps the axis together"
 
 
+def test_another_repeat_runs_its_cells_in_another_order():
+    """Or a cell that always comes first would always have the coldest nodes."""
+    cells = cells_of(*(point(batch=batch, seed=seed) for batch in BATCHES for seed in range(6)))
+    orders = {tuple(cells[cell_id].cell.micro_batch for cell_id in job.cell_ids) for job in packed(cells, 4).jobs}
+    assert len(orders) > 3
+
+
 def test_what_is_left_of_a_job_keeps_its_order():
     cells = grid()
     (job,) = packed(cells, 4).jobs
