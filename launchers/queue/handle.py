@@ -55,5 +55,5 @@ def _birth(process: "psutil.Process") -> str:
     try:
         after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]
         return after_name.split()[19]
-    except FileNotFoundError:  # no Linux, or gone: then the next line says so
+    except (FileNotFoundError, ProcessLookupError):  # no Linux, or gone, between opening too: the next line says so
         return f"{process.create_time():.2f}"

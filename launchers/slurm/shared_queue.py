@@ -23,7 +23,7 @@ from launchers.queue.signals import send
 from launchers.queue.task import QueueTask, Run
 from launchers.slurm.programs import run
 from launchers.slurm.states import status_of
-from launchers.slurm.step import step_command
+from launchers.slurm.step import step_command, trial_command
 
 _GRACE_S = 25.0
 """Between telling a step to end and killing it: more than its ranks take, less than Slurm's KillWait by default."""
@@ -31,6 +31,8 @@ _LOST_S = 30.0
 """How long srun may take to end after its ranks were killed."""
 _PATIENCE_S = 30.0
 """How long squeue or scancel may take; without a controller they give up after about 10 s."""
+_TRIAL_S = 600.0
+"""How long steps that Slurm does not start are waited for; then the next one is started all the same."""
 _TERMINATED = 143
 
 
@@ -85,6 +87,8 @@ class _Allocation:
         self.tasks: list[QueueTask] = []
         self._nodes = _nodes(os.environ["SLURM_JOB_NODELIST"])
         self._begun = False
+        self._doubt_since: float | None = None
+        """Since when nobody knows whether Slurm starts steps here; None: it does."""
         self._warned = False
         self._handed_on: set[signal.Signals] = set()
 
@@ -109,8 +113,9 @@ class _Allocation:
                 if task.start is not None:
                     task.start.run.send(number)
 
-    def look_after_a_step(self) -> None:
+    def look_after_a_step(self, code: int) -> None:
         """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
+        self._doubt_since = time.monotonic() if code else None
         answer = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
         # A controller that does not answer has not taken the job away.
         known = answer.returncode == 0 or "Invalid job id" in answer.stderr
@@ -118,6 +123,22 @@ class _Allocation:
         over = status_of(state).state in (TaskState.QUEUED, TaskState.ENDED)
         if known and (over or state in ("", "COMPLETING")):
             self.take_away()
+
+    def _waits_for_slurm(self, task: QueueTask) -> bool:
+        """Whether a step would fail before it begins, as all tasks that are left then would, one after the other.
+
+        So it is without a controller; and for a while after it is back, when it still counts the cores and the memory
+        of a step whose end it did not hear of.
+        """
+        if self._doubt_since is None or time.monotonic() > self._doubt_since + _TRIAL_S:
+            return False
+        trial = run(trial_command(task.batch, task.index, self._nodes), patience_s=_PATIENCE_S)
+        if trial.returncode == 0:
+            self._doubt_since = None
+            return False
+        told = trial.stderr.strip().splitlines() or [f"srun ended with code {trial.returncode}"]
+        task.detail = f"waits until Slurm starts steps again: {told[-1]}"
+        return True
 
     def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Step | None":
         """Start a task as a step, if there is time for it. The first one always starts, whatever its limit."""
@@ -127,7 +148,7 @@ class _Allocation:
             task.detail = (
                 f"{left_s / 60:.0f} min were left of its job's time, less than its own limit of {task.shape.minutes}"
             )
-        if self.closed:
+        if self.closed or self._waits_for_slurm(task):
             return None
         self._begun = True
         # Before it starts: what is killed in between must not be started under the same number.
@@ -146,18 +167,18 @@ class _Step(Run):
     grace_s = _GRACE_S
 
     def __init__(
-        self, process: subprocess.Popen[bytes], *, job: str, name: str, hosts: str, when_over: Callable[[], None]
+        self, process: subprocess.Popen[bytes], *, job: str, name: str, hosts: str, when_over: Callable[[int], None]
     ) -> None:
         self.hosts = hosts
         self._process, self._job, self._name = process, job, name
-        self._when_over: Callable[[], None] | None = when_over
+        self._when_over: Callable[[int], None] | None = when_over
         self._killed_at: float | None = None
 
     def code(self) -> int | None:
         code = self._process.poll()
         if code is not None and self._when_over is not None:
             when_over, self._when_over = self._when_over, None
-            when_over()
+            when_over(code)
         if code is None and self._killed_at is not None and time.monotonic() > self._killed_at + _LOST_S:
             send(self._process, signal.SIGKILL)
         return None if code is None else shell_code(code)

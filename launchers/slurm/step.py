@@ -39,13 +39,19 @@ def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, j
 
     `name` finds the step again in squeue; `job` is the job's number, for the names of the logs.
     """
-    shape, profile = batch.shape_of(index), batch.profile
     logs = f"{batch.folder}/logs/{job}_{index}_%t_log"
-    flags = {
-        "job-name": name,
-        "output": f"{logs}.out",
-        "error": f"{logs}.err",
-        "open-mode": "append",
+    said = {"job-name": name, "output": f"{logs}.out", "error": f"{logs}.err", "open-mode": "append"}
+    return _step(batch, index, nodes, said, [*container_flags(batch), *batch.profile.srun_args, *rank_command(batch)])
+
+
+def trial_command(batch: Batch, index: int, nodes: Sequence[str]) -> list[str]:
+    """Return the srun call of a step like that of this task, whose ranks do nothing: whether Slurm starts one now."""
+    return _step(batch, index, nodes, {"job-name": "trial", "output": "none"}, [*batch.profile.srun_args, "true"])
+
+
+def _step(batch: Batch, index: int, nodes: Sequence[str], said: dict[str, str], ranks: list[str]) -> list[str]:
+    shape, profile = batch.shape_of(index), batch.profile
+    flags = said | {
         "nodes": str(shape.nodes),
         "ntasks": str(shape.gpus),
         "ntasks-per-node": str(shape.gpus_per_node),
@@ -57,4 +63,4 @@ def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, j
     # As many cores and as much memory as the same cell has in a job of its own: there a node is its alone or is not.
     only = [] if profile.exclusive else ["--exact"]
     options = [f"--{key}={value}" for key, value in flags.items()]
-    return ["srun", "--unbuffered", *options, *only, *container_flags(batch), *profile.srun_args, *rank_command(batch)]
+    return ["srun", "--unbuffered", *options, *only, *ranks]

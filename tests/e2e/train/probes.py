@@ -185,8 +185,8 @@ def another_start_ends_first(record):
     names = vars(finish)
     keep = names["keep"]
 
-    def second(mine, folder):
+    def second(mine, folder, **more):
         (folder / "record.json").write_text(record)
-        return keep(mine, folder)
+        return keep(mine, folder, **more)
 
     names["keep"] = second

@@ -26,7 +26,7 @@ def test_an_outer_jobs_variables_do_not_bend_a_submission():
 
 
 def test_no_other_file_of_the_launchers_or_of_the_jobs_spells_a_variable_of_a_job():
-    assert len(of_a_job()) == 6
+    assert len(of_a_job()) == 7
     spelled = {
         path.relative_to(ROOT).as_posix()
         for room in ("launchers", "vit_sweep/job")

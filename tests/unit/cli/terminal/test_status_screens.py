@@ -241,13 +241,14 @@ def test_programs_are_told_when_a_cell_is_expected_to_start_and_null_where_nobod
 
 
 def test_a_log_says_once_for_each_reason_when_the_first_cell_starts(capsys):
-    later = replace(SAID, start="2025-01-01T02:00:00+00:00")
+    ahead = replace(SAID, start="2999-01-01T01:30:00+00:00", latest="2999-01-02T02:00:00+00:00")
+    later = replace(ahead, start="2999-01-01T02:00:00+00:00")
     waiting = [result(cell(seed=seed), status="queued", detail="Priority") for seed in range(2)]
-    expected = [replace(one, expected=said) for one, said in zip(waiting, (later, SAID), strict=True)]
+    expected = [replace(one, expected=said) for one, said in zip(waiting, (later, ahead), strict=True)]
     moved = [replace(one, expected=later) for one in waiting]
     looks = [waiting, expected, moved]
     progress._lines(looks, lambda results, now: forecast(results, None, now=now), Console())
     lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
     assert lines[0] == "2 cells queued: Priority"
     assert len(lines) == 2
-    assert lines[1].startswith("2 cells queued: Priority; the first is expected to start about 2025-01-01 01:30 (")
+    assert lines[1].startswith("2 cells queued: Priority; the first is expected to start about 2999-01-01 01:30 (")

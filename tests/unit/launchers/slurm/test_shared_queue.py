@@ -31,6 +31,7 @@ from launchers.slurm import shared_queue
 shared_queue._GRACE_S = shared_queue._Step.grace_s = 0.5
 sys.exit(shared_queue.main(sys.argv[1:]))
 """
+IMPATIENT = QUEUE.replace("sys.exit", "shared_queue._TRIAL_S = 0; sys.exit")
 SHAPES = {"two": (2, 1), "four": (4, 1), "one": (1, 1)}
 """Nodes and GPUs a node of the tasks, in the order in which they run."""
 UNTIL_TOLD = """
@@ -58,6 +59,7 @@ class Job:
         self.folder = folder
         self.processes = []
         self.squeue = "echo RUNNING"
+        self.trial = "true"
 
     def write(self, **changes):
         self.batch = shared(self.folder, **{"module": "m", "closing": "tests.unit.launchers.queue_probe"} | changes)
@@ -70,8 +72,9 @@ class Job:
     def programs(self, srun):
         """`srun`: what a step does, with `$i` its task and `$r` its start; squeue and scancel know the last step."""
         step = f'echo "9.batch|batch"; cat {self.folder}/step'
+        trial = f'[[ $* != *--job-name=trial* ]] || {{ echo "$*" >> {self.folder}/trials; {self.trial}; exit; }}'
         bodies = {
-            "srun": f'i=$VIT_SWEEP_TASK_INDEX r=$VIT_SWEEP_RESTART\necho "$i.$r $*" >> {self.folder}/steps\n'
+            "srun": f'{trial}\ni=$VIT_SWEEP_TASK_INDEX r=$VIT_SWEEP_RESTART\necho "$i.$r $*" >> {self.folder}/steps\n'
             f"echo $$ | tee {self.folder}/pid >> {self.folder}/pids; echo 9.5\\|$i.$r > {self.folder}/step\n{srun}",
             "squeue": f"[[ $* = *--steps* ]] || {{ {self.squeue}; exit; }}\n{step}",
             "scancel": f'echo "$*" >> {self.folder}/scancels; kill -"${{1#--signal=}}" "$(cat {self.folder}/pid)"',
@@ -268,6 +271,27 @@ def test_a_controller_that_does_not_answer_has_not_taken_the_job_away(job):
     job.write().squeue = "echo 'Unable to contact slurm controller' >&2; exit 1"
     assert job.run() == 0
     assert job.ended() == DONE
+
+
+def test_after_a_step_that_failed_nothing_starts_until_slurm_starts_steps_again(job):
+    """As it does not while its controller is away, or counts the memory of a step whose end it did not hear of."""
+    job.write().trial = f"[ -e {job.folder}/back ] || {{ echo 'srun: error: Memory is not available' >&2; exit 1; }}"
+    process = job.start('[ "$i" != 0 ] || exit 3')
+    said = "waits until Slurm starts steps again: srun: error: Memory is not available"
+    wait_for(lambda: 1 in read_states(job.at) and read_states(job.at)[1].detail == said)
+    assert job.steps() == ["0.0"]
+    (job.folder / "back").touch()
+    assert process.wait(timeout=300) == 0
+    assert job.ended() == [Ended.FAILED, Ended.COMPLETED, Ended.COMPLETED]
+    assert job.steps() == ["0.0", "1.0", "2.0"]
+    # With what the next task would get, and no more once a step was started.
+    assert {"--nodes=4", "--ntasks=4", "--output=none", "true"} <= set(job.lines("trials")[-1].split())
+
+
+def test_steps_that_are_never_tried_with_success_are_started_at_last(job):
+    job.write().trial = "exit 1"
+    assert job.run('[ "$i" != 0 ] || exit 3', queue=("-c", IMPATIENT)) == 0
+    assert job.steps() == ["0.0", "1.0", "2.0"]
 
 
 # --- clients -------------------------------------------------------------------------------------------

@@ -1,0 +1,40 @@
+"""A controller that is away when a cell of a packed job ends does not hear of it; what is left runs all the same."""
+
+import json
+
+import pytest
+
+from tests.slurm.conftest import running_cluster, trivial, wait_for
+from tests.slurm.test_packed import SIX, Packed
+
+pytestmark = pytest.mark.slurm
+ONE_JOB = (*SIX[:-1], "pack=6")
+
+
+def test_cells_wait_for_a_controller_that_was_away_and_counts_the_cores_of_one_that_ended(
+    sweep, tmp_path, tmp_path_factory
+):
+    with running_cluster(tmp_path_factory.mktemp("c")) as cluster:
+        lab = Packed(sweep, cluster, tmp_path / "outputs" / "s")
+        first = runs_first(Packed(sweep, None, tmp_path / "outputs" / "dry"))
+        acts = trivial(**{f"s{first}": "hold"})
+        lab.start(*ONE_JOB, acts=acts)
+        lab.wait_until_running(first)
+        cluster.call("controller-stop")
+        lab.release()
+        wait_for(lambda: lab.record(first), what=lab.logs)
+        cluster.call("controller-start")
+        watched = lab.verb("status", "--watch", acts=acts)
+        assert watched.returncode == 0, watched.stdout + watched.stderr + lab.logs()
+        assert all(lab.record(seed) for seed in range(1, 7)), lab.logs()
+        # The first that Slurm would not start may have been started in vain; nobody after it.
+        assert sum(lab.attempts(seed) != ["1"] for seed in range(1, 7)) <= 1
+
+
+def runs_first(lab):
+    """Seed of the cell that a job of all six begins with."""
+    answer = lab.sweep(*lab.words(*ONE_JOB, "dry_run=json"))
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    (batch,) = told["batches"]
+    return next(cell["seed"] for cell in told["cells"] if cell["cell"] == batch["cells"][0])
