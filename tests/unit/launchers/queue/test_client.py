@@ -15,7 +15,7 @@ from launchers.checked import to_json
 from launchers.local.backend import LocalLauncher
 from launchers.queue.client import start_queue
 from launchers.queue.files import read_handle, read_states, write_handle
-from launchers.queue.handle import no_process, process_of
+from launchers.queue.handle import handle_of, no_process, process_of
 from launchers.submitting import under_way
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch
@@ -94,6 +94,30 @@ def test_the_client_and_its_queue_name_the_queue_alike(two):
     handles = [wait_for(lambda b=b: read_handle(Path(b.folder))) for b in two]
     assert handles == [s.handle for s in submissions]
     assert [s.folder for s in submissions] == [b.folder for b in two]
+
+
+def test_a_process_that_ends_while_its_birth_is_read_is_gone(monkeypatch):
+    with subprocess.Popen(["sleep", "60"]) as process:
+        handle = handle_of(process.pid)
+        process.kill()
+
+    def gone(path):
+        # What reading says where the process went away after its file was opened.
+        raise ProcessLookupError(3, "No such process", str(path))
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    monkeypatch.setattr(psutil, "Process", Ghost)
+    assert process_of(handle) is None
+
+
+class Ghost:
+    """A process as psutil has it after its end."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def create_time(self):
+        raise psutil.NoSuchProcess(self.pid)
 
 
 def test_a_batch_that_a_living_queue_has_is_never_given_to_a_second_one(two):
