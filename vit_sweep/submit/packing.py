@@ -56,7 +56,8 @@ def _chosen(
 
     most = most_that_fit(cells.values())
     if most < 2:
-        return _nothing(*(packed(cells, 2, apart=apart).remarks or ("no two cells have one shape and differ",)))
+        remarks = packed(cells, 2, apart=apart, asked="auto").remarks
+        return Sending(remarks=remarks) if remarks else _nothing("no two cells have one shape and differ")
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
     outlook = _outlook(of_slurm)
     if isinstance(outlook, str):

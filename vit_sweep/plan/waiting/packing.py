@@ -44,23 +44,26 @@ class Packing(NamedTuple):
 NOTHING = Packing()
 
 
-def packed(cells: Mapping[str, PlannedCell], most: int, *, apart: Mapping[str, object] | None = None) -> Packing:
+def packed(
+    cells: Mapping[str, PlannedCell], most: int, *, apart: Mapping[str, object] | None = None, asked: Pack | None = None
+) -> Packing:
     """Put `cells` (by id) into jobs of at most `most` each, as equal in number as they come.
 
-    `apart`: cells to which it gives unlike values do not share a job (nodes that they must not get, say). Neither jobs
-    nor orders depend on the order of `cells`.
+    `asked`: the word that remarks repeat, where it is another. `apart`: cells to which it gives unlike values do not
+    share a job (nodes that they must not get, say). Neither jobs nor orders depend on the order of `cells`.
     """
     if most < 2:
         return NOTHING
-    remarks = [_why_not_at_all(most, list(cells.values()))]
+    typed = f"pack={asked or most}"
+    remarks = [_why_not_at_all(typed, list(cells.values()))]
     jobs: list[PackedJob] = []
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if _why_apart(cell) is None}
     for profile, shape, members in by_shape(of_slurm.values()):
         room = _room(profile, shape)
         if room < min(most, len(members)):
-            remarks.append(_less(profile, shape, room, most))
+            remarks.append(_less(profile, shape, room, typed))
         for some_cells in _by(apart or {}, members):
-            remarks.append(_for_repeats(profile, shape, some_cells, min(most, room), most))
+            remarks.append(_for_repeats(profile, shape, some_cells, min(most, room), typed))
             jobs += _jobs(some_cells, min(most, room), profile)
     return Packing(tuple(sorted(jobs, key=lambda job: min(job.cell_ids))), tuple(filter(None, remarks)))
 
@@ -141,17 +144,17 @@ def _why_apart(planned: PlannedCell) -> str | None:
     return None
 
 
-def _why_not_at_all(most: int, cells: Sequence[PlannedCell]) -> str | None:
+def _why_not_at_all(typed: str, cells: Sequence[PlannedCell]) -> str | None:
     reasons = sorted({reason for cell in cells if (reason := _why_apart(cell)) is not None})
     if not reasons:
         return None
     count = sum(_why_apart(cell) is not None for cell in cells)
-    return f"pack={most} leaves {plural(count, 'cell')} as {'it is' if count == 1 else 'they are'}: {some(reasons, 3)}"
+    return f"{typed} leaves {plural(count, 'cell')} as {'it is' if count == 1 else 'they are'}: {some(reasons, 3)}"
 
 
-def _less(profile: PartitionProfile, shape: Shape, room: int, most: int) -> str:
+def _less(profile: PartitionProfile, shape: Shape, room: int, typed: str) -> str:
     """Say why jobs of this shape hold fewer cells than was asked for."""
-    start = f"pack={most}: cells of {shape.label} on {profile.name} take up to {shape.minutes} min"
+    start = f"{typed}: cells of {shape.label} on {profile.name} take up to {shape.minutes} min"
     if room < 2:
         return (
             f"{start}, more than a quarter of the {profile.max_minutes} min that a job may last there: each has a job "
@@ -161,13 +164,13 @@ def _less(profile: PartitionProfile, shape: Shape, room: int, most: int) -> str:
 
 
 def _for_repeats(
-    profile: PartitionProfile, shape: Shape, members: Sequence[PlannedCell], room: int, most: int
+    profile: PartitionProfile, shape: Shape, members: Sequence[PlannedCell], room: int, typed: str
 ) -> str | None:
     """Say that repeats of one cell are why jobs of this shape are more than they need be."""
     repeats = max(map(len, _kinds(members).values()))
     if room < 2 or repeats <= -(-len(members) // room):
         return None
     return (
-        f"pack={most}: of {plural(len(members), 'cell')} of {shape.label} on {profile.name} {repeats} repeat one "
+        f"{typed}: of {plural(len(members), 'cell')} of {shape.label} on {profile.name} {repeats} repeat one "
         f"another and share no job, so there are {repeats} jobs"
     )
