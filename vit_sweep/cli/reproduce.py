@@ -52,7 +52,7 @@ def reproduce(
 ) -> None:
     """Verify a capsule and say how to run it again, or run a sample with --run; judge STUDY against it.
 
-    Exit 0, 1 or 4: see the page.
+    Exit 0: it is whole, or reproduced; 1: broken, or differs; 3: cells still run; 4: nobody can tell yet.
     """
     if not 0 < within <= 1:
         raise UserError(f"within={within:g}: a part of the time, above 0 and at most 1; 0.05 is 5 %")
