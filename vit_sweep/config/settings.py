@@ -248,7 +248,8 @@ def _on(axes: Plain, settings: Settings) -> Plain:
     partition = _paid(axes.get("partition"), settings)
     others = [_paid(other, settings) for other in (axes.get(OTHERS) or {}).values()]
     if others:
-        profiles = [parse(PartitionProfile, given, what=f"partition {given['name']}") for given in (partition, *others)]
+        named = [(given, f"partition {given.get('name', '')}".strip()) for given in (partition, *others)]
+        profiles = [parse(PartitionProfile, given, what=what) for given, what in named]
         partition = to_plain(either(profiles))
     return {key: value for key, value in axes.items() if key != OTHERS} | {"partition": partition}
 

@@ -197,6 +197,9 @@ def test_of_several_partitions_a_command_makes_one_and_says_what_is_wrong_with_t
         points("partition=short_a40+vector_t4v2")
     with pytest.raises(UserError, match="partition=nope: there is no such partition"):
         points("partition=short_a40+nope")
+    (tmp_path / "partition" / "nameless.yaml").write_text("scheduler: slurm\n")
+    with pytest.raises(UserError, match="partition: name is missing"):
+        points("partition=short_a40+nameless")
     # A file that is called so is what the word says.
     (tmp_path / "partition" / "short_a40+x.yaml").write_text("defaults: [vector_a40, _self_]\nname: short_a40+x\n")
     assert spelled_out(["partition=short_a40+x"], tmp_path) == ["partition=short_a40+x"]
