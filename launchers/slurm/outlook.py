@@ -15,7 +15,7 @@ from launchers.slurm.discover import CONFIG, NODES
 from launchers.slurm.handle import on
 from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
 from launchers.slurm.programs import run
-from launchers.slurm.scontrol import config
+from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.states import IN_SECONDS
 
 PATIENCE_S = 10.0
@@ -111,6 +111,6 @@ def _private(settings: str) -> str:
 def _hidden(settings: str) -> str | None:
     """Why other users' jobs are not shown; root sees all."""
     private = _private(settings)
-    if os.geteuid() == 0 or not {"jobs", "all"} & set(private.split(",")):
+    if os.geteuid() == 0 or not hides_jobs(private):
         return None
     return f"this site shows nobody the jobs of others (PrivateData={private})"

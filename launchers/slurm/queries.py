@@ -15,7 +15,7 @@ from launchers.checked import CLUSTER
 from launchers.slurm.answers import newest
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
-from launchers.slurm.scontrol import config
+from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.states import (
     IN_SECONDS,
     SACCT_FORMAT,
@@ -233,16 +233,16 @@ def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
 def shows_all_jobs(clusters: str | None) -> bool:
     """Whether users see the jobs of others, as far as is known (Slurm's PrivateData); root sees all."""
     try:
-        return os.geteuid() == 0 or not {"jobs", "all"} & _private_data(clusters)
+        return os.geteuid() == 0 or not hides_jobs(_private_data(clusters))
     except OSError:
         return False
 
 
 @cache
-def _private_data(clusters: str | None) -> set[str]:
+def _private_data(clusters: str | None) -> str:
     """What a site hides from other users; no answer, which is an `OSError`, is not kept."""
     answer = run(["scontrol", *on(clusters), "show", "config"])
     private = config(answer.stdout).get("PrivateData")
     if answer.returncode != 0 or private is None:
         raise OSError("scontrol did not say what is private")
-    return set(private.split(","))
+    return private

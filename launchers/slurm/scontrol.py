@@ -58,6 +58,11 @@ def config(text: str) -> Fields:
     return {key.strip(): value.strip() for key, value in lines}
 
 
+def hides_jobs(private: str) -> bool:
+    """Whether a site's `PrivateData` keeps the jobs of others from users; root sees them all the same."""
+    return bool({"jobs", "all"} & set(private.split(",")))
+
+
 def need(fields: Fields, key: str, *, command: str) -> str:
     """Return a key that must be there; raises `UserError` that names it."""
     if key not in fields:

@@ -75,10 +75,8 @@ class Wanted:
             exclude=self.exclude,
         )
         runs = [min(run, self.limit_s) for run in self.runs_s]
-        behind_all = -1.0
-        return reader.entry(
-            asked, runs, behind_all if self.priority is None else self.priority, self.at_once, awaited=True
-        )
+        priority = BEHIND_ALL if self.priority is None else self.priority
+        return reader.entry(asked, runs, priority, self.at_once, awaited=True)
 
 
 def starts(
