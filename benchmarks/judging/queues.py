@@ -28,7 +28,7 @@ EARLY = 1, 2.3
 AT_THE_LIMIT = 0.2
 
 
-class Sent(NamedTuple):
+class SubmittedAttempt(NamedTuple):
     """A job, or the tasks of an array."""
 
     submit_s: float
@@ -55,7 +55,7 @@ class World:
         """Of a user's jobs."""
         return 0.0 if self.in_order else float(self._random.randrange(20))
 
-    def _comers(self) -> Iterator[Sent]:
+    def _comers(self) -> Iterator[SubmittedAttempt]:
         draw, at = self._random, START_S
         mean_gpus = sum(nodes * gpus * part for nodes, gpus, part in SIZES) / 100
         mean_share = 0.5 if self.flat_shares else AT_THE_LIMIT + (1 - AT_THE_LIMIT) * EARLY[0] / sum(EARLY)
@@ -65,7 +65,7 @@ class World:
             nodes, gpus, _ = draw.choices(SIZES, [part for *_, part in SIZES])[0]
             limit_s = draw.choice(LIMITS_H) * HOUR
             run = self._share() * limit_s
-            yield Sent(at, jobs(nodes, gpus, limit_s, (run,), priority=self.priority()))
+            yield SubmittedAttempt(at, jobs(nodes, gpus, limit_s, (run,), priority=self.priority()))
 
     def _share(self) -> float:
         draw = self._random
@@ -73,7 +73,7 @@ class World:
             return draw.random()
         return 1.0 if draw.random() < AT_THE_LIMIT else draw.betavariate(*EARLY)
 
-    def play(self, ours: Sequence[Sent]) -> "Played":
+    def play(self, ours: Sequence[SubmittedAttempt]) -> "Played":
         """What comes of it if these jobs are sent, with our priority."""
         ours = [one._replace(wanted=replace(one.wanted, priority=self.ours)) for one in ours]
         reader = Reader(Outlook(at_s=START_S, nodes=self.nodes, jobs=()))
@@ -90,8 +90,8 @@ class Played(NamedTuple):
     """A world in which everything has happened until the last of our jobs began."""
 
     world: World
-    everybody: list[tuple[Sent, Entry]]
-    ours: list[tuple[Sent, Entry]]
+    everybody: list[tuple[SubmittedAttempt, Entry]]
+    ours: list[tuple[SubmittedAttempt, Entry]]
 
     def look(self, at_s: float, *, with_new: bool = False) -> Outlook:
         """What a user sees of the queue at a moment; `with_new`: what is sent in that moment waits already."""
@@ -102,7 +102,7 @@ class Played(NamedTuple):
         seen.sort(key=lambda one: one[:2])
         return Outlook(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
 
-    def _seen(self, sent: Sent, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
+    def _seen(self, sent: SubmittedAttempt, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
         wanted, new = sent.wanted, sent.submit_s == at_s
         waits = QueuedJob(
             handle=handle_of(entry),

@@ -15,7 +15,7 @@ from math import exp, log
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from benchmarks.judging.queues import HOUR, PARTITION, START_S, Sent, World, handle_of, jobs
+from benchmarks.judging.queues import HOUR, PARTITION, START_S, SubmittedAttempt, World, handle_of, jobs
 from benchmarks.provenance import Table, options, report
 from launchers.batch import Batch, Shape, Task
 from launchers.profile import PartitionProfile, Scheduler
@@ -82,13 +82,13 @@ class Sending(NamedTuple):
     """Whether who came first is first."""
 
 
-def arrays(seed: int) -> list[Sent]:
+def arrays(seed: int) -> list[SubmittedAttempt]:
     """What a study sends."""
     draw = random.Random(f"study {seed}")
-    sent, at = list[Sent](), START_S + WARM_UP_S
+    sent, at = list[SubmittedAttempt](), START_S + WARM_UP_S
     for _ in range(ARRAYS):
         (nodes, gpus), limit_s = draw.choice(SHAPES), draw.choice((0.5, 1, 2)) * HOUR
-        sent.append(Sent(at, jobs(nodes, gpus, limit_s, _runs(draw, limit_s, TASKS))))
+        sent.append(SubmittedAttempt(at, jobs(nodes, gpus, limit_s, _runs(draw, limit_s, TASKS))))
         at += draw.uniform(3, 9) * HOUR
     return sent
 
@@ -125,13 +125,13 @@ def sending(seed: int) -> Sending:
     (nodes, gpus), minutes = draw.choice(SHAPES), draw.choice((15, 30, 60))
     runs, at = _runs(draw, minutes * 60.0, draw.choice((8, 24, 48))), START_S + WARM_UP_S
     seconds = {f"cell-{number}": run for number, run in enumerate(runs)}
-    look = world.play([Sent(at, jobs(nodes, gpus, minutes * 60.0, runs))]).look(at)
+    look = world.play([SubmittedAttempt(at, jobs(nodes, gpus, minutes * 60.0, runs))]).look(at)
     ways = []
     for pack in PACKS:
         batches = _batches(list(seconds), Shape(nodes=nodes, gpus_per_node=gpus, minutes=minutes), pack)
         foreseen = expected(look, pack, batches, seconds)
         assert isinstance(foreseen, Strategy), foreseen
-        played = world.play([Sent(at, one) for one in wanted(batches, seconds)])
+        played = world.play([SubmittedAttempt(at, one) for one in wanted(batches, seconds)])
         ends = [stay.end_s for _, entry in played.ours for stay in entry.stays]
         ways.append(Way(foreseen, max(ends) - at))
     taken = choose([way.foreseen for way in ways]).pack

@@ -40,7 +40,7 @@ esac
 """
 
 
-class Sent:
+class SubmittedAttempt:
     """A batch that was submitted, and what its jobs noted."""
 
     def __init__(self, folder, *, ranks="true", closing="true", tasks=1, parallel=None, submit=True, **site):
@@ -96,7 +96,7 @@ def sender(tmp_path):
     folders = (tmp_path / str(number) for number in itertools.count())
 
     def run(**words):
-        sent.append(Sent(next(folders), **words))
+        sent.append(SubmittedAttempt(next(folders), **words))
         return sent[-1]
 
     yield run

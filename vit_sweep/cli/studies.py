@@ -22,7 +22,7 @@ from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
-from vit_sweep.submit.deciding import Asked, so_far
+from vit_sweep.submit.deciding import QuestionStatus, so_far
 
 
 def status(
@@ -80,7 +80,7 @@ def status(
     raise typer.Exit(exit_code(results))
 
 
-def _asked(study: Study, results: Sequence[Result]) -> Asked | None:
+def _asked(study: Study, results: Sequence[Result]) -> QuestionStatus | None:
     """Of a study that decides: its question, and the answer by now."""
     rule, offered = study.decide_rule(), study.candidates()
     if rule is None or offered is None:

@@ -133,8 +133,8 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
     for job in jobs:
         if job.took_s is not None:
             continue
-        whole = _whole(job, done, trained)
-        left = _left_of_running(job, whole, done, now_s) if job.runs else whole
+        total = _whole(job, done, trained)
+        left = _left_of_running(job, total, done, now_s) if job.runs else total
         if left is None:
             unknown = True
         elif left.seconds <= 0:
@@ -159,11 +159,13 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
     places = _side_by_side(jobs, now_s)
     # Before any has run, those whose starts are expected need no place of another one.
     seconds = _makespan(busy_s, queue, places or max(1.0, expected))
-    ended = len({id(sample) for kin in told_by.values() for sample in kin})
-    basis = "from " + " and ".join(plural(ended, base) if base == _ENDED else base for base in dict.fromkeys(bases))
+    samples_used = len({id(sample) for kin in told_by.values() for sample in kin})
+    basis = "from " + " and ".join(
+        plural(samples_used, base) if base == _ENDED else base for base in dict.fromkeys(bases)
+    )
     if len(queue) + len(busy_s) > 1 and (places or not expected):
-        shown = f"{places:.2g} side by side" if places and places > 1.05 else "one after another"
-        basis += f", {shown}" if queue else ""
+        concurrency = f"{places:.2g} side by side" if places and places > 1.05 else "one after another"
+        basis += f", {concurrency}" if queue else ""
     return Forecast(cells=cells, sweep=Left(seconds=seconds, basis=basis + _waiting_too(expected, len(waiting))))
 
 
@@ -184,9 +186,9 @@ def _sample(job: Job, training: Training) -> _Sample:
     return _Sample(job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0, _OF_ALL[training.basis])
 
 
-def _by_kind(made: Iterable[tuple[Job, _Sample]]) -> _Samples:
+def _by_kind(pairs: Iterable[tuple[Job, _Sample]]) -> _Samples:
     samples: dict[Hashable, list[_Sample]] = {}
-    for job, sample in made:
+    for job, sample in pairs:
         for kind in job.kinds:
             samples.setdefault(kind, []).append(sample)
     return samples
@@ -210,16 +212,16 @@ def _whole(job: Job, done: _Samples, trained: _Samples) -> Left | None:
     return None if job.planned_s is None else Left(seconds=job.planned_s, basis=job.basis)
 
 
-def _left_of_running(job: Job, whole: Left | None, done: _Samples, now_s: float) -> Left | None:
+def _left_of_running(job: Job, total: Left | None, done: _Samples, now_s: float) -> Left | None:
     """What is left of a job that runs; 0 seconds: it takes longer than anything says."""
     if job.training is not None:
-        at = job.training
+        training = job.training
         after_s = fmean(sample.after_s for sample in kin) if (kin := _kin(job, done)) else 0.0
-        seconds = at.steps_left * at.trained_s / at.steps + after_s - (now_s - at.at_s)
-        return Left(seconds=max(0.0, seconds), basis=at.basis)
-    if whole is None or job.began_s is None:
-        return whole
-    return replace(whole, seconds=max(0.0, whole.seconds - (now_s - job.began_s)))
+        seconds = training.steps_left * training.trained_s / training.steps + after_s - (now_s - training.at_s)
+        return Left(seconds=max(0.0, seconds), basis=training.basis)
+    if total is None or job.began_s is None:
+        return total
+    return replace(total, seconds=max(0.0, total.seconds - (now_s - job.began_s)))
 
 
 def _side_by_side(jobs: Sequence[Job], now_s: float) -> float | None:
@@ -233,11 +235,11 @@ def _side_by_side(jobs: Sequence[Job], now_s: float) -> float | None:
         if job.began_s is not None and (job.runs or job.took_s is not None)
     ]
     work_s = wall_s = 0.0
-    until = -math.inf
+    covered_s = -math.inf
     for begin, end in sorted(spans):
         work_s += max(0.0, end - begin)
-        wall_s += max(0.0, end - max(begin, until))
-        until = max(until, end)
+        wall_s += max(0.0, end - max(begin, covered_s))
+        covered_s = max(covered_s, end)
     now = sum(job.runs for job in jobs)
     average = work_s / wall_s if wall_s else 0.0
     return max(average, now) or None

@@ -28,19 +28,28 @@ def jobs_of(results: Sequence[Result], plan: PlanFile | None, *, core_flops: flo
     planned = {cell.cell_id: cell for cell in plan.cells} if plan else {}
     queues = {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.SLURM} if plan else set()
     timed = all(_step_ms(planned, result) is not None for result in open_or_done)
-    here = {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.LOCAL} if plan else set()
+    local_profiles = (
+        {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.LOCAL} if plan else set()
+    )
     jobs = [_job(r, planned, queues, timed=timed) for r in open_or_done]
     if core_flops is None:
         return jobs
-    return [_told_from_cores(job, r, planned, here, core_flops) for job, r in zip(jobs, open_or_done, strict=True)]
+    return [
+        _timed_by_cores(job, r, planned, local_profiles, core_flops) for job, r in zip(jobs, open_or_done, strict=True)
+    ]
 
 
-def _told_from_cores(
-    job: Job, result: Result, planned: Mapping[str, CellForecast], here: set[int], core_flops: float
+def _timed_by_cores(
+    job: Job, result: Result, planned: Mapping[str, CellForecast], local_profiles: set[int], core_flops: float
 ) -> Job:
     """The same job, with a time from this machine's cores where it will run on them and nothing else says one."""
-    cell, known = result.file.cell, planned.get(result.file.cell_id)
-    if known is None or known.seconds is not None or known.profile_index not in here or cell.device != "cpu":
+    cell, forecast = result.file.cell, planned.get(result.file.cell_id)
+    if (
+        forecast is None
+        or forecast.seconds is not None
+        or forecast.profile_index not in local_profiles
+        or cell.device != "cpu"
+    ):
         return job
     tests = cell.data.test_images / cell.images_per_epoch * TEST_SHARE
     seconds = _flop(cell) * (1 + tests) / (FRACTION_OF_PEAK[cell.precision.products] * core_flops * cell.cpus_per_gpu)
@@ -48,16 +57,16 @@ def _told_from_cores(
 
 
 def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], *, timed: bool) -> Job:
-    cell, brief, at = result.file.cell, result.brief, result.progress
-    known = planned.get(result.file.cell_id)
+    cell, brief, progress = result.file.cell, result.brief, result.progress
+    forecast = planned.get(result.file.cell_id)
     step_ms = _step_ms(planned, result) if timed else None
     steps = cell.steps_per_epoch * cell.epochs_here
     job = Job(
         name=result.file.cell_id,
         kinds=(replace(cell, seed=0), (cell.partition, cell.device, cell.gpu_model, cell.precision)),
         work=steps * step_ms if step_ms else _flop(cell),
-        planned_s=known.seconds if known else None,
-        queues=known is not None and known.profile_index in queues,
+        planned_s=forecast.seconds if forecast else None,
+        queues=forecast is not None and forecast.profile_index in queues,
     )
     if result.status is Status.DONE and brief is not None:
         took_s, trained_s = brief.job_s, brief.trained_s
@@ -71,22 +80,23 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
     if result.status is not Status.RUNNING:
         return job._replace(starts_s=_clock(result.expected.start)) if result.expected is not None else job
     training = None
-    if at is not None and at.at and at.trained_s and at.trained_steps:
+    if progress is not None and progress.at and progress.trained_s and progress.trained_steps:
         training = Training(
-            _clock(at.at),
-            at.trained_s,
-            at.trained_steps,
-            max(0, steps - at.steps),
+            _clock(progress.at),
+            progress.trained_s,
+            progress.trained_steps,
+            max(0, steps - progress.steps),
             steps,
-            whole_epoch=at.trained_steps >= min(cell.steps_per_epoch, steps) or at.steps % cell.steps_per_epoch == 0,
+            whole_epoch=progress.trained_steps >= min(cell.steps_per_epoch, steps)
+            or progress.steps % cell.steps_per_epoch == 0,
         )
-    began = at.started_at if at is not None else ""
+    began = progress.started_at if progress is not None else ""
     return job._replace(runs=True, began_s=_clock(began) if began else None, training=training)
 
 
 def _step_ms(planned: Mapping[str, CellForecast], result: Result) -> float | None:
-    known = planned.get(result.file.cell_id)
-    return known.step_ms if known else None
+    forecast = planned.get(result.file.cell_id)
+    return forecast.step_ms if forecast else None
 
 
 def _flop(cell: Cell) -> float:

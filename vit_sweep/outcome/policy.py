@@ -88,20 +88,26 @@ def decide(history: Sequence[Exit]) -> Decision:
     policy = POLICIES[last.cause]
     if policy.action not in (Action.AGAIN, Action.ELSEWHERE):
         return Decision(action=policy.action, reason=f"{last.cause.value}: {policy.action.value}")
-    same = [end for end in history if end.cause is last.cause]
-    if len(same) > policy.times:
+    same_cause = [end for end in history if end.cause is last.cause]
+    if len(same_cause) > policy.times:
         return Decision(
             action=Action.NOTHING,
-            reason=f"{last.cause.value} for the {len(same)}th time; at most {policy.times} retries",
+            reason=f"{last.cause.value} for the {len(same_cause)}th time; at most {policy.times} retries",
         )
-    if last.cause is Cause.TIME_LIMIT and len(same) > 1 and (last.epoch, last.step) <= (same[-2].epoch, same[-2].step):
+    if (
+        last.cause is Cause.TIME_LIMIT
+        and len(same_cause) > 1
+        and (last.epoch, last.step) <= (same_cause[-2].epoch, same_cause[-2].step)
+    ):
         return Decision(
             action=Action.NOTHING,
             reason=f"it came no further than epoch {last.epoch}, step {last.step} in its time limit; use minutes=MORE",
         )
     hosts = tuple(dict.fromkeys(end.host for end in history if end.cause is Cause.NODE_FAILURE and end.host))
     return Decision(
-        action=policy.action, reason=f"{last.cause.value}, retry {len(same)} of at most {policy.times}", exclude=hosts
+        action=policy.action,
+        reason=f"{last.cause.value}, retry {len(same_cause)} of at most {policy.times}",
+        exclude=hosts,
     )
 
 

@@ -89,13 +89,13 @@ def note_of(result: Result, cores: int | None) -> str:
 
     `cores`: fewest that ranks of a host had together, as the job itself counted them; None of one without a record.
     """
-    cell, done = result.file.cell, cores is not None
+    cell, is_done = result.file.cell, cores is not None
     remarks = [cell.origin.sentence] if cell.origin is not None else []
     remarks += [result.detail] if result.detail else []
-    if done and result.history:
+    if is_done and result.history:
         remarks.append(f"ended before by {result.story}")
     if cores is not None and oversubscribed(cell, cores):
         remarks.append(crowd(cell, cores))
-    if done and cell.padding > PADDING_WORTH_SAYING:
+    if is_done and cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"{cell.padding:.0%} repeated images")
     return "; ".join(remarks)

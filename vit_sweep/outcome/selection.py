@@ -58,12 +58,12 @@ def select(
     """
     results = tuple(results)
     stale = {r.file.cell_id for r in results if r.record is not None and r.record.code and r.record.code != code}
-    wanted = [r for r in results if _wanted(r, retry) or (rerun is Rerun.STALE and r.file.cell_id in stale)]
-    again = {r.file.cell_id for r in wanted}
-    standing = [stop for stop in stops if stop.cell_id not in again]
-    reasons = {r.file.cell_id: stopped_by(r.file.cell, code, standing) for r in wanted}
+    runnable = [r for r in results if _wanted(r, retry) or (rerun is Rerun.STALE and r.file.cell_id in stale)]
+    rerun_ids = {r.file.cell_id for r in runnable}
+    standing = [stop for stop in stops if stop.cell_id not in rerun_ids]
+    reasons = {r.file.cell_id: stopped_by(r.file.cell, code, standing) for r in runnable}
     return Selection(
-        run=tuple(r.file.cell_id for r in wanted if reasons[r.file.cell_id] is None),
+        run=tuple(r.file.cell_id for r in runnable if reasons[r.file.cell_id] is None),
         skipped={cell: reason for cell, reason in reasons.items() if reason is not None},
         stale=tuple(r.file.cell_id for r in results if r.file.cell_id in stale),
     )

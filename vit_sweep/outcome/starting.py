@@ -16,12 +16,12 @@ def named(rank: int, file: RankFile | None) -> str:
 
 def of_start(files: Iterable[RankFile]) -> str:
     """How far a job is that has written no progress: which of its ranks have given a sign, and what they do."""
-    there = sorted(files, key=lambda file: file.rank)
-    if not there:
+    by_rank = sorted(files, key=lambda file: file.rank)
+    if not by_rank:
         return "starting"
-    world_size = there[0].world_size
-    absent = [str(rank) for rank in range(world_size) if rank not in {file.rank for file in there}]
+    world_size = by_rank[0].world_size
+    absent = [str(rank) for rank in range(world_size) if rank not in {file.rank for file in by_rank}]
     if absent:
         return f"starting: no sign yet of {plural(len(absent), 'rank')} of {world_size}: {some(absent, NAMED)}"
-    doing = next((file for file in there if file.doing), None)
+    doing = next((file for file in by_rank if file.doing), None)
     return f"starting: {named(doing.rank, doing)} is {doing.doing}" if doing is not None else "starting"

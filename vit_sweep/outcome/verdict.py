@@ -90,18 +90,18 @@ def verdicts(
     """
     exits = []
     last = attempts[-1].number if attempts else 0
-    for place, attempt in enumerate(attempts, start=1):
-        successor = attempts[place] if place < len(attempts) else None
+    for number, attempt in enumerate(attempts, start=1):
+        successor = attempts[number] if number < len(attempts) else None
         if successor is None:
             if status is not None and status.state is TaskState.ENDED:
                 exits.append(_last(attempt, status, cancelled, at))
             continue
         exit = attempt.exit or _of_files(attempt, at)
-        known = attempt.number == last and attempt.restart < len(earlier_starts)
+        was_restarted = attempt.number == last and attempt.restart < len(earlier_starts)
         exits.append(
             refine(
                 exit,
-                ended=earlier_starts[attempt.restart] if known else None,
+                how=earlier_starts[attempt.restart] if was_restarted else None,
                 restarted=is_unasked_restart(attempt, successor),
                 by_job=attempt.exit is not None,
             )
@@ -116,16 +116,14 @@ def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str 
     """
     if not ranks:
         raise ValueError("an attempt without a rank's file has no verdict of its own; see `of_scheduler`")
-    ended = {rank.rank: rank.end for rank in ranks if rank.end is not None}
-    causes = [
-        (r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause not in (*_ECHOES, Cause.DONE)
-    ]
+    ends = {rank.rank: rank.end for rank in ranks if rank.end is not None}
+    causes = [(r, ends[r.rank]) for r in ranks if r.rank in ends and ends[r.rank].cause not in (*_ECHOES, Cause.DONE)]
     if causes:
         rank, end = min(causes, key=lambda pair: (pair[1].at, pair[0].rank))
         return _of_rank(rank, end, judged_by, at)
-    silent = [rank for rank in ranks if rank.rank not in ended]
+    silent = [rank for rank in ranks if rank.rank not in ends]
     echoes = sorted(
-        ((r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause in _ECHOES),
+        ((r, ends[r.rank]) for r in ranks if r.rank in ends and ends[r.rank].cause in _ECHOES),
         key=lambda pair: (-_ECHOES.index(pair[1].cause), pair[0].rank),
     )
     if silent:
@@ -136,9 +134,9 @@ def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str 
     return Exit(cause=Cause.DONE, message="", at=at, judged_by=judged_by)
 
 
-def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str = "client", at: str = "") -> Exit:
+def of_scheduler(how: Ended, detail: str, *, hosts: str = "", judged_by: str = "client", at: str = "") -> Exit:
     """The verdict on an attempt whose ranks never wrote anything."""
-    cause = _OF_SCHEDULER.get(ended, Cause.LOST)
+    cause = _OF_SCHEDULER.get(how, Cause.LOST)
     return Exit(
         cause=cause,
         message=detail or "no rank ever started, and the scheduler does not say why",
@@ -151,7 +149,7 @@ def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str =
 def refine(
     verdict: Exit,
     *,
-    ended: Ended | None,
+    how: Ended | None,
     detail: str = "",
     hosts: str = "",
     restarted: bool = False,
@@ -166,14 +164,14 @@ def refine(
     if verdict.cause not in _OPEN:
         return verdict
     if restarted:
-        told = verdict.cause is Cause.TERMINATED and by_job
-        cause = _OF_RESTART.get(ended) if ended is not None else None
+        was_terminated = verdict.cause is Cause.TERMINATED and by_job
+        cause = _OF_RESTART.get(how) if how is not None else None
         return replace(
             verdict,
-            cause=cause or (Cause.REQUEUED if told else Cause.NODE_FAILURE),
+            cause=cause or (Cause.REQUEUED if was_terminated else Cause.NODE_FAILURE),
             message=f"the scheduler started the job again ({verdict.message})",
         )
-    cause = _OF_SCHEDULER.get(ended) if ended is not None else None
+    cause = _OF_SCHEDULER.get(how) if how is not None else None
     if cause is None:
         return verdict
     return replace(verdict, cause=cause, message=detail or verdict.message, host=verdict.host or hosts)
@@ -197,8 +195,8 @@ def _last(attempt: Attempt, status: TaskStatus, cancelled: bool, at: str) -> Exi
     exit = attempt.exit
     if exit is None:
         exit = _of_files(attempt, at) if attempt.ranks else _without_files(status, cancelled=cancelled, at=at)
-    ended = Ended.CANCELLED if cancelled else status.ended
-    better = refine(exit, ended=ended, detail="its user ended it" if cancelled else status.detail, hosts=status.hosts)
+    how = Ended.CANCELLED if cancelled else status.ended
+    better = refine(exit, how=how, detail="its user ended it" if cancelled else status.detail, hosts=status.hosts)
     # The queue that started the rank saw how it ended, which the rank itself could not tell.
     if better.cause is Cause.RANK_DIED and "signal" in status.detail:
         better = replace(better, message=status.detail)
@@ -234,7 +232,7 @@ def _of_silent(
     """A rank that started and said nothing more: died, was starved of memory, or hangs."""
     full = [rank for rank in silent if rank.near_limit is not None]
     rank = min(full or silent, key=lambda file: file.rank)
-    where = Exit(
+    silent_exit = Exit(
         cause=Cause.RANK_DIED,
         message="",
         rank=rank.rank,
@@ -244,29 +242,29 @@ def _of_silent(
         epoch=max((end.epoch for end in echoes), default=0),
         step=max((end.step for end in echoes), default=0),
     )
-    others = f" ({len(silent)} of {rank.world_size} ranks are silent)" if len(silent) > 1 else ""
+    count = f" ({len(silent)} of {rank.world_size} ranks are silent)" if len(silent) > 1 else ""
     if rank.near_limit is not None:
         memory = rank.near_limit
         return replace(
-            where,
+            silent_exit,
             cause=Cause.HOST_OUT_OF_MEMORY,
             peak_host_mib=memory.resident_mib,
             message=f"rank {rank.rank} on {rank.host} held {memory.resident_mib:.0f} of its {memory.limit_mib:.0f} MiB "
-            f"of host memory when it was ended{others}",
+            f"of host memory when it was ended{count}",
         )
     if any(end.cause is Cause.HANG for end in echoes):
         heard = next(end for end in echoes if end.cause is Cause.HANG)
         return replace(
-            where,
+            silent_exit,
             cause=Cause.HANG,
-            message=f"rank {rank.rank} on {rank.host} fell silent{others}; {heard.message}",
+            message=f"rank {rank.rank} on {rank.host} fell silent{count}; {heard.message}",
         )
     patient = next((end for end in echoes if end.cause is Cause.COMMUNICATION), None)
     if rank.doing and patient is not None:
         return replace(
-            where,
+            silent_exit,
             cause=Cause.COMMUNICATION,
-            message=f"rank {rank.rank} on {rank.host} did not start, it was {rank.doing}{others}; {patient.message}",
+            message=f"rank {rank.rank} on {rank.host} did not start, it was {rank.doing}{count}; {patient.message}",
         )
-    how = f"of signal {code - 128}" if code is not None and code > 128 else "without a word"
-    return replace(where, message=f"rank {rank.rank} on {rank.host} died {how}{others}")
+    manner = f"of signal {code - 128}" if code is not None and code > 128 else "without a word"
+    return replace(silent_exit, message=f"rank {rank.rank} on {rank.host} died {manner}{count}")

@@ -358,8 +358,8 @@ def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_
 
 def _communication(ranks: Sequence[Phases]) -> list[float] | None:
     """By rank; None where one of them has not taken it apart."""
-    known = [phases.communication for phases in ranks if phases.communication is not None]
-    return known if len(known) == len(ranks) else None
+    communication = [phases.communication for phases in ranks if phases.communication is not None]
+    return communication if len(communication) == len(ranks) else None
 
 
 def _mean(epochs: Sequence[RankPhases]) -> _Times:
@@ -373,9 +373,9 @@ def _phases(times: Mapping[Phase, float]) -> Phases:
     return Phases(**({Phase.COMMUNICATION.value: None} | rounded))  # type: ignore[arg-type]  # by name
 
 
-def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> _Times:
-    by_phase = zip(*map(_TIMES, many), strict=True)
-    return tuple([None if None in times else round(how(times), 3) for times in by_phase])
+def _combined(phases: Sequence[Phases], reduce: Callable[[Sequence[float]], float]) -> _Times:
+    by_phase = zip(*map(_TIMES, phases), strict=True)
+    return tuple([None if None in times else round(reduce(times), 3) for times in by_phase])
 
 
 def _named(times: _Times) -> Phases:

@@ -57,12 +57,12 @@ class StepCounts:
     def by_name(self) -> dict[str, float]:
         """Every number that was counted: `collectives.all_reduce.calls`, `host_reads`, ..."""
         moved = {
-            f"collectives.{kind.name}.{what}": float(getattr(kind, what))
+            f"collectives.{kind.name}.{quantity}": float(getattr(kind, quantity))
             for kind in self.collectives
-            for what in ("calls", "bytes")
+            for quantity in ("calls", "bytes")
         }
-        plain = {name: getattr(self, name) for name in field_names(type(self)) if name != "collectives"}
-        return moved | {name: float(number) for name, number in plain.items() if number is not None}
+        fields = {name: getattr(self, name) for name in field_names(type(self)) if name != "collectives"}
+        return moved | {name: float(number) for name, number in fields.items() if number is not None}
 
 
 class RankCounts(NamedTuple):
@@ -79,16 +79,16 @@ class RankCounts(NamedTuple):
 
 def step_counts(ranks: Sequence[RankCounts], *, parameters: int, all_parameters: int) -> StepCounts:
     """Combine what all ranks have counted."""
-    every = [kind for rank in ranks for kind in rank.collectives]
+    collectives = [kind for rank in ranks for kind in rank.collectives]
     peaks = [rank.peak_memory_bytes for rank in ranks if rank.peak_memory_bytes is not None]
     return StepCounts(
         collectives=tuple(
             CollectiveKind(
                 name=name,
-                calls=sum(kind.calls for kind in every if kind.name == name) / len(ranks),
-                bytes=sum(kind.bytes for kind in every if kind.name == name) / len(ranks),
+                calls=sum(kind.calls for kind in collectives if kind.name == name) / len(ranks),
+                bytes=sum(kind.bytes for kind in collectives if kind.name == name) / len(ranks),
             )
-            for name in sorted({kind.name for kind in every})
+            for name in sorted({kind.name for kind in collectives})
         ),
         operations=sum(rank.operations for rank in ranks) / len(ranks),
         flop=sum(rank.flop for rank in ranks) / len(ranks),
@@ -103,5 +103,5 @@ def step_counts(ranks: Sequence[RankCounts], *, parameters: int, all_parameters:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """None where a rank does not know its own."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(values) if len(known) == len(values) else None
+    counted = [value for value in values if value is not None]
+    return sum(counted) / len(values) if len(counted) == len(values) else None

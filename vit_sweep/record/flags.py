@@ -118,15 +118,15 @@ def _suspended(record: Record) -> list[str]:
     return [f"epoch {epoch} ({stopped_s:.0f} s)" for epoch, stopped_s in stops.items() if stopped_s]
 
 
-def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[RankTimes, ...]:
+def rank_times(record: Record, step_breakdown: StepBreakdown | None = None) -> tuple[RankTimes, ...]:
     """What each rank's typical step consists of, with its link; empty where that was not measured.
 
-    ZeRO 1 to 3 communicate within backward and optimizer: there the profiled window says how long. `where`: the run's
-    `breakdown`, where that is known already.
+    ZeRO 1 to 3 communicate within backward and optimizer: there the profiled window says how long.
+    `step_breakdown`: the run's, where that is known already.
     """
-    where = where or breakdown(record)
+    step_breakdown = step_breakdown or breakdown(record)
     window = record.breakdown.collective if record.breakdown is not None else None
-    if where is None:
+    if step_breakdown is None:
         return ()
     hosts = [rank.host for rank in record.ranks]
     speeds: tuple[float | None, ...] = (None,) * len(hosts)
@@ -134,14 +134,14 @@ def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[Rank
         speeds = links(hosts, [probe.to_next_gb_per_s for probe in record.preflight])
     times = [
         _times(rank, host, phases, None if window is None else window.ms_by_rank[rank], speed)
-        for rank, (host, phases, speed) in enumerate(zip(hosts, where.by_rank, speeds, strict=True))
+        for rank, (host, phases, speed) in enumerate(zip(hosts, step_breakdown.by_rank, speeds, strict=True))
     ]
     return tuple(time for time in times if time is not None) if None not in times else ()
 
 
-def explanation(record: Record, where: StepBreakdown | None = None) -> Explanation | None:
+def explanation(record: Record, step_breakdown: StepBreakdown | None = None) -> Explanation | None:
     """What takes the steps beyond a typical rank's own work; None for one rank, and where it was not measured."""
-    why = explain(rank_times(record, where)) if record.resolved.gpus > 1 else None
+    why = explain(rank_times(record, step_breakdown)) if record.resolved.gpus > 1 else None
     if why is None or not _contended(record):
         return why
     return replace(why, sentence=f"{why.sentence}; others used the host, and waiting for a core is in all of this")

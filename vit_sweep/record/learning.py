@@ -65,15 +65,15 @@ def lr_at(cell: Cell, step: int) -> float:
     peak = peak_rate(cell)
     if step < rising:
         return peak * min(1.0, (step + 1) / rising)
-    left = cell.epochs * cell.steps_per_epoch - rising
-    gone = min(1.0, (step - rising) / left) if left > 0 else 1.0
+    decay_steps = cell.epochs * cell.steps_per_epoch - rising
+    decayed = min(1.0, (step - rising) / decay_steps) if decay_steps > 0 else 1.0
     match cell.schedule:
         case LrSchedule.CONSTANT:
             return peak
         case LrSchedule.COSINE:
-            return peak * (1 + math.cos(math.pi * gone)) / 2
+            return peak * (1 + math.cos(math.pi * decayed)) / 2
         case LrSchedule.LINEAR:
-            return peak * (1 - gone)
+            return peak * (1 - decayed)
 
 
 def time_to_accuracy(record: Record, target: float) -> Reached:
@@ -85,8 +85,8 @@ def time_to_accuracy(record: Record, target: float) -> Reached:
     epochs = record.training
     reached = when_reached([e.test_accuracy for e in epochs], [e.seconds for e in epochs], target)
     if record.requested.origin is not None:
-        where = f"reached {target:g} in epoch {reached.epoch}" if reached.epoch else reached.reason
-        reason = f"{where}, but the training began on {plural(record.requested.origin.gpus, 'other GPU')}"
+        outcome = f"reached {target:g} in epoch {reached.epoch}" if reached.epoch else reached.reason
+        reason = f"{outcome}, but the training began on {plural(record.requested.origin.gpus, 'other GPU')}"
         return Reached(seconds=None, epoch=reached.epoch, reason=reason)
     if reached.epoch is None:
         return reached
@@ -102,14 +102,14 @@ def time_to_accuracy(record: Record, target: float) -> Reached:
 
 def when_reached(accuracies: Sequence[float | None], seconds: Sequence[float], target: float) -> Reached:
     """The same from the test accuracy after each epoch and the epochs' times, either of which may not be known."""
-    known = [accuracy for accuracy in accuracies if accuracy is not None]
-    if not known:
+    evaluated = [accuracy for accuracy in accuracies if accuracy is not None]
+    if not evaluated:
         return Reached(seconds=None, epoch=None, reason="its test accuracy was not recorded")
     ends = [0.0, *accumulate(seconds)]
     first = next((n for n, accuracy in enumerate(accuracies, 1) if accuracy is not None and accuracy >= target), None)
     if first is None:
         count = len(accuracies)
-        reason = f"never reached {target:g} in {plural(count, 'epoch')}; the best was {max(known):.3g}"
+        reason = f"never reached {target:g} in {plural(count, 'epoch')}; the best was {max(evaluated):.3g}"
         return Reached(seconds=None, epoch=None, reason=reason, trained_s=ends[min(count, len(seconds))])
     if len(seconds) < first:
         reason = f"reached {target:g} in epoch {first}; its times are not known"

@@ -68,10 +68,10 @@ def moved(position: Position, *, ranks: int, zero_stage: int | None, sequence: f
     """
     part = position.part
     if part is not None:
-        loss, right = (sequence * sum(values) for values in zip(*part.totals_by_rank, strict=True))
+        loss, correct = (sequence * sum(values) for values in zip(*part.totals_by_rank, strict=True))
         steps = tuple(max(ms) for ms in zip(*part.step_ms_by_rank, strict=True))
         part = PartEpoch(
-            totals_by_rank=((loss, right), *[(0.0, 0.0)] * (ranks - 1)),
+            totals_by_rank=((loss, correct), *[(0.0, 0.0)] * (ranks - 1)),
             seconds_by_rank=(max(part.seconds_by_rank),) * ranks,
             step_ms_by_rank=(steps,) * ranks,
         )
@@ -90,9 +90,9 @@ def refusal(
     position: Position, *, cell_id: str, world_size: int, zero_stage: int | None, sizes: Mapping[str, int]
 ) -> str | None:
     """Say why a run of this cell cannot go on from there, or None; `sizes`: bytes of the files that are there."""
-    wanted = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
+    expected = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
     has = {"cell": position.cell_id, "ranks": position.world_size, "zero_stage": position.zero_stage}
-    for key, value in wanted.items():
+    for key, value in expected.items():
         if has[key] != value:
             return f"it is of {key} {has[key]}, not {value}"
     for name, size in position.files.items():

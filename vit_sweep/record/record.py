@@ -234,7 +234,7 @@ class Record:
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
     """Compare what ran with what was asked; one clause per difference, empty when they agree."""
-    wanted = {
+    expected = {
         "gpus": requested.gpus,
         "nodes": requested.nodes,
         "micro batch": requested.micro_batch,
@@ -258,4 +258,4 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "sequence": resolved.sequence,
         "steps per epoch": resolved.steps_per_epoch,
     }
-    return tuple(f"{key}: asked {wanted[key]}, ran {ran[key]}" for key in wanted if wanted[key] != ran[key])
+    return tuple(f"{key}: asked {expected[key]}, ran {ran[key]}" for key in expected if expected[key] != ran[key])

@@ -54,13 +54,13 @@ def epoch_time(record: Record) -> EpochTime:
 def steady_steps_ms(record: Record) -> list[float]:
     """Each optimizer step (max over ranks) after the warm-up steps, without the epochs that a restart disturbed."""
     # Warm-up is counted in steps for the first process only: later ones lose their whole first epoch.
-    kept: list[float] = []
+    steady: list[float] = []
     warm_up = record.requested.warmup_steps
     for number, epoch in enumerate(record.epochs):
         if not (epoch.interrupted or (epoch.cold and number)):
-            kept += epoch.step_ms[warm_up:]
+            steady += epoch.step_ms[warm_up:]
         warm_up = max(0, warm_up - len(epoch.step_ms))
-    return kept
+    return steady
 
 
 def step_ms(record: Record) -> float | None:
@@ -256,14 +256,14 @@ MEASURED_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS, "measuring_notes")
 """In this order; docs/results/measuring.md has the formula of each."""
 
 
-def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
-    """What is known of a run's steps; None where nothing was measured. `where`: the run's `breakdown`.
+def step_parts(record: Record, step_breakdown: StepBreakdown | None) -> StepParts | None:
+    """What is known of a run's steps; None where nothing was measured. `measured`: the run's `breakdown`.
 
     A phase is the most over ranks, communication the least (`StepBreakdown`).
     """
-    after = record.breakdown
-    exposed, window = (after.exposed, after.collective) if after is not None else (None, None)
-    if where is None and exposed is None and window is None:
+    measured = record.breakdown
+    exposed, window = (measured.exposed, measured.collective) if measured is not None else (None, None)
+    if step_breakdown is None and exposed is None and window is None:
         return None
     columns: dict[str, float | SlowestRank | None] = {}
     if window is not None:
@@ -276,29 +276,29 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
         }
     if exposed is not None:
         low, high = exposed.interval_ms or (None, None)
-        shown = None if exposed.is_nothing else exposed.exposed_ms
-        columns |= {"exposed": shown, "exposed_low": low, "exposed_high": high}
-    if where is not None:
-        most = where.most
+        exposed_ms = None if exposed.is_nothing else exposed.exposed_ms
+        columns |= {"exposed": exposed_ms, "exposed_low": low, "exposed_high": high}
+    if step_breakdown is not None:
+        slowest_phases = step_breakdown.most
         columns |= {
-            "data_wait": most.data_wait,
-            "copy": most.copy,
-            "forward": most.forward,
-            "backward": most.backward,
-            "communication": where.communication_ms,
-            "optimizer": most.optimizer,
-            "other": most.other,
-            "slowest": _slowest(where),
+            "data_wait": slowest_phases.data_wait,
+            "copy": slowest_phases.copy,
+            "forward": slowest_phases.forward,
+            "backward": slowest_phases.backward,
+            "communication": step_breakdown.communication_ms,
+            "optimizer": slowest_phases.optimizer,
+            "other": slowest_phases.other,
+            "slowest": _slowest(step_breakdown),
         }
-        if where.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
-            columns["straggler_wait"] = where.straggler_wait_ms
+        if step_breakdown.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
+            columns["straggler_wait"] = step_breakdown.straggler_wait_ms
     return StepParts(**columns)  # type: ignore[arg-type]  # by name
 
 
-def _slowest(where: StepBreakdown) -> SlowestRank:
-    of_rank, least = where.slowest, where.least_communication
+def _slowest(step_breakdown: StepBreakdown) -> SlowestRank:
+    of_rank, least = step_breakdown.slowest, step_breakdown.least_communication
     return SlowestRank(
-        rank=where.slowest_rank,
+        rank=step_breakdown.slowest_rank,
         data_wait=of_rank.data_wait,
         copy=of_rank.copy,
         forward=of_rank.forward,

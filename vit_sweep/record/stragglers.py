@@ -103,8 +103,8 @@ class Explanation:
 def scores(values: Sequence[float]) -> tuple[float, ...]:
     """Modified z-scores; the scale is at least half a percent of the median."""
     middle = median(values)
-    spread = max(median(abs(value - middle) for value in values), _LEAST_MAD * middle)
-    return tuple(0.6745 * (value - middle) / spread if spread else 0.0 for value in values)
+    deviation = max(median(abs(value - middle) for value in values), _LEAST_MAD * middle)
+    return tuple(0.6745 * (value - middle) / deviation if deviation else 0.0 for value in values)
 
 
 def outliers(values: Sequence[float], *, least_effect: float = LEAST_EFFECT) -> tuple[int, ...]:
@@ -119,8 +119,8 @@ def slow_ranks(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
     """Ranks that compute longer than the others, slowest first."""
     everyone = list(ranks)
     outlying = _slow([rank.compute_ms for rank in everyone], least_effect=LEAST_EFFECT)
-    named = [Slow(rank=everyone[i].rank, host=everyone[i].host, times=times, z=z) for i, times, z in outlying]
-    return tuple(sorted(named, key=lambda slow: (-slow.times, slow.rank)))
+    outliers = [Slow(rank=everyone[i].rank, host=everyone[i].host, times=times, z=z) for i, times, z in outlying]
+    return tuple(sorted(outliers, key=lambda slow: (-slow.times, slow.rank)))
 
 
 def slow_links(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
@@ -130,8 +130,8 @@ def slow_links(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
         return ()
     places = list(speeds)
     outlying = _slow([1 / speeds[place] for place in places], least_effect=LEAST_LINK_EFFECT)
-    named = [Slow(rank=places[i][1], host=places[i][0], times=times, z=z) for i, times, z in outlying]
-    return tuple(sorted(named, key=lambda slow: (-slow.times, slow.host, slow.rank or 0)))
+    outliers = [Slow(rank=places[i][1], host=places[i][0], times=times, z=z) for i, times, z in outlying]
+    return tuple(sorted(outliers, key=lambda slow: (-slow.times, slow.host, slow.rank or 0)))
 
 
 def explain(ranks: Iterable[RankTimes]) -> Explanation | None:
@@ -141,13 +141,13 @@ def explain(ranks: Iterable[RankTimes]) -> Explanation | None:
         return None
     base = median(_ready_ms(rank) for rank in everyone)
     last = max(everyone, key=lambda rank: (_ready_ms(rank), rank.data_ms))
-    late = _ready_ms(last) - base
-    data = min(late, max(0.0, last.data_ms - median(rank.data_ms for rank in everyone)))
+    delay_ms = _ready_ms(last) - base
+    data = min(delay_ms, max(0.0, last.data_ms - median(rank.data_ms for rank in everyone)))
     transfer = min(rank.communication_ms for rank in everyone)
     slow, thin = slow_ranks(everyone), slow_links(everyone)
     link = transfer * (1 - 1 / thin[0].times) if thin else 0.0
-    parts = {Blame.GPUS: late - data, Blame.DATA: data, Blame.LINK: link, Blame.NETWORK: transfer - link}
-    step = base + late + transfer
+    parts = {Blame.GPUS: delay_ms - data, Blame.DATA: data, Blame.LINK: link, Blame.NETWORK: transfer - link}
+    step = base + delay_ms + transfer
     blame = max(parts, key=lambda part: parts[part])
     if parts[blame] < LEAST_EFFECT * step:
         blame = Blame.NOTHING
@@ -179,8 +179,8 @@ def links(hosts: Sequence[str], to_next_gb_per_s: Sequence[float | None]) -> tup
         ends = places[rank], places[(rank + 1) % count]
         if speed is None or ends[0] == ends[1]:
             continue
-        for place in ends:
-            best[place] = max(speed, best.get(place, 0.0))
+        for end in ends:
+            best[end] = max(speed, best.get(end, 0.0))
     return tuple(best.get(place) for place in places)
 
 
@@ -202,8 +202,8 @@ def _speeds(ranks: list[RankTimes]) -> dict[tuple[str, int | None], float]:
     for rank in ranks:
         if not rank.link_gb_per_s:
             return {}
-        place = (rank.host, rank.rank if single else None)
-        speeds[place] = max(rank.link_gb_per_s, speeds.get(place, 0.0))
+        end = (rank.host, rank.rank if single else None)
+        speeds[end] = max(rank.link_gb_per_s, speeds.get(end, 0.0))
     return speeds
 
 

@@ -148,10 +148,10 @@ def requested_digest(cell: Cell) -> str:
 
 
 def _measured(record: Record) -> Measured:
-    cell, time, where = record.requested, epoch_time(record), breakdown(record)
-    why = explanation(record, where)
+    cell, time, step_breakdown = record.requested, epoch_time(record), breakdown(record)
+    why = explanation(record, step_breakdown)
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
-    alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
+    bus_speeds = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
     latency = [ms for rank in record.preflight if (ms := rank.latency_ms) is not None]
     classifies = cell.task is Task.CLASSIFICATION
     window = record.breakdown.collective if record.breakdown is not None else None
@@ -162,8 +162,8 @@ def _measured(record: Record) -> Measured:
         epochs_done=len(record.training),
         step_ms=step_ms(record),
         step_percentiles_ms=step_percentiles_ms(record),
-        parts=step_parts(record, where),
-        compute_ms_by_rank=_compute_ms(where),
+        parts=step_parts(record, step_breakdown),
+        compute_ms_by_rank=_compute_ms(step_breakdown),
         step_ms_by_rank=rank_step_ms(record),
         test_accuracy=tuple(epoch.test_accuracy for epoch in record.training) if classifies else (),
         train_accuracy=tuple(epoch.train_accuracy for epoch in record.training) if classifies else (),
@@ -182,7 +182,7 @@ def _measured(record: Record) -> Measured:
         parameters=record.resolved.parameters,
         bytes_per_step=window.all_reduced_bytes if window is not None else None,
         collectives_per_step=window.all_reduced_calls if window is not None else None,
-        bus_gb_per_s=min(alone, default=None),
+        bus_gb_per_s=min(bus_speeds, default=None),
         bus_bytes=min((rank.largest.size_bytes for rank in record.preflight if rank.largest), default=None),
         latency_us=1000 * max(latency) if latency else None,
         moved_bytes=record.breakdown.moved_bytes if record.breakdown is not None else None,
@@ -210,8 +210,8 @@ def _shared_job(record: Record) -> str:
     return f"{record.job_id.rpartition('_')[0]} on {record.resolved.hosts[0]}"
 
 
-def _compute_ms(where: StepBreakdown | None) -> tuple[float, ...]:
-    return where.compute_ms_by_rank if where is not None else ()
+def _compute_ms(step_breakdown: StepBreakdown | None) -> tuple[float, ...]:
+    return step_breakdown.compute_ms_by_rank if step_breakdown is not None else ()
 
 
 def _counts(record: Record) -> tuple[tuple[str, float], ...]:

@@ -13,14 +13,14 @@ from launchers.choose import launcher_of
 from launchers.profile import Scheduler
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.verdict import Attempt
-from vit_sweep.study.journal import Sent
+from vit_sweep.study.journal import SubmittedAttempt
 from vit_sweep.study.store import Study
 
 SOON_S = 2.0
 FIRST_S = 10.0
 """After news of a cell: its reason to wait has settled by then, and most jobs that die at once have."""
 GROWTH = 3.0
-"""Of the silence at which is asked again, from one question to the next."""
+"""By how much a cell's silence grows from one question to the next."""
 LONGEST_S = 180.0
 LONGEST_AWAY_S = 25.0
 """While something is known to be about to change: an end, or a controller that is back."""
@@ -32,14 +32,14 @@ class Silence(NamedTuple):
     since: float
     """When there was last news of it, from its files or from the scheduler."""
     overdue: bool = False
-    """Whether another word is expected at any moment: it has ended, or nobody could be asked."""
+    """Whether news is expected at any moment: it has ended, or the scheduler did not answer."""
 
 
 def due_at(asked_at: float, cells: Iterable[Silence]) -> float:
     """Return when to ask the scheduler again, which was asked last at `asked_at`.
 
-    Seconds after the last question where a word is overdue, and less and less often the longer it stays so; else when
-    the silence of a cell has grown to `GROWTH` times of what it was; after `LONGEST_S` in any case.
+    Seconds after the last question where an answer is overdue, ever less often the longer it stays so; else when the
+    silence of a cell has grown to `GROWTH` times of what it was; after `LONGEST_S` in any case.
     """
     moments = (
         asked_at + min(LONGEST_AWAY_S, (asked_at - cell.since) / 2)
@@ -51,64 +51,64 @@ def due_at(asked_at: float, cells: Iterable[Silence]) -> float:
 
 
 class Asking:
-    """The scheduler's words on the cells of one study, for one client that looks again and again."""
+    """The scheduler's states of the cells of one study, for one client that looks repeatedly."""
 
     def __init__(self, study: Study) -> None:
-        """Nothing was asked yet."""
+        """Start without an answer of the scheduler."""
         self._study = study
         self._asked_at: float | None = None
         self._now = self._due = 0.0
         self._fresh = True
         """Whether this look has asked."""
-        self._words: dict[str, tuple[Sent, TaskStatus]] = {}
+        self._states: dict[str, tuple[SubmittedAttempt, TaskStatus]] = {}
         self._began_before: dict[str, str] = {}
         """By cell, the last start of its attempt that there was when the scheduler was asked."""
         self._overdue: set[str] = set()
         self._seen: dict[str, tuple[object, float]] = {}
         """By cell, what was last seen of it, and when that was news."""
 
-    def words(self, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
-        """What is known now: asked, if that is due, else what was said before; the start of a look."""
+    def states(self, latest: Mapping[str, SubmittedAttempt]) -> dict[str, TaskStatus]:
+        """The states at the start of a look: asked of the scheduler if that is due, else the last ones."""
         self._now = time.monotonic()
-        on_slurm = {cell: attempt for cell, attempt in sent.items() if attempt.scheduler == Scheduler.SLURM}
+        on_slurm = {cell: attempt for cell, attempt in latest.items() if attempt.scheduler == Scheduler.SLURM}
         self._fresh = (
             self._asked_at is None
             or self._now >= self._due
             or any(self._is_changed(cell, attempt) for cell, attempt in on_slurm.items())
         )
-        max_age_s, self._overdue = self._old_enough(), set()
-        words = ask(self._study, {cell: attempt for cell, attempt in sent.items() if cell not in on_slurm})
+        max_age_s, self._overdue = self._max_age_s(), set()
+        statuses = ask(self._study, {cell: attempt for cell, attempt in latest.items() if cell not in on_slurm})
         if not on_slurm:
             self._asked_at, self._fresh = None, True
-            return words
+            return statuses
         if not self._fresh:
-            return words | {cell: self._before(cell, attempt) for cell, attempt in on_slurm.items()}
-        said = ask(self._study, on_slurm, max_age_s=max_age_s)
-        self._words = {cell: (on_slurm[cell], word) for cell, word in said.items()}
+            return statuses | {cell: self._last_status(cell, attempt) for cell, attempt in on_slurm.items()}
+        reported = ask(self._study, on_slurm, max_age_s=max_age_s)
+        self._states = {cell: (on_slurm[cell], status) for cell, status in reported.items()}
         self._asked_at, self._began_before = self._now, {}
-        return words | said
+        return statuses | reported
 
-    def newer(self, cell: str, last: Attempt | None, word: TaskStatus) -> TaskStatus:
-        """The word on a cell, or what its files have told since then: that its last attempt began."""
+    def newer(self, cell: str, last: Attempt | None, status: TaskStatus) -> TaskStatus:
+        """A cell's status, or what its files say since the last question: that its last attempt began."""
         began = last.name if last is not None else ""
         if self._fresh:
             self._began_before[cell] = began
-        elif word.state is TaskState.QUEUED and began and began != self._began_before.get(cell, ""):
-            word = TaskStatus(state=TaskState.RUNNING)
-        has_ended = last is not None and last.has_ended and word.state is not TaskState.QUEUED
-        if has_ended or word.state in (TaskState.ENDED, TaskState.UNKNOWN):
+        elif status.state is TaskState.QUEUED and began and began != self._began_before.get(cell, ""):
+            status = TaskStatus(state=TaskState.RUNNING)
+        has_ended = last is not None and last.has_ended and status.state is not TaskState.QUEUED
+        if has_ended or status.state in (TaskState.ENDED, TaskState.UNKNOWN):
             self._overdue.add(cell)
-        return word
+        return status
 
     def note(self, results: Iterable[Result]) -> None:
         """The end of a look: when to ask again, by what it found."""
         if self._asked_at is None:
             return
-        seen, self._seen = self._seen, {}
+        previous, self._seen = self._seen, {}
         for result in (result for result in results if result.status.under_way and result.status is not Status.RETRY):
             cell, now = result.file.cell_id, (result.status, result.attempt, result.detail, result.progress)
-            before = seen.get(cell)
-            self._seen[cell] = before if before is not None and before[0] == now else (now, self._now)
+            last_seen = previous.get(cell)
+            self._seen[cell] = last_seen if last_seen is not None and last_seen[0] == now else (now, self._now)
         self._due = due_at(
             self._asked_at, (Silence(since, overdue=cell in self._overdue) for cell, (_, since) in self._seen.items())
         )
@@ -117,19 +117,19 @@ class Asking:
         """Seconds until the scheduler is to be asked again; infinite where it never was."""
         return max(0.0, self._due - time.monotonic()) if self._asked_at is not None else float("inf")
 
-    def _before(self, cell: str, attempt: Sent) -> TaskStatus:
-        """What was said before of this attempt; one that was handed over since then is in the queue."""
-        before = self._words.get(cell)
-        if attempt.in_doubt or before is None or before[0] != attempt:
+    def _last_status(self, cell: str, attempt: SubmittedAttempt) -> TaskStatus:
+        """The last known status of this attempt; one that was submitted since then is in the queue."""
+        known = self._states.get(cell)
+        if attempt.in_doubt or known is None or known[0] != attempt:
             return _IN_DOUBT if attempt.in_doubt else TaskStatus(state=TaskState.QUEUED, detail="just submitted")
-        return before[1]
+        return known[1]
 
-    def _is_changed(self, cell: str, attempt: Sent) -> bool:
+    def _is_changed(self, cell: str, attempt: SubmittedAttempt) -> bool:
         """Whether something was done to an attempt that we know: it was cancelled, or is in doubt no more."""
-        before = self._words.get(cell)
-        return before is not None and before[0] != attempt and before[0].attempt == attempt.attempt
+        known = self._states.get(cell)
+        return known is not None and known[0] != attempt and known[0].attempt == attempt.attempt
 
-    def _old_enough(self) -> float:
+    def _max_age_s(self) -> float:
         """How old another client's answer may be: it must be younger than ours, and than what it is asked for."""
         news = [since for cell, (_, since) in self._seen.items() if cell in self._overdue]
         asked_at = self._now if self._asked_at is None else self._asked_at
@@ -139,12 +139,12 @@ class Asking:
 _IN_DOUBT = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
 
 
-def ask(study: Study, sent: Mapping[str, Sent], **how: float) -> dict[str, TaskStatus]:
-    """Ask each scheduler once for all of its cells; `how`: see `Launcher.states`."""
-    words = {cell: _IN_DOUBT for cell, attempt in sent.items() if attempt.in_doubt}
-    for scheduler in {attempt.scheduler for attempt in sent.values() if not attempt.in_doubt}:
-        of_scheduler = {cell: a for cell, a in sent.items() if a.scheduler == scheduler and not a.in_doubt}
+def ask(study: Study, latest: Mapping[str, SubmittedAttempt], **options: float) -> dict[str, TaskStatus]:
+    """Ask each scheduler once for all of its cells; `options`: see `Launcher.states`."""
+    statuses = {cell: _IN_DOUBT for cell, attempt in latest.items() if attempt.in_doubt}
+    for scheduler in {attempt.scheduler for attempt in latest.values() if not attempt.in_doubt}:
+        of_scheduler = {cell: a for cell, a in latest.items() if a.scheduler == scheduler and not a.in_doubt}
         submissions = {(attempt.batch, attempt.handle): study.submission(attempt) for attempt in of_scheduler.values()}
-        states = launcher_of(scheduler).states(submissions.values(), **how)
-        words |= {cell: states[attempt.batch, attempt.index] for cell, attempt in of_scheduler.items()}
-    return words
+        states = launcher_of(scheduler).states(submissions.values(), **options)
+        statuses |= {cell: states[attempt.batch, attempt.index] for cell, attempt in of_scheduler.items()}
+    return statuses

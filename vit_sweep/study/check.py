@@ -42,39 +42,39 @@ def check(study: Study) -> Consistency:
     """Compare plan, journal, cells, records, files and this host's processes with one another."""
     entries = study.jobs()
     files = study.cell_files()
-    wrong = [*of_cells(_planned(study), {file.cell_id: file.cell.cell_id for file in files}), *of_journal(entries)]
-    wrong += [
+    findings = [*of_cells(_planned(study), {file.cell_id: file.cell.cell_id for file in files}), *of_journal(entries)]
+    findings += [
         f"jobs/{batch}/batch.json is absent, and jobs.jsonl says that it was submitted"
         for batch in dict.fromkeys(entry.batch for entry in entries)
         if not (study.batch_dir(batch) / "batch.json").is_file()
     ]
-    sent = {task for entry in entries for task in entry.tasks}
+    submitted = {task for entry in entries for task in entry.tasks}
     records, busy = 0, _is_locked(study)
     for file in files:
         record = study.record(file)
         attempts = study.attempts(file.cell_id)
         if isinstance(record, RecordProblem):
-            wrong.append(f"cells/{file.cell_id}: {record.text}")
+            findings.append(f"cells/{file.cell_id}: {record.text}")
         sound = isinstance(record, Record)
         records += sound
         recorded = record.attempt if isinstance(record, Record) else None
         if not study.journal_problem:  # which is said, and nothing contradicts what nobody can read
-            wrong += of_attempts(file.cell_id, [a.name for a in attempts], sent, recorded=recorded)
+            findings += of_attempts(file.cell_id, [a.name for a in attempts], submitted, recorded=recorded)
         busy |= bool(attempts and attempts[-1].exit is None and not sound)
-    known, unknown = _processes(study, entries)
-    wrong += [
+    of_study, unknown = _processes(study, entries)
+    findings += [
         f"process {process.pid} ({process.name()}) runs this study's code, and no living queue or job has it"
         for process in unknown
     ]
     leftovers, strangers = _names(study.folder)
-    wrong += [f"{path} is nothing that vit_sweep writes" for path in strangers]
+    findings += [f"{path} is nothing that vit_sweep writes" for path in strangers]
     notes = [f"{entry.batch}: its submission is in doubt; resume looks it up" for entry in in_doubt(entries)]
-    if busy or known:
+    if busy or of_study:
         notes += [f"{path} may be of a writer at work" for path in leftovers]
     else:
-        wrong += [f"{path} was left by a writer that was killed, and may be deleted" for path in leftovers]
+        findings += [f"{path} was left by a writer that was killed, and may be deleted" for path in leftovers]
     return Consistency(
-        cells=len(files), records=records, wrong=tuple(dict.fromkeys([*study.problems, *wrong])), notes=tuple(notes)
+        cells=len(files), records=records, wrong=tuple(dict.fromkeys([*study.problems, *findings])), notes=tuple(notes)
     )
 
 
@@ -93,9 +93,9 @@ def _planned(study: Study) -> set[str]:
 def _names(folder: Path) -> tuple[list[str], list[str]]:
     """Leftovers, and what is not known, relative to the folder."""
     by_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-    for place, folders, files in os.walk(folder):
-        inside = os.path.relpath(place, folder)
-        paths = {name: name if inside == "." else f"{inside}/{name}" for name in sorted((*folders, *files))}
+    for directory, folders, files in os.walk(folder):
+        relative = os.path.relpath(directory, folder)
+        paths = {name: name if relative == "." else f"{relative}/{name}" for name in sorted((*folders, *files))}
         for path in paths.values():
             by_kind[kind_of(path)].append(path)
         folders[:] = [
@@ -131,7 +131,7 @@ def _processes(study: Study, entries: list[JobEntry]) -> "tuple[list[psutil.Proc
         if handle is not None and (queue := process_of(handle)) is not None:
             queues.add(queue.pid)
     jobs = {parts_of(entry.handle)[0] for entry in entries if entry.handle}
-    known: list[psutil.Process] = []
+    of_study: list[psutil.Process] = []
     unknown: list[psutil.Process] = []
     for process, environment in _running(f"{study.folder}/.code/"):
         queue_of_rank = re.match(r"[a-z]+(\d+)-", environment.get(JOB_ID, ""))
@@ -140,9 +140,9 @@ def _processes(study: Study, entries: list[JobEntry]) -> "tuple[list[psutil.Proc
             line = {process.pid, *(parent.pid for parent in process.parents())}
         except psutil.Error:
             continue
-        ours = line & queues or job in jobs or (queue_of_rank and int(queue_of_rank[1]) in queues)
-        (known if ours else unknown).append(process)
-    return known, unknown
+        is_of_study = line & queues or job in jobs or (queue_of_rank and int(queue_of_rank[1]) in queues)
+        (of_study if is_of_study else unknown).append(process)
+    return of_study, unknown
 
 
 def _running(code: str) -> "Iterator[tuple[psutil.Process, dict[str, str]]]":

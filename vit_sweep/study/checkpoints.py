@@ -48,8 +48,8 @@ def content_of(checkpoint: Path, position: Position) -> str:
 
 def link_in(checkpoint: Path, *, below: Path) -> Path | None:
     """A symbolic link on the way from `below` to the checkpoint, or in it: what lies behind is not its cell's."""
-    way = [path for path in (checkpoint, *checkpoint.parents) if below in path.parents]
-    return next((path for path in (*way, *sorted(checkpoint.rglob("*"))) if path.is_symlink()), None)
+    ancestors = [path for path in (checkpoint, *checkpoint.parents) if below in path.parents]
+    return next((path for path in (*ancestors, *sorted(checkpoint.rglob("*"))) if path.is_symlink()), None)
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -67,40 +67,40 @@ def of_journal(entries: Sequence[JobEntry]) -> Iterator[str]:
     owner: dict[tuple[str, int], str] = {}
     highest: Counter[str] = Counter()
     for number, entry in enumerate(entries, start=1):
-        where = f"jobs.jsonl, submission {number} ({entry.event.value} {entry.batch})"
+        line = f"jobs.jsonl, submission {number} ({entry.event.value} {entry.batch})"
         if entry.event is Event.SUBMITTING:
             opened[entry.batch] = entry.tasks
             for cell, attempt in entry.tasks:
                 if attempt > highest[cell] + 1:
-                    yield f"{where}: attempt {attempt} of {cell} follows attempt {highest[cell]}"
+                    yield f"{line}: attempt {attempt} of {cell} follows attempt {highest[cell]}"
                 highest[cell] = max(highest[cell], attempt)
         elif entry.event is not Event.CANCELLED and entry.tasks != opened.pop(entry.batch, None):
-            yield f"{where}: no line before it says that this was being submitted"
+            yield f"{line}: no line before it says that this was being submitted"
         if entry.event is Event.SUBMITTED:
             for cell, attempt in entry.tasks:
-                first = owner.setdefault((cell, attempt), entry.batch)
-                if first != entry.batch:
-                    yield f"{where}: attempt {attempt} of {cell} was submitted before, with {first}"
+                first_batch = owner.setdefault((cell, attempt), entry.batch)
+                if first_batch != entry.batch:
+                    yield f"{line}: attempt {attempt} of {cell} was submitted before, with {first_batch}"
         for cell, twice in Counter(cell for cell, _ in entry.tasks).items():
             if twice > 1:
-                yield f"{where}: {cell} stands in it {twice} times"
+                yield f"{line}: {cell} stands in it {twice} times"
 
 
 def of_attempts(
-    cell: str, attempts: Sequence[str], sent: Collection[tuple[str, int]], *, recorded: str | None
+    cell: str, attempts: Sequence[str], submitted: Collection[tuple[str, int]], *, recorded: str | None
 ) -> list[str]:
     """What is wrong with a cell's attempts: those that nobody submitted, and a record of an attempt that never was.
 
-    `sent`: cell and attempt of everything in the journal.
+    `submitted`: cell and attempt of everything in the journal.
     """
-    wrong = [
+    findings = [
         f"cells/{cell}/attempts/{name}: jobs.jsonl knows no attempt {attempt_of(name)} of this cell"
         for name in attempts
-        if (cell, attempt_of(name)) not in sent
+        if (cell, attempt_of(name)) not in submitted
     ]
     if recorded is not None and recorded not in attempts:
-        wrong.append(f"cells/{cell}/record.json is of attempt {recorded}, which has no folder")
-    return wrong
+        findings.append(f"cells/{cell}/record.json is of attempt {recorded}, which has no folder")
+    return findings
 
 
 def of_cells(planned: Iterable[str], cells: Mapping[str, str]) -> Iterator[str]:

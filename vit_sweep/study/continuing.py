@@ -24,29 +24,29 @@ _BUSY = (Status.RUNNING, Status.SUSPENDED, Status.QUEUED, Status.UNKNOWN, Status
 def continued(points: Iterable[Point]) -> list[Point]:
     """The points, those with `continue_from` with the checkpoint that it leads to; raises `UserError` for one that
     leads to none."""
-    known: dict[str, Origin] = {}
-    made = []
+    origins: dict[str, Origin] = {}
+    resolved = []
     for point in points:
-        given = point.continue_from
-        if given is not None:
-            if given not in known:
-                known[given] = _looked_at(given)
-            point = replace(point, origin=known[given])  # noqa: PLW2901
-        made.append(point)
-    return made
+        source = point.continue_from
+        if source is not None:
+            if source not in origins:
+                origins[source] = _looked_at(source)
+            point = replace(point, origin=origins[source])  # noqa: PLW2901
+        resolved.append(point)
+    return resolved
 
 
-def _looked_at(given: str) -> Origin:
-    place, what = Path(given).expanduser(), f"continue_from={given}"
-    above = place.parent.parent if place.parent.name == _CELLS else place.parent
+def _looked_at(source: str) -> Origin:
+    path, setting = Path(source).expanduser(), f"continue_from={source}"
+    above = path.parent.parent if path.parent.name == _CELLS else path.parent
     if above == Path():
-        raise UserError(f"{what}: it names no study; give the cell with it: continue_from=STUDY/CELL")
+        raise UserError(f"{setting}: it names no study; give the cell with it: continue_from=STUDY/CELL")
     try:
         study = open_study(str(above))
     except UserError as error:
-        raise UserError(f"{what}: {error}") from None
-    file = _cell(study, place.name, what)
-    _require_at_rest(study, file, what)
+        raise UserError(f"{setting}: {error}") from None
+    file = _cell(study, path.name, setting)
+    _require_at_rest(study, file, setting)
     folder = study.cell_dir(file.cell_id) / "checkpoint"
     passed: list[str] = []
     text = newest(
@@ -58,17 +58,17 @@ def _looked_at(given: str) -> Origin:
     )
     if text is None:
         why = f"none of its checkpoints is whole: {', '.join(passed)}" if passed else "it left no checkpoint"
-        raise UserError(f"{what}: {why}; run it from the start")
-    position = parse_json(Position, text, what=what)
+        raise UserError(f"{setting}: {why}; run it from the start")
+    position = parse_json(Position, text, what=setting)
     checkpoint = folder / position.name
     if link := link_in(checkpoint, below=study.folder):
         raise UserError(
-            f"{what}: {link} is a symbolic link, behind which may lie anything; put what it leads to in its place"
+            f"{setting}: {link} is a symbolic link, behind which may lie anything; put what it leads to in its place"
         )
     try:
         content = content_of(checkpoint, position)
     except OSError as error:
-        raise UserError(f"{what}: {checkpoint} cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{setting}: {checkpoint} cannot be read ({error.strerror or error})") from None
     return origin_of(
         file.cell,
         checkpoint=position.name,
@@ -79,26 +79,26 @@ def _looked_at(given: str) -> Origin:
     )
 
 
-def _cell(study: Study, name: str, what: str) -> CellFile:
+def _cell(study: Study, name: str, setting: str) -> CellFile:
     files = {file.cell_id: file for file in study.cell_files()}
     if name not in files:
-        raise UserError(f"{what}: study {study.name} has no such cell – {closest(name, files)}")
+        raise UserError(f"{setting}: study {study.name} has no such cell – {closest(name, files)}")
     if files[name].cell.cell_id != name:
-        raise UserError(f"{what}: its cell.json is that of {files[name].cell.cell_id}; two studies are mixed")
+        raise UserError(f"{setting}: its cell.json is that of {files[name].cell.cell_id}; two studies are mixed")
     return files[name]
 
 
-def _require_at_rest(study: Study, file: CellFile, what: str) -> None:
+def _require_at_rest(study: Study, file: CellFile, setting: str) -> None:
     """A training of which nobody else goes on, and which is not over."""
     (result,) = settled_results(study, [file])
     if result.status is Status.DONE:
         raise UserError(
-            f"{what}: it is done, all {file.cell.epochs} epochs, and its checkpoints are gone with its record; nothing "
-            "is left to go on with"
+            f"{setting}: it is done, all {file.cell.epochs} epochs, and its checkpoints are gone with its record; "
+            "nothing is left to go on with"
         )
     if result.status in _BUSY:
         detail = f" ({result.detail})" if result.detail else ""
         raise UserError(
-            f"{what}: it is {result.status.value}{detail}, and two trainings must not go on from one place; wait for "
-            f"its end, or: {called()} cancel {study.name} first"
+            f"{setting}: it is {result.status.value}{detail}, and two trainings must not go on from one place; wait "
+            f"for its end, or: {called()} cancel {study.name} first"
         )

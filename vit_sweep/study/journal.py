@@ -44,8 +44,8 @@ class JobEntry:
 
 
 @checked
-class Sent:
-    """The latest attempt of a cell: where it was sent."""
+class SubmittedAttempt:
+    """The latest submission of a cell: of which attempt, and where it went."""
 
     batch: Name
     scheduler: Scheduler
@@ -78,38 +78,38 @@ def entry_of(batch: Batch, event: Event, *, at: str, handle: str = "", asked: bo
     )
 
 
-def latest_attempts(entries: Iterable[JobEntry]) -> dict[str, Sent]:
+def latest_attempts(entries: Iterable[JobEntry]) -> dict[str, SubmittedAttempt]:
     """The latest attempt of each cell that a scheduler has, or may have."""
-    sent: dict[str, Sent] = {}
-    before: dict[str, dict[str, Sent]] = {}
+    latest: dict[str, SubmittedAttempt] = {}
+    superseded: dict[str, dict[str, SubmittedAttempt]] = {}
     for entry in entries:
         match entry.event:
             case Event.SUBMITTING:
-                before[entry.batch] = {cell: sent[cell] for cell, _ in entry.tasks if cell in sent}
+                superseded[entry.batch] = {cell: latest[cell] for cell, _ in entry.tasks if cell in latest}
                 for index, (cell, attempt) in enumerate(entry.tasks):
-                    since = attempt if entry.asked or cell not in sent else sent[cell].since
-                    sent[cell] = _sent(entry, index, since)
+                    since = attempt if entry.asked or cell not in latest else latest[cell].since
+                    latest[cell] = _submitted(entry, index, since)
             case Event.SUBMITTED:
                 for index, (cell, attempt) in enumerate(entry.tasks):
-                    known = sent.get(cell)
-                    since = known.since if known and known.attempt == attempt else attempt
-                    sent[cell] = _sent(entry, index, since)
+                    current = latest.get(cell)
+                    since = current.since if current and current.attempt == attempt else attempt
+                    latest[cell] = _submitted(entry, index, since)
             case Event.REFUSED | Event.NEVER:
                 for cell, _ in entry.tasks:
-                    if cell in sent and sent[cell].batch == entry.batch:
-                        del sent[cell]
-                sent |= before.get(entry.batch, {})
+                    if cell in latest and latest[cell].batch == entry.batch:
+                        del latest[cell]
+                latest |= superseded.get(entry.batch, {})
             case Event.CANCELLED:
                 for cell, attempt in entry.tasks:
-                    known = sent.get(cell)
-                    if known is not None and known.attempt == attempt:
-                        sent[cell] = replace(known, cancelled=True)
-    return sent
+                    current = latest.get(cell)
+                    if current is not None and current.attempt == attempt:
+                        latest[cell] = replace(current, cancelled=True)
+    return latest
 
 
-def _sent(entry: JobEntry, index: int, since: int) -> Sent:
+def _submitted(entry: JobEntry, index: int, since: int) -> SubmittedAttempt:
     """The attempt of one task of a line; before the scheduler's answer the line has no handle."""
-    return Sent(
+    return SubmittedAttempt(
         batch=entry.batch,
         scheduler=entry.scheduler,
         handle=entry.handle,

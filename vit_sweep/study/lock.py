@@ -22,13 +22,14 @@ class BusyError(UserError):
 def changing(folder: Path) -> Iterator[None]:
     """Hold the study in `folder`; raises `BusyError`, with who has it, if another process does."""
     owner = folder / ".lock.owner"
-    with ExitStack() as held:
+    with ExitStack() as resources:
         descriptor = opened(folder / ".lock", os.O_RDWR | os.O_CREAT)  # no link and no pipe
-        held.callback(os.close, descriptor)
-        if not _locked(descriptor, folder / ".lock", held):
-            who = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
+        resources.callback(os.close, descriptor)
+        if not _locked(descriptor, folder / ".lock", resources):
+            holder = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
             raise BusyError(
-                f"study {folder.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
+                f"study {folder.name} is being changed by {holder}; wait until it has submitted, or use "
+                "study=OTHER_NAME"
             )
         try:
             write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
@@ -37,8 +38,8 @@ def changing(folder: Path) -> Iterator[None]:
             remove(owner, made=re.escape(owner.name))
 
 
-def _locked(descriptor: int, path: Path, held: ExitStack) -> bool:
-    """Take the lock, until the file is closed or `held` ends; False: another process has it."""
+def _locked(descriptor: int, path: Path, resources: ExitStack) -> bool:
+    """Take the lock, until the file is closed or `resources` ends; False: another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -48,7 +49,7 @@ def _locked(descriptor: int, path: Path, held: ExitStack) -> bool:
         from filelock import FileLock, Timeout
 
         try:
-            held.enter_context(FileLock(path).acquire(timeout=0))
+            resources.enter_context(FileLock(path).acquire(timeout=0))
         except Timeout:
             return False
     return True

@@ -69,18 +69,18 @@ def results_in_short(study: Study) -> list[Result]:
         with suppress(OSError):
             keys[name] = key_of(f"{study.folder}/cells/{name}", "")
     path = study.folder / f".done-{os.geteuid()}"
-    sent = latest_attempts(study.jobs())
-    known = {
+    latest = latest_attempts(study.jobs())
+    cached = {
         name: done
         for name, done in _read(path).items()
-        if name in keys and keys[name][0] == done[0] and (name not in sent or sent[name].attempt <= int(_FIRST))
+        if name in keys and keys[name][0] == done[0] and (name not in latest or latest[name].attempt <= int(_FIRST))
     }
-    read = settled_results(study, study.cell_files(name for name in names if name not in known))
+    read = settled_results(study, study.cell_files(name for name in names if name not in cached))
     old = {name: key for name, (key, at_ns) in keys.items() if began_ns is not None and at_ns + YOUNG_NS < began_ns}
     new = {name: (old[name], result) for result in read if (name := result.file.cell_id) in old and _lasts(result)}
     if new:
-        _write(path, known | new)
-    return sorted([*(result for _, result in known.values()), *read], key=lambda result: smallest_first(result.file))
+        _write(path, cached | new)
+    return sorted([*(result for _, result in cached.values()), *read], key=lambda result: smallest_first(result.file))
 
 
 def _lasts(result: Result) -> bool:
@@ -92,10 +92,10 @@ def _read(path: Path) -> dict[str, tuple[str, Result]]:
     """Each cell's key and result; none of a file that is not as we wrote it."""
     with suppress(OSError, UserError, IndexError, ValueError):
         with reading(path) as file:
-            about, head, text = os.fstat(file.fileno()), file.readline(), file.read()
-        if is_ours_alone(about) and head == _head(text):
-            noted = parse_json(_Noted, text, what="cells that were done")
-            return {done.name: (done.key, _result(done, noted.files[done.like])) for done in noted.cells}
+            info, head, text = os.fstat(file.fileno()), file.readline(), file.read()
+        if is_ours_alone(info) and head == _head(text):
+            cache = parse_json(_Noted, text, what="cells that were done")
+            return {done.name: (done.key, _result(done, cache.files[done.like])) for done in cache.cells}
     return {}
 
 
@@ -120,9 +120,9 @@ def _write(path: Path, results: Mapping[str, tuple[str, Result]]) -> None:
     cells = []
     for name, (key, result) in results.items():
         like, _ = files.setdefault(_SHARED(result.file), (len(files), result.file))
-        own = attrgetter(*_OWN)(result.file.cell)
+        values = attrgetter(*_OWN)(result.file.cell)
         assert result.brief is not None
-        cells.append(_Done(name=name, key=key, like=like, own=own, brief=result.brief))
+        cells.append(_Done(name=name, key=key, like=like, own=values, brief=result.brief))
     text = to_compact_json(_Noted(files=tuple(file for _, file in files.values()), cells=tuple(cells)))
     with suppress(OSError), replacing(path, durable=False, private=True) as file:
         file.write(_head(text) + text)

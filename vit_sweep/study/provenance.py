@@ -35,21 +35,21 @@ def versions() -> dict[str, str]:
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Version of each of these distributions that is installed here."""
-    there = _noted()
-    wanted = {name: there.get(_plain_name(name)) or _asked_for(name) for name in packages}
-    return {name: version for name, version in wanted.items() if version is not None}
+    installed = _noted()
+    known_versions = {name: installed.get(_plain_name(name)) or _asked_for(name) for name in packages}
+    return {name: version for name, version in known_versions.items() if version is not None}
 
 
 def _noted() -> dict[str, str]:
     """Version by name of every distribution that has a folder `NAME-VERSION.dist-info` where Python imports from."""
-    found: dict[str, str] = {}
-    for place in sys.path:
+    versions: dict[str, str] = {}
+    for folder in sys.path:
         with suppress(OSError):
-            for file in os.listdir(place):  # noqa: PTH208 - a tenth of the time
-                name, given, version = file.removesuffix(".dist-info").partition("-")
-                if given and file.endswith(".dist-info"):
-                    found.setdefault(_plain_name(name), version)
-    return found
+            for file in os.listdir(folder):  # noqa: PTH208 - a tenth of the time
+                name, separator, version = file.removesuffix(".dist-info").partition("-")
+                if separator and file.endswith(".dist-info"):
+                    versions.setdefault(_plain_name(name), version)
+    return versions
 
 
 def _plain_name(distribution: str) -> str:
@@ -70,13 +70,13 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
     """The commit of the checkout that `folder` lies in, by default that of this code; None outside one."""
     if shutil.which("git") is None:
         return None
-    answer = subprocess.run(
+    git = subprocess.run(
         ["git", "-C", str(folder), "rev-parse", "HEAD"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return git.stdout.strip() if git.returncode == 0 else None
 
 
 def require_extra(extra: str) -> None:

@@ -31,7 +31,7 @@ from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.record.record import Record, mismatches
-from vit_sweep.study.journal import JobEntry, Sent
+from vit_sweep.study.journal import JobEntry, SubmittedAttempt
 from vit_sweep.study.schema_file import LET_READ, Reader
 
 DROPPED = "dropped.json"
@@ -76,10 +76,10 @@ class StudyReader:
 
     def __init__(self, folder: Path) -> None:
         """Name the folder; nothing is read or made yet. Raises `UserError` for a path that no line can hold."""
-        place = str(folder.absolute())
-        if re.search(f"[{CONTROLS}]", place) or os.fsencode(place).decode(errors="replace") != place:
+        path = str(folder.absolute())
+        if re.search(f"[{CONTROLS}]", path) or os.fsencode(path).decode(errors="replace") != path:
             raise UserError(
-                f"{place!r}: a line break, a control character, or bytes that are no UTF-8; rename the folder"
+                f"{path!r}: a line break, a control character, or bytes that are no UTF-8; rename the folder"
             )
         self.folder = folder
         guard(folder)
@@ -165,9 +165,9 @@ class StudyReader:
             return RecordProblem(
                 status=Status.MISSING, text=f"its record.json belongs to another cell, {record.cell_id}"
             )
-        wrong = mismatches(record.requested, record.resolved)
-        if wrong:
-            return RecordProblem(status=Status.FAILED, text=f"what ran is not what was asked: {'; '.join(wrong)}")
+        differences = mismatches(record.requested, record.resolved)
+        if differences:
+            return RecordProblem(status=Status.FAILED, text=f"what ran is not what was asked: {'; '.join(differences)}")
         return record
 
     def records(self) -> list[Record]:
@@ -207,10 +207,13 @@ class StudyReader:
         stops = (self._files.read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
         return tuple(stop for stop in stops if stop is not None)
 
-    def submission(self, sent: Sent) -> Submission:
+    def submission(self, attempt: SubmittedAttempt) -> Submission:
         """A submission as its launcher knows it, with the folder where this client sees it."""
         return Submission(
-            batch_name=sent.batch, folder=str(self.batch_dir(sent.batch)), handle=sent.handle, tasks=sent.tasks
+            batch_name=attempt.batch,
+            folder=str(self.batch_dir(attempt.batch)),
+            handle=attempt.handle,
+            tasks=attempt.tasks,
         )
 
     def batch_dir(self, batch: str) -> Path:

@@ -45,12 +45,12 @@ class Reader:
 
     def known(self, path: Path, kind: type[T]) -> T | None:
         """The value of a file that is to be written anew; raises where it cannot be read, since it would be lost."""
-        known, problem = self.value(path, kind)
+        value, problem = self.value(path, kind)
         if path in self.unread:
             if not os.access(path, os.R_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             raise UserError(f"{problem}; it is not written anew: {LET_READ}")
-        return known
+        return value
 
     def names_in(self, folder: Path) -> list[str]:
         """Names in a folder, sorted; none where there is no folder."""
@@ -102,14 +102,14 @@ def _schema_of(kind: type[Any]) -> int | None:
 
 def _other_schema(path: Path, kind: type[Any], text: bytes) -> str:
     """Say that a file follows another version of its schema; empty if that is not what is wrong with it."""
-    known = _schema_of(kind)
+    expected = _schema_of(kind)
     try:
         version = from_json(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
         return ""
-    if known is None or version == known:
+    if expected is None or version == expected:
         return ""
     return (
-        f"{path} has schema_version={version} and this vit_sweep reads {known}: another version of vit_sweep wrote it; "
-        "look at it with that version"
+        f"{path} has schema_version={version} and this vit_sweep reads {expected}: another version of vit_sweep wrote "
+        "it; look at it with that version"
     )

@@ -59,13 +59,13 @@ def take(study_folder: Path) -> Snapshot:
     A damaged copy is mended file by file, since queued jobs may use it. Several clients may do this at once. Raises
     `UserError` when the study cannot be written.
     """
-    wanted = _running()
-    digest = digest_of(wanted)
+    contents = _running()
+    digest = digest_of(contents)
     folder = study_folder.absolute() / ".code" / digest
     guard(study_folder)
     try:
-        if folder.is_dir() or not _create(folder, wanted):
-            _mend(folder, wanted)
+        if folder.is_dir() or not _create(folder, contents):
+            _mend(folder, contents)
     except ThroughLinkError:
         raise
     except OSError as error:
@@ -110,16 +110,16 @@ def _files(folder: str, relative: str) -> Iterator[tuple[str, str]]:
             yield path, entry.path
 
 
-def _read(place: str) -> bytes:
+def _read(path: str) -> bytes:
     """All of a file, in one call where it is not large: hundreds are read at each start."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
-            raise OSError(errno.EINVAL, "not a regular file of this size", place)
-        content = os.read(descriptor, about.st_size + 1)
-        while len(content) != about.st_size and (more := os.read(descriptor, _PIECE)):
-            content += more
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST:
+            raise OSError(errno.EINVAL, "not a regular file of this size", path)
+        content = os.read(descriptor, info.st_size + 1)
+        while len(content) != info.st_size and (piece := os.read(descriptor, _PIECE)):
+            content += piece
         return content
     finally:
         os.close(descriptor)
@@ -134,11 +134,11 @@ def _running() -> Contents:
     return contents
 
 
-def _create(folder: Path, wanted: Contents) -> bool:
+def _create(folder: Path, contents: Contents) -> bool:
     """Write the whole copy aside and rename it; False: somebody else was faster, and should have written the same."""
     aside = temporary(folder)
     try:
-        fill(aside, wanted, mode=_READ_ONLY)
+        fill(aside, contents, mode=_READ_ONLY)
         rename(aside, folder.name)
         return True
     except OSError:
@@ -149,39 +149,39 @@ def _create(folder: Path, wanted: Contents) -> bool:
         remove(aside, made=r"\.[0-9a-f]{12}\..*\.tmp")
 
 
-def _mend(folder: Path, wanted: Contents) -> None:
+def _mend(folder: Path, contents: Contents) -> None:
     """Make a copy equal to its name again; what is sound is only read."""
-    _remove_strangers(folder, wanted)
-    for path, content in wanted.items():
+    _remove_strangers(folder, contents)
+    for path, content in contents.items():
         if _content(f"{folder}/{path}") != content:
             _put(folder / path, content)
 
 
-def _remove_strangers(folder: Path, wanted: Contents) -> None:
+def _remove_strangers(folder: Path, contents: Contents) -> None:
     """Remove all that jobs would import beside what was copied, and links, behind which nothing is ours to mend.
 
     Of a study from elsewhere that may be anything: a `torch.py`, or a cache of other code than its file's. Hidden files
     are no module's; another client may be writing them.
     """
     holders: set[str] = set()
-    for path in wanted:
+    for path in contents:
         above = path.rpartition("/")[0]
         while above and above not in holders:
             holders.add(above)
             above = above.rpartition("/")[0]
-    _remove_from(str(folder), "", wanted, holders)
+    _remove_from(str(folder), "", contents, holders)
 
 
-def _remove_from(folder: str, inside: str, wanted: Contents, holders: set[str]) -> None:
+def _remove_from(folder: str, prefix: str, contents: Contents, holders: set[str]) -> None:
     with os.scandir(folder) as entries:
         listed = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in listed:
-        path = f"{inside}{entry.name}"
+        path = f"{prefix}{entry.name}"
         is_folder = entry.is_dir(follow_symlinks=False)
-        if entry.is_symlink() or path not in (holders if is_folder else wanted):
+        if entry.is_symlink() or path not in (holders if is_folder else contents):
             remove(Path(entry.path), made=".*")
         elif is_folder:
-            _remove_from(entry.path, f"{path}/", wanted, holders)
+            _remove_from(entry.path, f"{path}/", contents, holders)
 
 
 def _content(path: str) -> bytes | None:

@@ -19,7 +19,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.asking import Asking, ask
-from vit_sweep.study.journal import Sent, latest_attempts
+from vit_sweep.study.journal import SubmittedAttempt, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.store import Study
@@ -55,7 +55,7 @@ class Watcher:
     def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None, asking: Asking | None = None) -> None:
         """Watch `study`; of `files` only, if they are given. `asking`: when Slurm is asked; None: at each look."""
         self._study, self._asking, self._waiting = study, asking, Waiting(study)
-        self._settled: dict[str, tuple[Sent | None, Result]] = {}
+        self._settled: dict[str, tuple[SubmittedAttempt | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
         self._starts: dict[tuple[str, str], tuple[Ended, ...]] = {}
         self._files: list[CellFile] = [] if files is None else list(files)
@@ -63,20 +63,22 @@ class Watcher:
 
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
-        files, sent = self._cell_files(), latest_attempts(self._study.jobs())
+        files, latest = self._cell_files(), latest_attempts(self._study.jobs())
         results: dict[str, Result] = {}
         records: dict[str, Record | RecordProblem | None] = {}
         for file in files:
             settled = self._settled.get(file.cell_id)
-            if settled is not None and settled[0] == sent.get(file.cell_id):
+            if settled is not None and settled[0] == latest.get(file.cell_id):
                 results[file.cell_id] = settled[1]
             else:
                 records[file.cell_id] = self._study.record(file)
         # A record is the last word, unless its cell was sent again since.
         open_cells = {
-            cell: sent[cell] for cell, record in records.items() if cell in sent and not _is_last(record, sent[cell])
+            cell: latest[cell]
+            for cell, record in records.items()
+            if cell in latest and not _is_last(record, latest[cell])
         }
-        words = ask(self._study, open_cells) if self._asking is None else self._asking.words(open_cells)
+        words = ask(self._study, open_cells) if self._asking is None else self._asking.states(open_cells)
         for file in files:
             # A job that ended while the scheduler was asked has left its record since: whose end is known before its
             # record is read has all of it, the other way round it seems to have none.
@@ -85,14 +87,14 @@ class Watcher:
         stops = self._study.stops() if len(results) < len(files) else ()
         for file in files:
             if file.cell_id not in results:
-                result = self._result(file, records[file.cell_id], sent.get(file.cell_id), words, stops)
+                result = self._result(file, records[file.cell_id], latest.get(file.cell_id), words, stops)
                 result = results[file.cell_id] = self._unless_unknown(result)
                 if not result.status.under_way and result.status not in _MAY_CHANGE:
-                    self._settled[file.cell_id] = (sent.get(file.cell_id), result)
-        looked = [results[file.cell_id] for file in files]
+                    self._settled[file.cell_id] = (latest.get(file.cell_id), result)
+        ordered = [results[file.cell_id] for file in files]
         if self._asking is not None:
-            self._asking.note(looked)
-        return looked
+            self._asking.note(ordered)
+        return ordered
 
     def _unless_unknown(self, result: Result) -> Result:
         """No end is believed that rests on a file which is there and cannot be read."""
@@ -107,8 +109,8 @@ class Watcher:
             self._files, self._planned_at = self._study.cell_files(), planned_at
             by_id = {file.cell_id: file for file in self._files}
             self._settled = {
-                cell: (sent, replace(result, file=by_id[cell]))
-                for cell, (sent, result) in self._settled.items()
+                cell: (attempt, replace(result, file=by_id[cell]))
+                for cell, (attempt, result) in self._settled.items()
                 if cell in by_id
             }
         return self._files
@@ -117,41 +119,41 @@ class Watcher:
         self,
         file: CellFile,
         record: Record | RecordProblem | None,
-        sent: Sent | None,
+        latest: SubmittedAttempt | None,
         words: Mapping[str, TaskStatus],
         stops: Iterable[Stop],
     ) -> Result:
         if isinstance(record, Record):
-            done = self.done(file, record)
-            if sent is None or _is_last(record, sent):
-                return done
-            later = self._unfinished(file, None, sent, words[file.cell_id])
+            finished = self.done(file, record)
+            if latest is None or _is_last(record, latest):
+                return finished
+            later = self._unfinished(file, None, latest, words[file.cell_id])
             if later.status.under_way:
                 return replace(later, detail=f"run again: {later.detail}")
-            return replace(done, detail=f"the later attempt {sent.attempt} gave nothing: {later.detail}")
-        if sent is None:
+            return replace(finished, detail=f"the later attempt {latest.attempt} gave nothing: {later.detail}")
+        if latest is None:
             skipped = stopped_by(file.cell, None, stops)
             if skipped:
                 return Result(file=file, record=None, status=Status.SKIPPED, detail=skipped)
             return Result(
                 file=file, record=None, status=Status.MISSING, detail=record.text if record else "never submitted"
             )
-        return self._unfinished(file, record, sent, words[file.cell_id])
+        return self._unfinished(file, record, latest, words[file.cell_id])
 
     def done(self, file: CellFile, record: Record) -> Result:
         """The result of a cell whose record is the last word."""
-        before = self._before(file, record)
-        return Result(file=file, record=record, status=Status.DONE, attempt=record.attempt, history=before)
+        earlier = self._before(file, record)
+        return Result(file=file, record=record, status=Status.DONE, attempt=record.attempt, history=earlier)
 
     def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
         """How the attempts before the one of the record ended; most cells have none."""
         if record.attempt == "1":
             return ()
         attempts = self._study.attempts(file.cell_id)
-        known = [attempt.name for attempt in attempts]
-        if record.attempt not in known:
+        names = [attempt.name for attempt in attempts]
+        if record.attempt not in names:
             return ()
-        return self._verdicts(file.cell_id, attempts[: known.index(record.attempt) + 1])
+        return self._verdicts(file.cell_id, attempts[: names.index(record.attempt) + 1])
 
     def _verdicts(
         self, cell_id: str, attempts: list[Attempt], *, status: TaskStatus | None = None, cancelled: bool = False
@@ -172,16 +174,18 @@ class Watcher:
             for attempt, successor in pairwise(attempts)
         )
         if unexplained and (cell_id, last.name) not in self._starts:
-            sent = latest_attempts(self._study.jobs()).get(cell_id)
-            if sent is None or sent.in_doubt or sent.attempt != last.number:
+            latest = latest_attempts(self._study.jobs()).get(cell_id)
+            if latest is None or latest.in_doubt or latest.attempt != last.number:
                 return ()
-            launcher, submission = launcher_of(sent.scheduler), self._study.submission(sent)
-            self._starts[cell_id, last.name] = launcher.earlier_starts(submission, sent.index)
+            launcher, submission = launcher_of(latest.scheduler), self._study.submission(latest)
+            self._starts[cell_id, last.name] = launcher.earlier_starts(submission, latest.index)
         return self._starts[cell_id, last.name] if unexplained else ()
 
-    def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, reported: TaskStatus) -> Result:
-        attempts = self._study.attempts(file.cell_id, since=sent.since)
-        own_attempts = [attempt for attempt in attempts if attempt.number == sent.attempt]
+    def _unfinished(
+        self, file: CellFile, problem: RecordProblem | None, latest: SubmittedAttempt, reported: TaskStatus
+    ) -> Result:
+        attempts = self._study.attempts(file.cell_id, since=latest.since)
+        own_attempts = [attempt for attempt in attempts if attempt.number == latest.attempt]
         last = own_attempts[-1] if own_attempts else None
         if self._asking is not None:
             reported = self._asking.newer(file.cell_id, last, reported)
@@ -190,9 +194,9 @@ class Watcher:
             record=None,
             status=_OF_STATE[reported.state],
             detail=reported.detail,
-            attempt=last.name if last else str(sent.attempt),
+            attempt=last.name if last else str(latest.attempt),
             progress=last.progress if last else None,
-            expected=self._waiting.expected(sent, reported),
+            expected=self._waiting.expected(latest, reported),
         )
         if reported.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
             # The scheduler cannot be asked, but the job itself has said how it ended.
@@ -200,7 +204,7 @@ class Watcher:
         if reported.state is not TaskState.ENDED:
             self._ended_before.discard((file.cell_id, result.attempt))
             return self._alive(result, attempts, last, reported)
-        return self._ended(result, problem, sent, attempts, reported)
+        return self._ended(result, problem, latest, attempts, reported)
 
     def _alive(self, result: Result, attempts: list[Attempt], last: Attempt | None, reported: TaskStatus) -> Result:
         """Queued, running or unknown; perhaps for another time."""
@@ -220,21 +224,21 @@ class Watcher:
         self,
         result: Result,
         problem: RecordProblem | None,
-        sent: Sent,
+        latest: SubmittedAttempt,
         attempts: list[Attempt],
         reported: TaskStatus,
     ) -> Result:
-        last = next((attempt for attempt in reversed(attempts) if attempt.number == sent.attempt), None)
+        last = next((attempt for attempt in reversed(attempts) if attempt.number == latest.attempt), None)
         key = (result.file.cell_id, result.attempt)
-        said_how = last is not None and last.exit is not None and last.exit.cause is not Cause.DONE
-        if not said_how and not sent.cancelled and key not in self._ended_before:
+        exit_known = last is not None and last.exit is not None and last.exit.cause is not Cause.DONE
+        if not exit_known and not latest.cancelled and key not in self._ended_before:
             # The scheduler, or the job's last word, may be seen before a shared file system shows the record.
             self._ended_before.add(key)
             return replace(result, status=Status.RUNNING, detail=ENDING)
-        attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
-        if not sent.cancelled and attempts[-1].is_silent and reported.ended in _NO_WORD:
-            attempts[-1], reported = _of_silence(self._study, attempts[-1], sent, reported)
-        ends = self._verdicts(result.file.cell_id, attempts, status=reported, cancelled=sent.cancelled)
+        attempts = attempts if last is not None else [*attempts, Attempt(name=str(latest.attempt))]
+        if not latest.cancelled and attempts[-1].is_silent and reported.ended in _NO_WORD:
+            attempts[-1], reported = _of_silence(self._study, attempts[-1], latest, reported)
+        ends = self._verdicts(result.file.cell_id, attempts, status=reported, cancelled=latest.cancelled)
         end = ends[-1]
         result = replace(result, history=ends)
         if problem is not None:
@@ -242,7 +246,7 @@ class Watcher:
         if end.cause is Cause.DONE:
             return replace(result, status=Status.MISSING, detail="its job ended well, but its record is not there")
         decision = decide(ends)
-        if decision.action in RUNS_AGAIN and sent.cancelled:
+        if decision.action in RUNS_AGAIN and latest.cancelled:
             return replace(result, status=Status.CANCELLED, detail=f"its user ended it; before that {_words(end)}")
         if decision.action in RUNS_AGAIN:
             return replace(
@@ -256,23 +260,25 @@ class Watcher:
 def settled_results(study: Study, files: Iterable[CellFile] | None = None) -> list[Result]:
     """The state now, for a table that is made once: what has ended is not called running. Of `files` only, if given."""
     watcher = Watcher(study, files=files)
-    first = watcher.results()
-    return watcher.results() if any(result.detail == ENDING for result in first) else first
+    results = watcher.results()
+    return watcher.results() if any(result.detail == ENDING for result in results) else results
 
 
-def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) -> Iterator[Result]:
+def finished(study: Study, files: Iterable[CellFile], latest: Mapping[str, SubmittedAttempt]) -> Iterator[Result]:
     """The cells whose record is the last word, one by one, so that nobody need hold all records at once.
 
-    `sent`: the latest submission of each cell.
+    `latest`: the latest submission of each cell.
     """
     watcher = Watcher(study, files=())
     for file in files:
         record = study.record(file)
-        if isinstance(record, Record) and (file.cell_id not in sent or _is_last(record, sent[file.cell_id])):
+        if isinstance(record, Record) and (file.cell_id not in latest or _is_last(record, latest[file.cell_id])):
             yield watcher.done(file, record)
 
 
-def _of_silence(study: Study, attempt: Attempt, sent: Sent, reported: TaskStatus) -> tuple[Attempt, TaskStatus]:
+def _of_silence(
+    study: Study, attempt: Attempt, latest: SubmittedAttempt, reported: TaskStatus
+) -> tuple[Attempt, TaskStatus]:
     """What is known of an attempt that left no file and of which its scheduler says no more than that it is over."""
     with suppress(OSError):
         disk = os.statvfs(study.folder)
@@ -280,21 +286,21 @@ def _of_silence(study: Study, attempt: Attempt, sent: Sent, reported: TaskStatus
             message = f"it left no file: the disk of {study.folder} is full ({reported.detail})"
             return replace(attempt, exit=Exit(cause=Cause.STORAGE, message=message, judged_by="client")), reported
     # The scheduler opens a job's log when it starts it: this one began, and was not cancelled before.
-    number, _ = parts_of(sent.handle)
-    logs = study.batch_dir(sent.batch).glob(f"logs/{number}_{sent.index}_*")
-    if sent.scheduler == Scheduler.SLURM and any(logs):
+    number, _ = parts_of(latest.handle)
+    logs = study.batch_dir(latest.batch).glob(f"logs/{number}_{latest.index}_*")
+    if latest.scheduler == Scheduler.SLURM and any(logs):
         detail = f"its job began and left no file ({reported.detail})"
         return attempt, replace(reported, ended=Ended.FAILED, detail=detail)
     return attempt, reported
 
 
-def _is_last(record: Record | RecordProblem | None, sent: Sent) -> bool:
-    return isinstance(record, Record) and record.attempt_number >= sent.attempt
+def _is_last(record: Record | RecordProblem | None, latest: SubmittedAttempt) -> bool:
+    return isinstance(record, Record) and record.attempt_number >= latest.attempt
 
 
 def _words(end: Exit) -> str:
     """One end in one line: the cause, what was said, who said it."""
-    where = "" if end.rank is None else f" (rank {end.rank} on {end.host})"
+    location = "" if end.rank is None else f" (rank {end.rank} on {end.host})"
     memory = end.device_memory
     figures = (
         f"; {memory.allocated_mib:.0f} MiB allocated, {memory.reserved_mib:.0f} reserved, {memory.others_mib:.0f} of "
@@ -302,5 +308,5 @@ def _words(end: Exit) -> str:
         if memory is not None
         else ""
     )
-    message = end.message if end.host and end.host in end.message else f"{end.message}{where}"
+    message = end.message if end.host and end.host in end.message else f"{end.message}{location}"
     return f"{end.cause.value}: {message}{figures}"

@@ -44,12 +44,12 @@ from vit_sweep.study.trust import programs, remember
 SCHEMA_VERSION = 1
 
 
-def cell_file(planned: PlannedCell, known: CellFile | None, *, data_root: str, options: JobOptions) -> CellFile:
-    """What a job is told of a cell; `known`: what an earlier sweep had for it, whose curves it keeps."""
+def cell_file(planned: PlannedCell, previous: CellFile | None, *, data_root: str, options: JobOptions) -> CellFile:
+    """What a job is told of a cell; `previous`: what an earlier sweep had for it, whose curves it keeps."""
     return CellFile(
         cell_id=planned.cell.cell_id,
         cell=planned.cell,
-        series=merge_series(known.series if known else (), planned.series),
+        series=merge_series(previous.series if previous else (), planned.series),
         data_root=data_root,
         options=replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme),
     )
@@ -68,16 +68,16 @@ class CellTexts:
         cell, profile = planned.cell, planned.profile
         kind = (id(cell.around), planned.series, profile.scratch, profile.nvme)
         if kind in self._first:
-            known, _, _ = self._first[kind]
-            file = replace(known, cell_id=cell.cell_id, cell=cell)
+            template, _, _ = self._first[kind]
+            file = replace(template, cell_id=cell.cell_id, cell=cell)
         else:
             file = cell_file(planned, None, data_root=self._data_root, options=self._options)
             # Sorted and indented by one: a cell's own seed is two deep, its name one.
-            before, rest = to_json(file).split(f'\n  "seed": {cell.seed},')
-            between, behind = rest.split(f'\n "cell_id": "{file.cell_id}",')
-            self._first[kind] = file, (before, between, behind), _ds_text(cell)
-        _, (before, between, behind), ds_text = self._first[kind]
-        text = f'{before}\n  "seed": {cell.seed},{between}\n "cell_id": "{file.cell_id}",{behind}'
+            head, tail = to_json(file).split(f'\n  "seed": {cell.seed},')
+            between, behind = tail.split(f'\n "cell_id": "{file.cell_id}",')
+            self._first[kind] = file, (head, between, behind), _ds_text(cell)
+        _, (head, between, behind), ds_text = self._first[kind]
+        text = f'{head}\n  "seed": {cell.seed},{between}\n "cell_id": "{file.cell_id}",{behind}'
         return file, {"cell.json": text} | ({"ds_config.json": ds_text} if ds_text else {})
 
 
@@ -170,12 +170,12 @@ class Study(StudyReader):
         cells = plan.cells.values()
         remember(self.folder, programs((planned.profile for planned in cells), (planned.cell for planned in cells)))
 
-    def _forget_cells_but(self, wanted: Collection[str]) -> None:
+    def _forget_cells_but(self, cell_ids: Collection[str]) -> None:
         """Delete the folders of cells that only dry runs looked at; what has more in it than they write stays."""
         cells = self.folder / "cells"
-        for name in set(self._files.names_in(cells)) - set(wanted):
-            inside = self._files.names_in(cells / name)
-            if set(inside) <= {"cell.json", "ds_config.json", "attempts"} and not self.attempts(name):
+        for name in set(self._files.names_in(cells)) - set(cell_ids):
+            entries = self._files.names_in(cells / name)
+            if set(entries) <= {"cell.json", "ds_config.json", "attempts"} and not self.attempts(name):
                 remove(cells / name, made=r"n\d.*")
 
     def drop_cells(self, cell_ids: Iterable[str], why: Sequence[str]) -> None:
@@ -197,12 +197,12 @@ class Study(StudyReader):
         private = any(profile.holds_secret for profile in plan.profiles)
         write(self.folder / "plan.json", to_json(plan), private=private)
 
-    def add_cells(self, more: Mapping[str, PlannedCell], *, like: CellFile) -> None:
+    def add_cells(self, added: Mapping[str, PlannedCell], *, like: CellFile) -> None:
         """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
-        known = self._files.known(self.folder / "plan.json", PlanFile)
-        if known is not None:
-            self._write_cells(more.values(), like.data_root, like.options)
-            self._write_plan_file(with_cells(known, more))
+        plan = self._files.known(self.folder / "plan.json", PlanFile)
+        if plan is not None:
+            self._write_cells(added.values(), like.data_root, like.options)
+            self._write_plan_file(with_cells(plan, added))
 
     def _write_cells(self, cells: Iterable[PlannedCell], data_root: str, options: JobOptions) -> list[CellFile]:
         """Write their folders, on disk before a plan names them; returns the new ones."""
@@ -223,9 +223,9 @@ class Study(StudyReader):
         folder = self.cell_dir(cell_id)
         make_folder(folder / "attempts")
         remove(folder / DROPPED, made=re.escape(DROPPED))
-        known = self._files.known(folder / "cell.json", CellFile)
-        file = cell_file(planned, known, data_root=data_root, options=options)
-        written = file != known and write_of_many(folder / "cell.json", to_json(file))
+        previous = self._files.known(folder / "cell.json", CellFile)
+        file = cell_file(planned, previous, data_root=data_root, options=options)
+        written = file != previous and write_of_many(folder / "cell.json", to_json(file))
         if text := _ds_text(planned.cell):
             written |= write_of_many(folder / "ds_config.json", text)
         return written
@@ -320,6 +320,6 @@ def open_study(study: str) -> Study:
     for folder in _where(study):
         if (folder / "study.json").is_file():
             return Study(folder.absolute())
-    known = [path.parent.name for path in Path("outputs").glob("*/study.json")]
-    menu = closest(study, known) if known else "there is no study in outputs/ yet"
+    names = [path.parent.name for path in Path("outputs").glob("*/study.json")]
+    menu = closest(study, names) if names else "there is no study in outputs/ yet"
     raise UserError(f"{study} is not a study (no study.json in it) – {menu}")

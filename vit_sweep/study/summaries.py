@@ -69,16 +69,16 @@ def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | 
 def summary_beside(folder: str, file: CellFile, *, code: str) -> Summary | None:
     """What the job of a cell said of its record, where that is to be believed; `folder`: the cell's."""
     with suppress(OSError, UserError, ValueError):
-        text, about = _read(f"{folder}/{SUMMARY}")
+        text, info = _read(f"{folder}/{SUMMARY}")
         head, content = text[:_HEAD], text[_HEAD:]
-        if not is_ours_alone(about) or head != _head(content):
+        if not is_ours_alone(info) or head != _head(content):
             return None
-        said = parse_json(SummaryFile, content, what=SUMMARY)
-        if said.code != code or said.cell_id != file.cell_id or said.requested != requested_digest(file.cell):
+        summary = parse_json(SummaryFile, content, what=SUMMARY)
+        if summary.code != code or summary.cell_id != file.cell_id or summary.requested != requested_digest(file.cell):
             return None
-        record, about = _read(f"{folder}/record.json")
-        if said.place == _place(about) and said.record == hashlib.sha256(record).hexdigest():
-            return said.summary
+        record, info = _read(f"{folder}/record.json")
+        if summary.place == _place(info) and summary.record == hashlib.sha256(record).hexdigest():
+            return summary.summary
     return None
 
 
@@ -86,17 +86,17 @@ def _head(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def _place(about: os.stat_result) -> str:
-    return f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns}"
+def _place(info: os.stat_result) -> str:
+    return f"{info.st_size} {info.st_ino} {info.st_mtime_ns} {info.st_ctime_ns}"
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result]:
     """All of a file, and what it is; raises `OSError` for a link and for what is no file. Thousands are read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
             raise OSError(f"{path} is no small file")
-        return os.read(descriptor, about.st_size + 1), about
+        return os.read(descriptor, info.st_size + 1), info
     finally:
         os.close(descriptor)

@@ -39,9 +39,9 @@ def programs(profiles: Iterable[PartitionProfile], cells: Iterable[Cell]) -> lis
     return [*each_once(profiles), *sorted(modules - {*KINDS, *LIBRARIES})]
 
 
-def remember(study: Path, wanted: Iterable[Program]) -> None:
+def remember(study: Path, required: Iterable[Program]) -> None:
     """Let this user's commands run these programs in the study."""
-    for key in _keys(study, wanted):
+    for key in _keys(study, required):
         _OF_THIS_PROCESS.add(key)
         with suppress(OSError, RuntimeError):
             path = own_folder(_state_folder()) / key
@@ -49,15 +49,15 @@ def remember(study: Path, wanted: Iterable[Program]) -> None:
                 write(path, f"{study.resolve()}\n")
 
 
-def untrusted(study: Path, wanted: Iterable[Program]) -> list[Program]:
+def untrusted(study: Path, required: Iterable[Program]) -> list[Program]:
     """Those of the programs that this user has not let run in the study, each once."""
-    once = _keys(study, wanted)
-    return [program for key, program in once.items() if key not in _OF_THIS_PROCESS and not _is_remembered(key)]
+    by_key = _keys(study, required)
+    return [program for key, program in by_key.items() if key not in _OF_THIS_PROCESS and not _is_remembered(key)]
 
 
-def require(study: Path, wanted: Iterable[Program]) -> None:
+def require(study: Path, required: Iterable[Program]) -> None:
     """Raise `UserError` where a program is not to be run by this user."""
-    unknown = untrusted(study, wanted)
+    unknown = untrusted(study, required)
     if unknown:
         names = some(
             f"module {program}" if isinstance(program, str) else f"partition {program.name}" for program in unknown
@@ -74,9 +74,9 @@ def what_runs(program: Program) -> Iterator[str]:
     if isinstance(program, str):
         yield f"module {program}: Python, wherever jobs find it"
         return
-    given = shown(program, defaults=False)
-    yield f"partition {program.name}: Python {given.pop('python', None) or 'of this command'}"
-    for key, value in given.items():
+    settings = shown(program, defaults=False)
+    yield f"partition {program.name}: Python {settings.pop('python', None) or 'of this command'}"
+    for key, value in settings.items():
         if key in _DESCRIPTIONS:
             continue
         if isinstance(value, list):
@@ -92,15 +92,15 @@ def each_once(profiles: Iterable[PartitionProfile]) -> list[PartitionProfile]:
     return list({id(profile): profile for profile in profiles}.values())
 
 
-def _keys(study: Path, wanted: Iterable[Program]) -> dict[str, Program]:
+def _keys(study: Path, required: Iterable[Program]) -> dict[str, Program]:
     """What each program in this study is remembered by; a key that a later version adds changes nothing of it."""
-    place = str(study.resolve())
+    folder = str(study.resolve())
     texts = {
         json.dumps(
-            [place, "engine", program] if isinstance(program, str) else [place, to_plain(program, defaults=False)],
+            [folder, "engine", program] if isinstance(program, str) else [folder, to_plain(program, defaults=False)],
             sort_keys=True,
         ): program
-        for program in wanted
+        for program in required
     }
     return {hashlib.sha256(text.encode()).hexdigest(): program for text, program in texts.items()}
 

@@ -55,11 +55,11 @@ def clock_ns(folder: Path) -> int | None:
 def code_stamp() -> str:
     """What changes when the code or the Python does that turns a record into a run: sizes and times of its sources."""
     root = Path(__file__).parents[2]
-    found = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256(sys.version.encode())
     for package in ("launchers", "vit_sweep"):
-        for place, folders, files in os.walk(root / package):
+        for directory, folders, files in os.walk(root / package):
             folders.sort()
             for name in sorted(name for name in files if name.endswith(".py")):
-                about = Path(place, name).stat()
-                found.update(f"{place}/{name} {about.st_size} {about.st_mtime_ns} {about.st_ino}\n".encode())
-    return found.hexdigest()
+                info = Path(directory, name).stat()
+                digest.update(f"{directory}/{name} {info.st_size} {info.st_mtime_ns} {info.st_ino}\n".encode())
+    return digest.hexdigest()

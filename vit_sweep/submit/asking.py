@@ -21,18 +21,18 @@ def propose(study: Study, *, until: str | None, budget: float | None, most: int 
 
     Raises `UserError` for a question that is none, or a study that is not one curve.
     """
-    own = study.decide_rule()
-    text = until if until is not None else own.until if own is not None else None
+    stored = study.decide_rule()
+    text = until if until is not None else stored.until if stored is not None else None
     if text is None:
         raise UserError(f"study {study.name} was asked nothing; ask with --until QUESTION, as in {EXAMPLES}")
     rule = DecideRule(
         until=text,
-        budget_gpu_hours=budget or (own.budget_gpu_hours if own is not None else _NO_LIMIT),
-        most=most or (own.most if own is not None else 1000),
+        budget_gpu_hours=budget or (stored.budget_gpu_hours if stored is not None else _NO_LIMIT),
+        most=most or (stored.most if stored is not None else 1000),
     )
     question = question_of(rule.until)
     offered = study.candidates()
-    if own is not None and offered is not None:
+    if stored is not None and offered is not None:
         candidates, hours = offered.planned, offered.hours
     else:
         candidates, hours = _planned(study, question)
@@ -53,8 +53,8 @@ def _planned(study: Study, question: Question) -> tuple[dict[int, PlannedCell], 
             f'study {study.name} has {plural(len(curves), "curve")}, and "{question.text}" is about one; ask a study '
             "of one"
         )
-    first: dict[int, PlannedCell] = {}
+    by_gpus: dict[int, PlannedCell] = {}
     for cell in sorted(planned.values(), key=lambda cell: cell.cell.seed, reverse=True):
         if cell.series:
-            first[cell.cell.gpus] = replace(cell, job=None)
-    return first, {gpus: forecasts.get(cell.cell.cell_id, cell.gpu_hours) for gpus, cell in first.items()}
+            by_gpus[cell.cell.gpus] = replace(cell, job=None)
+    return by_gpus, {gpus: forecasts.get(cell.cell.cell_id, cell.gpu_hours) for gpus, cell in by_gpus.items()}

@@ -38,10 +38,10 @@ def batches_of(study: Study, todo: Mapping[str, Todo], code: Snapshot, packing: 
 
     Arrays are split at the largest. Raises `UserError` where cells that are to share a job cannot.
     """
-    place = {cell_id: i for i, cell_id in enumerate(todo)}
+    position = {cell_id: i for i, cell_id in enumerate(todo)}
     batches: list[Batch] = []
     groups = [*_arrays(todo, packing), *_curves(todo), *_packed(todo, packing)]
-    for group in sorted(groups, key=lambda group: min(place[_cell_id(i)] for i in group.items)):
+    for group in sorted(groups, key=lambda group: min(position[_cell_id(i)] for i in group.items)):
         on_cpu = group.profile.device is Device.CPU
         batch = Batch(
             study=study.name,
@@ -92,16 +92,16 @@ class _Group(NamedTuple):
 
 def _arrays(todo: Mapping[str, Todo], packing: Packing) -> list[_Group]:
     """Cells with a job of their own, by shape and by the nodes that they must not get."""
-    elsewhere = {cell_id for job in packing.jobs for cell_id in job.cell_ids}
-    alone = [
+    packed_ids = {cell_id for job in packing.jobs for cell_id in job.cell_ids}
+    unpacked = [
         item.planned
         for cell_id, item in todo.items()
-        if item.planned.cell.allocation is Allocation.PER_CELL and cell_id not in elsewhere
+        if item.planned.cell.allocation is Allocation.PER_CELL and cell_id not in packed_ids
     ]
     return [
-        _Group(profile, shape, some, exclude, shared=False)
-        for profile, shape, members in by_shape(alone)
-        for exclude, some in _by_exclusion([todo[member.cell.cell_id] for member in members]).items()
+        _Group(profile, shape, items, exclude, shared=False)
+        for profile, shape, members in by_shape(unpacked)
+        for exclude, items in _by_exclusion([todo[member.cell.cell_id] for member in members]).items()
     ]
 
 

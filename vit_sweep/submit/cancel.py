@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from launchers.choose import launcher_of
 from launchers.errors import UserError, closest
-from vit_sweep.study.journal import Event, JobEntry, Sent, latest_attempts
+from vit_sweep.study.journal import Event, JobEntry, SubmittedAttempt, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -25,32 +25,34 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
     with study.changing():
         resolve(study)
         active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
-        chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
-        sent = {cell: a for cell, a in latest_attempts(study.jobs()).items() if cell in chosen and not a.in_doubt}
-        for scheduler in {attempt.scheduler for attempt in sent.values()}:
-            batches = {a.batch: study.submission(a) for a in sent.values() if a.scheduler == scheduler}
+        selected = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
+        attempts = {cell: a for cell, a in latest_attempts(study.jobs()).items() if cell in selected and not a.in_doubt}
+        for scheduler in {attempt.scheduler for attempt in attempts.values()}:
+            batches = {a.batch: study.submission(a) for a in attempts.values() if a.scheduler == scheduler}
             launcher_of(scheduler).require_ours(list(batches.values()))
-        by_batch: dict[str, dict[str, Sent]] = {}
-        for cell, attempt in sent.items():
+        by_batch: dict[str, dict[str, SubmittedAttempt]] = {}
+        for cell, attempt in attempts.items():
             by_batch.setdefault(attempt.batch, {})[cell] = attempt
         for batch, cells in by_batch.items():
-            first = next(iter(cells.values()))
+            attempt_of_batch = next(iter(cells.values()))
             study.journal(
                 JobEntry(
                     at=now(),
                     event=Event.CANCELLED,
-                    scheduler=first.scheduler,
+                    scheduler=attempt_of_batch.scheduler,
                     batch=batch,
                     tasks=tuple((cell, attempt.attempt) for cell, attempt in cells.items()),
-                    handle=first.handle,
+                    handle=attempt_of_batch.handle,
                 )
             )
-    for scheduler in {attempt.scheduler for attempt in sent.values()}:
+    for scheduler in {attempt.scheduler for attempt in attempts.values()}:
         targets = []
         for cells in by_batch.values():
-            some = [attempt for attempt in cells.values() if attempt.scheduler == scheduler]
-            if some:
-                indices = None if len(some) == some[0].tasks else [attempt.index for attempt in some]
-                targets.append((study.submission(some[0]), indices))
+            of_scheduler = [attempt for attempt in cells.values() if attempt.scheduler == scheduler]
+            if of_scheduler:
+                indices = (
+                    None if len(of_scheduler) == of_scheduler[0].tasks else [attempt.index for attempt in of_scheduler]
+                )
+                targets.append((study.submission(of_scheduler[0]), indices))
         launcher_of(scheduler).cancel(targets)
-    return len(sent)
+    return len(attempts)

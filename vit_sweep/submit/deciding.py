@@ -35,7 +35,7 @@ class Next:
 
 
 @checked
-class Asked:
+class QuestionStatus:
     """What a study was asked, and how far it is; `status --json` has it as it stands here."""
 
     until: Line
@@ -61,12 +61,12 @@ class Asked:
     def sentence(self) -> str:
         """All of it in one line."""
         state = "answered" if self.answered else f"not answered: {self.why}" if self.stop else "not answered yet"
-        told = "nothing is known yet"
+        progress = "nothing is known yet"
         if self.answer is not None:
             since = f" ({self.runs_since} more since)" if self.runs_since else ""
-            told = f"{self.answer.sentence}, by look {self.look}, of {plural(self.runs, 'run')}{since}"
+            progress = f"{self.answer.sentence}, by look {self.look}, of {plural(self.runs, 'run')}{since}"
         spent = f"{self.spent_gpu_hours:.3g} of {self.budget_gpu_hours:g} GPU-hours spent"
-        return f'asked "{self.until}": {state}; {told}; {spent}'
+        return f'asked "{self.until}": {state}; {progress}; {spent}'
 
 
 def so_far(
@@ -74,22 +74,26 @@ def so_far(
     candidates: Mapping[int, PlannedCell],
     entries: Sequence[DecisionEntry],
     results: Iterable[Result],
-) -> Asked:
+) -> QuestionStatus:
     """Where a study that decides stands, by what it has decided itself: nothing is decided anew."""
     last = next((entry for entry in reversed(entries) if entry.until == rule.until), None)
     spent = _spent(result for result in results if alike(result.file.cell, candidates))
-    made = last.decision if last is not None else None
+    decision = last.decision if last is not None else None
     # Another budget, or more repeats, ask again: then no stop but an answer holds.
-    stop = made.stop if last is not None and made is not None and (_asks_alike(last, rule) or made.answer.done) else ""
-    return Asked(
+    stop = (
+        decision.stop
+        if last is not None and decision is not None and (_same_limits(last, rule) or decision.answer.done)
+        else ""
+    )
+    return QuestionStatus(
         until=rule.until,
-        answer=made.answer if made is not None else None,
-        look=made.look if made is not None else 0,
+        answer=decision.answer if decision is not None else None,
+        look=decision.look if decision is not None else 0,
         runs=last.runs if last is not None else 0,
         runs_since=max(0, len(spent) - (last.runs if last is not None else 0)),
-        answered=made is not None and made.answer.done,
+        answered=decision is not None and decision.answer.done,
         stop=stop,
-        why=made.why if made is not None and stop else "",
+        why=decision.why if decision is not None and stop else "",
         spent_gpu_hours=sum(spent.values()),
         budget_gpu_hours=rule.budget_gpu_hours,
     )
@@ -108,20 +112,20 @@ def look(
 
     `entries`: all decisions of the study; those about other questions count for nothing.
     """
-    mine = [result for result in results if alike(result.file.cell, candidates)]
-    there = {result.file.cell_id for result in mine}
-    before = [entry for entry in entries if entry.until == rule.until]
-    last = before[-1] if before else None
-    lacking = {cell_id: cell for cell_id, cell in decided(before, candidates).items() if cell_id not in there}
+    on_curve = [result for result in results if alike(result.file.cell, candidates)]
+    existing = {result.file.cell_id for result in on_curve}
+    previous = [entry for entry in entries if entry.until == rule.until]
+    last = previous[-1] if previous else None
+    lacking = {cell_id: cell for cell_id, cell in decided(previous, candidates).items() if cell_id not in existing}
     if lacking:
         return Next(entry=last, new=False, cells=lacking)
-    if any(result.record is None and result.status not in _ENDED for result in mine):
+    if any(result.record is None and result.status not in _ENDED for result in on_curve):
         return Next(entry=None, new=False, cells={})
-    decision, runs, spent = _decide(rule, candidates, hours, before, mine)
+    decision, runs, spent = _decide(rule, candidates, hours, previous, on_curve)
     if last is not None and last.settled and _same(last, rule, runs):
         return Next(entry=last, new=False, cells={})
-    used = {(result.file.cell.gpus, result.file.cell.seed) for result in mine}
-    used |= {pair for entry in before for pair in entry.cells}
+    used = {(result.file.cell.gpus, result.file.cell.seed) for result in on_curve}
+    used |= {pair for entry in previous for pair in entry.cells}
     pairs = _seeds(decision, candidates, used)
     entry = DecisionEntry(
         at=at,
@@ -147,38 +151,38 @@ def lines(entry: DecisionEntry) -> list[str]:
 
 
 def _sentence(entry: DecisionEntry) -> str:
-    made = entry.decision
-    begin = f"look {made.look}: {made.answer.sentence}"
-    if made.stop:
-        why = f"{made.stop}: {made.why}" if made.why else made.stop
+    decision = entry.decision
+    begin = f"look {decision.look}: {decision.answer.sentence}"
+    if decision.stop:
+        why = f"{decision.stop}: {decision.why}" if decision.why else decision.stop
         return f"{begin} – {why} ({entry.spent_gpu_hours:.3g} GPU-hours, {plural(entry.runs, 'run')})"
-    wanted = ", ".join(f"gpus={c.gpus}{f' x {c.runs}' if c.runs > 1 else ''}" for c in made.choices)
-    return f"{begin} – next {wanted}, about {made.hours:.3g} GPU-hours"
+    choices = ", ".join(f"gpus={c.gpus}{f' x {c.runs}' if c.runs > 1 else ''}" for c in decision.choices)
+    return f"{begin} – next {choices}, about {decision.hours:.3g} GPU-hours"
 
 
 def _decide(
     rule: DecideRule,
     candidates: Mapping[int, PlannedCell],
     hours: Mapping[int, float],
-    before: Sequence[DecisionEntry],
-    mine: Sequence[Result],
+    previous: Sequence[DecisionEntry],
+    results: Sequence[Result],
 ) -> tuple[Decision, int, float]:
     # They import numpy and scipy, which a study without a question does not need.
     from vit_sweep.analysis.deciding.decide import decide
     from vit_sweep.analysis.deciding.from_runs import evidence, workload
 
-    first = candidates[min(candidates)]
-    known = evidence(
-        (run_of(result) for result in mine if result.record is not None),
-        workload(first.cell, first.series[0]),
+    smallest = candidates[min(candidates)]
+    runs = evidence(
+        (run_of(result) for result in results if result.record is not None),
+        workload(smallest.cell, smallest.series[0]),
         hours,
-        spent=_spent(mine),
-        failed=_failed(mine),
+        spent=_spent(results),
+        failed=_failed(results),
         most=rule.most,
     )
-    earlier = [entry.decision for entry in before if not entry.settled]
-    decision = decide(question_of(rule.until), known, earlier, budget=rule.budget_gpu_hours)
-    return decision, len(known.runs), known.spent
+    earlier = [entry.decision for entry in previous if not entry.settled]
+    decision = decide(question_of(rule.until), runs, earlier, budget=rule.budget_gpu_hours)
+    return decision, len(runs.runs), runs.spent
 
 
 def _spent(results: Iterable[Result]) -> dict[str, float]:
@@ -186,22 +190,22 @@ def _spent(results: Iterable[Result]) -> dict[str, float]:
     return {r.file.cell_id: spent_gpu_hours(r.record) for r in results if r.record is not None}
 
 
-def _failed(mine: Sequence[Result]) -> dict[int, str]:
+def _failed(results: Sequence[Result]) -> dict[int, str]:
     """Counts that ended without a time: all that ran, or two of them."""
     failed: dict[int, str] = {}
-    for gpus in {result.file.cell.gpus for result in mine}:
-        ends = [r for r in mine if r.file.cell.gpus == gpus and r.record is None]
-        done = any(r.file.cell.gpus == gpus and r.record is not None for r in mine)
-        if ends and (not done or len(ends) > 1):
+    for gpus in {result.file.cell.gpus for result in results}:
+        ends = [r for r in results if r.file.cell.gpus == gpus and r.record is None]
+        any_finished = any(r.file.cell.gpus == gpus and r.record is not None for r in results)
+        if ends and (not any_finished or len(ends) > 1):
             failed[gpus] = ends[0].cause or str(ends[0].status)
     return failed
 
 
 def _same(last: DecisionEntry, rule: DecideRule, runs: int) -> bool:
-    return last.runs == runs and _asks_alike(last, rule)
+    return last.runs == runs and _same_limits(last, rule)
 
 
-def _asks_alike(last: DecisionEntry, rule: DecideRule) -> bool:
+def _same_limits(last: DecisionEntry, rule: DecideRule) -> bool:
     return (last.budget_gpu_hours, last.most) == (rule.budget_gpu_hours, rule.most)
 
 
@@ -211,9 +215,9 @@ def _seeds(
     """A GPU count and a seed for each run, the seeds from the grid's own on, each once."""
     pairs = []
     for choice in decision.choices:
-        first = candidates[choice.gpus].cell.seed
-        after = max((seed + 1 for gpus, seed in used if gpus == choice.gpus), default=first)
-        start = max(first, after)
+        grid_seed = candidates[choice.gpus].cell.seed
+        next_unused = max((seed + 1 for gpus, seed in used if gpus == choice.gpus), default=grid_seed)
+        start = max(grid_seed, next_unused)
         pairs += [(choice.gpus, seed) for seed in range(start, start + choice.runs)]
     return tuple(pairs)
 

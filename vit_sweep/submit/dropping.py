@@ -38,79 +38,85 @@ def drop(study: Study, conditions: Sequence[str]) -> Dropped:
         plan = study.plan_file()
         if plan is None or not plan.points:
             raise UserError(f"{study.folder / 'plan.json'} names no point of this study, so none can be taken out")
-        gone = _where(plan.points, conditions)
-        left = [point for point in plan.points if point not in gone]
-        if not left:
+        dropped = _matching(plan.points, conditions)
+        remaining = [point for point in plan.points if point not in dropped]
+        if not remaining:
             raise UserError(
-                f"{' or '.join(conditions)}: all {plural(len(gone), 'point')} of study {study.name} would go; to be "
+                f"{' or '.join(conditions)}: all {plural(len(dropped), 'point')} of study {study.name} would go; to be "
                 "rid of the whole study delete its folder"
             )
         results = settled_results(study)
-        cells = _unasked({r.file.cell_id: r.file.cell for r in results}, plan.points, left)
-        _refuse_those_under_way(study, [r for r in results if r.file.cell_id in cells])
+        cells = _unrequested({r.file.cell_id: r.file.cell for r in results}, plan.points, remaining)
+        _refuse_active(study, [r for r in results if r.file.cell_id in cells])
         study.drop_cells(cells, conditions)
         for result in results:
             if result.file.cell_id not in cells:
-                study.rewrite_series(result.file, _asked_curves(result.file, plan.points, left))
-        study.rewrite_plan(without(plan, left, cells))
-    done = sum(result.record is not None for result in results if result.file.cell_id in cells)
-    return Dropped(points=len(gone), cells=len(cells), records=done)
+                study.rewrite_series(result.file, _requested_curves(result.file, plan.points, remaining))
+        study.rewrite_plan(without(plan, remaining, cells))
+    finished = sum(result.record is not None for result in results if result.file.cell_id in cells)
+    return Dropped(points=len(dropped), cells=len(cells), records=finished)
 
 
-def _where(points: Sequence[PlannedPoint], conditions: Sequence[str]) -> list[PlannedPoint]:
+def _matching(points: Sequence[PlannedPoint], conditions: Sequence[str]) -> list[PlannedPoint]:
     """The points for which a condition holds; raises `UserError` for one that holds nowhere."""
-    known = points[0].axes
-    read: list[Predicate] = [predicate(text, known, of="drop") for text in conditions]
-    for each in read:
-        if not any(each.holds(_all_axes(point, known)) for point in points):
-            here = "; ".join(f"{axis} is {some(_values(points, axis), 6, separator=' or ')}" for axis in each.axes)
-            raise UserError(f"{each.text}: no point of this study has it – {here}")
-    return [point for point in points if any(each.holds(_all_axes(point, known)) for each in read)]
+    axes = points[0].axes
+    predicates: list[Predicate] = [predicate(text, axes, of="drop") for text in conditions]
+    for rule in predicates:
+        if not any(rule.holds(_all_axes(point, axes)) for point in points):
+            menu = "; ".join(f"{axis} is {some(_values(points, axis), 6, separator=' or ')}" for axis in rule.axes)
+            raise UserError(f"{rule.text}: no point of this study has it – {menu}")
+    return [point for point in points if any(each.holds(_all_axes(point, axes)) for each in predicates)]
 
 
-def _all_axes(point: PlannedPoint, known: Mapping[str, object]) -> dict[str, str | int | float | None]:
+def _all_axes(point: PlannedPoint, axes: Mapping[str, object]) -> dict[str, str | int | float | None]:
     """Its axes, and nothing for those that a version before did not have."""
-    return dict.fromkeys(known) | dict(point.axes)
+    return dict.fromkeys(axes) | dict(point.axes)
 
 
 def _values(points: Sequence[PlannedPoint], axis: str) -> list[str]:
     return list(dict.fromkeys(str(point.axes.get(axis)) for point in points))
 
 
-def _unasked(cells: Mapping[str, Cell], before: Sequence[PlannedPoint], left: Sequence[PlannedPoint]) -> set[str]:
+def _unrequested(
+    cells: Mapping[str, Cell], before: Sequence[PlannedPoint], remaining: Sequence[PlannedPoint]
+) -> set[str]:
     """The cells that points asked for and none does now, and the repeats of these that a rule has added."""
-    asked_before, asked_now = ({point.cell_id for point in points} for points in (before, left))
+    requested_before, requested_now = ({point.cell_id for point in points} for points in (before, remaining))
     alike: dict[Cell, list[str]] = {}
     for cell_id, cell in cells.items():
         alike.setdefault(replace(cell, seed=0), []).append(cell_id)
-    gone = set[str]()
+    dropped = set[str]()
     for ids in alike.values():
-        gone |= {cell_id for cell_id in ids if cell_id in asked_before and cell_id not in asked_now}
-        if not any(cell_id in asked_now for cell_id in ids) and any(cell_id in asked_before for cell_id in ids):
-            gone |= set(ids)
-    return gone
+        dropped |= {cell_id for cell_id in ids if cell_id in requested_before and cell_id not in requested_now}
+        if not any(cell_id in requested_now for cell_id in ids) and any(cell_id in requested_before for cell_id in ids):
+            dropped |= set(ids)
+    return dropped
 
 
-def _refuse_those_under_way(study: Study, results: Sequence[Result]) -> None:
+def _refuse_active(study: Study, results: Sequence[Result]) -> None:
     alive = [result.file.cell_id for result in results if result.status.under_way]
     if alive:
-        those = " ".join(f"--cells {cell}" for cell in alive) if len(alive) <= _NAMED else f"--cells {alive[0]} ..."
+        options = " ".join(f"--cells {cell}" for cell in alive) if len(alive) <= _NAMED else f"--cells {alive[0]} ..."
         raise UserError(
             f"{plural(len(alive), 'cell is|cells are')} queued or running: {some(alive, _NAMED)} – wait, or end "
-            f"{'it' if len(alive) == 1 else 'them'} first: {called()} cancel {study.name} {those}"
+            f"{'it' if len(alive) == 1 else 'them'} first: {called()} cancel {study.name} {options}"
         )
 
 
-def _asked_curves(file: CellFile, before: Sequence[PlannedPoint], left: Sequence[PlannedPoint]) -> tuple[Series, ...]:
+def _requested_curves(
+    file: CellFile, before: Sequence[PlannedPoint], remaining: Sequence[PlannedPoint]
+) -> tuple[Series, ...]:
     """The curves of a cell without those that only points asked for which have gone."""
-    old, new = (
-        {_curve(point) for point in points if point.cell_id == file.cell_id} for points in (before, left)
-    )  # fmt: skip
+    old, new = _curves_of(file, before), _curves_of(file, remaining)
     return tuple(
         series
         for series in file.series
         if (key := (series.scaling.value, series.batch_per.value, series.placement)) in new or key not in old
     )
+
+
+def _curves_of(file: CellFile, points: Sequence[PlannedPoint]) -> set[tuple[object, object, object]]:
+    return {_curve(point) for point in points if point.cell_id == file.cell_id}
 
 
 def _curve(point: PlannedPoint) -> tuple[object, object, object]:

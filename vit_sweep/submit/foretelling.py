@@ -35,16 +35,16 @@ def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foreto
     for batch in batches:
         by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
     forecasts: dict[str, ForecastFile] = {}
-    for cluster, some in by_cluster.items():
-        forecasts |= _by_look(study, cluster, some, todo)
-    if (ways := written.choice) is not None:
+    for cluster, on_cluster in by_cluster.items():
+        forecasts |= _by_look(study, cluster, on_cluster, todo)
+    if (choice := written.choice) is not None:
         forecasts = {
-            name: replace(file, strategies=ways.strategies, pack=ways.pack) for name, file in forecasts.items()
+            name: replace(file, strategies=choice.strategies, pack=choice.pack) for name, file in forecasts.items()
         }
-    seen = any(file.before is not None for file in forecasts.values())
+    any_predicted = any(file.before is not None for file in forecasts.values())
     files = [forecasts[batch.name] for batch in batches]
     lines = lines_of(batches, files, now=datetime.now(UTC)) if batches else []
-    return Foretold(forecasts, tuple(lines), seen)
+    return Foretold(forecasts, tuple(lines), any_predicted)
 
 
 def _by_look(
@@ -56,13 +56,13 @@ def _by_look(
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import unforeseen, wanted
 
-    told = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
+    simulated = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
     past = earlier(waited(study), QUEUE)
     files = {}
-    for batch, said in zip(batches, told, strict=True):
-        unknown = unforeseen(batch.profile) or (said if isinstance(said, str) else "")
-        before = start_forecast(said[0], past, QUEUE) if not unknown and not isinstance(said, str) else None
-        files[batch.name] = forecast_file(batch, before, unknown or "in most of the simulated queues it never starts")
+    for batch, starts in zip(batches, simulated, strict=True):
+        unknown = unforeseen(batch.profile) or (starts if isinstance(starts, str) else "")
+        forecast = start_forecast(starts[0], past, QUEUE) if not unknown and not isinstance(starts, str) else None
+        files[batch.name] = forecast_file(batch, forecast, unknown or "in most of the simulated queues it never starts")
     return files
 
 

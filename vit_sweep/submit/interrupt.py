@@ -25,8 +25,8 @@ class _Presses:
 
     def press(self, _signal: int, _frame: FrameType | None) -> None:
         """The signal's handler."""
-        again, self.noted = self.noted, True
-        if again or not self.held:
+        was_noted, self.noted = self.noted, True
+        if was_noted or not self.held:
             raise KeyboardInterrupt
 
 
@@ -40,7 +40,7 @@ def taken() -> Iterator[None]:
         yield
         return
     woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    previous_fd = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     _presses.noted, _presses.held, _presses.woken = False, False, woken
     signal.signal(signal.SIGINT, _presses.press)
     try:
@@ -48,7 +48,7 @@ def taken() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _presses.noted, _presses.held, _presses.woken = False, False, None
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(previous_fd)
         os.close(woken)
         os.close(wakes)
 

@@ -20,7 +20,7 @@ from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look
 from vit_sweep.submit.next import write
-from vit_sweep.submit.repeats import further
+from vit_sweep.submit.repeats import repeats_to_add
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
 _LOOKUP_PERIOD_S = 30.0
@@ -49,19 +49,19 @@ class Keeper:
 
     def tend(self, results: Sequence[Result]) -> None:
         """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
-        again = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
-        doubts = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
+        to_retry = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
+        lookup_due = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
         rule = self._study.repeat_rule() if not any(r.status.under_way for r in results) else None
-        repeats = further(results, rule) if rule is not None else {}
+        repeats = repeats_to_add(results, rule) if rule is not None else {}
         asks = self._decides(results)
-        if not again and not self._waiting and not doubts and not repeats and not asks:
+        if not to_retry and not self._waiting and not lookup_due and not repeats and not asks:
             return
         try:
             with self._study.changing():
-                if doubts:
+                if lookup_due:
                     resolve(self._study)
                     self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
-                self._retry(again)
+                self._retry(to_retry)
                 self._repeat(results, repeats)
                 if asks:
                     self._decide(results)
@@ -78,15 +78,15 @@ class Keeper:
         Where it cannot start that job it holds it, for ever.
         """
         done = {result.file.cell_id for result in results if result.status is Status.DONE}
-        sent = [
+        attempts = [
             attempt
             for cell, attempt in latest_attempts(self._study.jobs()).items()
             if cell in done and attempt.scheduler == Scheduler.SLURM and not attempt.in_doubt
         ]
         launcher = launcher_of(Scheduler.SLURM)
-        submissions = {attempt.batch: self._study.submission(attempt) for attempt in sent}
-        states = launcher.states(submissions.values()) if sent else {}
-        waiting = [a for a in sent if states[a.batch, a.index].state is TaskState.QUEUED]
+        submissions = {attempt.batch: self._study.submission(attempt) for attempt in attempts}
+        states = launcher.states(submissions.values()) if attempts else {}
+        waiting = [a for a in attempts if states[a.batch, a.index].state is TaskState.QUEUED]
         if waiting:
             why = states[waiting[0].batch, waiting[0].index].detail
             self._say(
@@ -101,18 +101,18 @@ class Keeper:
         if not results:
             return
         entries = self._study.jobs()
-        sent, free, planned = latest_attempts(entries), next_attempts(entries), self._study.planned()
+        latest, free, planned = latest_attempts(entries), next_attempts(entries), self._study.planned()
         todo = {}
         for result in results:
             cell_id = result.file.cell_id
-            before = sent.get(cell_id)
-            if before is None or before.cancelled or cell_id not in planned:
+            attempt = latest.get(cell_id)
+            if attempt is None or attempt.cancelled or cell_id not in planned:
                 continue
             # Somebody else may have been faster between our look and our lock.
-            if before.attempt != attempt_of(result.attempt):
+            if attempt.attempt != attempt_of(result.attempt):
                 continue
             todo[cell_id] = Todo(
-                planned=planned[cell_id], attempt=free[cell_id], since=before.since, exclude=result.exclude
+                planned=planned[cell_id], attempt=free[cell_id], since=attempt.since, exclude=result.exclude
             )
             self._say(f"{cell_id} runs again: {result.detail}")
         self._submit(todo, asked=False)
@@ -124,11 +124,11 @@ class Keeper:
         planned, files = self._study.planned(), {result.file.cell_id: result.file for result in results}
         todo: dict[str, Todo] = {}
         for origin, cells in repeats.items():
-            more = {c.cell_id: replace(planned[origin], cell=c) for c in cells if c.cell_id not in planned}
-            if more:
-                self._study.add_cells(more, like=files[origin])
-                todo |= {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in more.items()}
-                self._say(f"{origin}: its interval is too wide, {plural(len(more), 'more repeat')}")
+            added = {c.cell_id: replace(planned[origin], cell=c) for c in cells if c.cell_id not in planned}
+            if added:
+                self._study.add_cells(added, like=files[origin])
+                todo |= {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}
+                self._say(f"{origin}: its interval is too wide, {plural(len(added), 'more repeat')}")
         self.added |= set(todo)
         self._submit(todo, asked=True)
 
@@ -144,19 +144,19 @@ class Keeper:
         if rule is None or offered is None:
             return
         candidates = offered.planned
-        made = look(rule, candidates, offered.hours, self._study.decisions(), results, at=now())
-        if made.new and made.entry is not None:
-            self._study.journal_decision(made.entry)
-        if made.entry is not None and (made.new or made.cells):
-            for line in lines(made.entry):
+        upcoming = look(rule, candidates, offered.hours, self._study.decisions(), results, at=now())
+        if upcoming.new and upcoming.entry is not None:
+            self._study.journal_decision(upcoming.entry)
+        if upcoming.entry is not None and (upcoming.new or upcoming.cells):
+            for line in lines(upcoming.entry):
                 self._say(line)
-        more = {cell_id: replace(candidates[cell.gpus], cell=cell) for cell_id, cell in made.cells.items()}
-        if more:
-            self._study.add_cells(more, like=next(r.file for r in results if alike(r.file.cell, candidates)))
+        added = {cell_id: replace(candidates[cell.gpus], cell=cell) for cell_id, cell in upcoming.cells.items()}
+        if added:
+            self._study.add_cells(added, like=next(r.file for r in results if alike(r.file.cell, candidates)))
         else:
             self._decided = len(results)
-        self.added |= set(more)
-        self._submit({cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in more.items()}, asked=True)
+        self.added |= set(added)
+        self._submit({cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}, asked=True)
 
     def _submit(self, todo: Mapping[str, Todo], *, asked: bool) -> None:
         if not todo:

@@ -52,21 +52,21 @@ def choose(
 
     `looked_at`: cells that the study does not have, and is not to have; `new`: those that were written just now.
     """
-    made = {file.cell_id for file in new}
-    earlier = study.cell_files(name for name in study.cell_names() if name not in made)
+    new_ids = {file.cell_id for file in new}
+    earlier = study.cell_files(name for name in study.cell_names() if name not in new_ids)
     results = settled_results(study, [*sorted([*earlier, *new], key=smallest_first), *looked_at])
     candidates = (result for result in results if result.file.cell_id in planned)
     selection = select(candidates, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
     run = set(selection.run)
     # In the plan's order: what its user named first. What is left of a curve may take a smaller job than all of it.
-    chosen = share({cell_id: cell for cell_id, cell in planned.items() if cell_id in run})
+    selected = share({cell_id: cell for cell_id, cell in planned.items() if cell_id in run})
     free = next_attempts(study.jobs())
     todo = {}
-    for cell in arrange(chosen.values()):
+    for cell in arrange(selected.values()):
         cell_id = cell.cell.cell_id
-        is_known = cell_id in free or cell_id in made
-        left = [] if is_known else [attempt.number + 1 for attempt in study.attempts(cell_id)]
-        number = max([free.get(cell_id, 1), *left])
+        is_known = cell_id in free or cell_id in new_ids
+        leftover_attempts = [] if is_known else [attempt.number + 1 for attempt in study.attempts(cell_id)]
+        number = max([free.get(cell_id, 1), *leftover_attempts])
         todo[cell_id] = Todo(planned=cell, attempt=number, since=number)
     return Next(results=results, selection=selection, todo=todo)
 
@@ -100,9 +100,9 @@ def write(
 
 def _require_variables(profiles: Iterable[PartitionProfile]) -> None:
     """Raise `UserError` where a profile takes a variable from whoever submits, who has none."""
-    there = clean_environment(os.environ)
+    environment = clean_environment(os.environ)
     for profile in profiles:
-        absent = sorted(references(profile.environment.values()) - there.keys())
+        absent = sorted(references(profile.environment.values()) - environment.keys())
         if absent:
             raise UserError(
                 f"partition {profile.name}: its jobs take {some(absent)} from the environment of whoever submits them, "

@@ -36,10 +36,10 @@ def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max
     if pack == "off" or not todo:
         return Sending()
     cells = {cell_id: item.planned for cell_id, item in todo.items()}
-    apart = {cell_id: item.exclude for cell_id, item in todo.items()}
+    exclusions = {cell_id: item.exclude for cell_id, item in todo.items()}
     if pack == "auto":
-        return _chosen(cells, apart, batches, max_gpus)
-    packing = packed(cells, pack, apart=apart)
+        return _by_expected_wait(cells, exclusions, batches, max_gpus)
+    packing = packed(cells, pack, apart=exclusions)
     least = _at_once(batches(packing))
     if max_gpus is not None and packing.jobs and least > max_gpus:
         raise UserError(
@@ -49,35 +49,35 @@ def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max
     return Sending(packing, packing.remarks)
 
 
-def _chosen(
-    cells: Mapping[str, PlannedCell], apart: Mapping[str, object], batches: BatchesOf, max_gpus: int | None
+def _by_expected_wait(
+    cells: Mapping[str, PlannedCell], exclusions: Mapping[str, object], batches: BatchesOf, max_gpus: int | None
 ) -> Sending:
     from vit_sweep.plan.waiting.strategy import candidates, choose, expected
 
-    most = most_that_fit(cells.values())
-    if most < 2:
-        remarks = packed(cells, 2, apart=apart, asked="auto").remarks
-        return Sending(remarks=remarks) if remarks else _nothing("no two cells have one shape and differ")
+    largest = most_that_fit(cells.values())
+    if largest < 2:
+        remarks = packed(cells, 2, apart=exclusions, asked="auto").remarks
+        return Sending(remarks=remarks) if remarks else _unpacked("no two cells have one shape and differ")
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
     outlook = _outlook(of_slurm)
     if isinstance(outlook, str):
-        return _nothing(outlook)
+        return _unpacked(outlook)
     seconds = {cell_id: cell.time.seconds for cell_id, cell in of_slurm.items() if cell.time is not None}
     strategies, packings = [], {}
-    for count in candidates(most):
-        packing = packed(cells, count, apart=apart)
-        made = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
-        if max_gpus is not None and count > 1 and _at_once(made) > max_gpus:
+    for count in candidates(largest):
+        packing = packed(cells, count, apart=exclusions)
+        slurm_batches = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
+        if max_gpus is not None and count > 1 and _at_once(slurm_batches) > max_gpus:
             continue
-        strategy = expected(outlook, count, made, seconds)
+        strategy = expected(outlook, count, slurm_batches, seconds)
         if isinstance(strategy, str):
-            return _nothing(strategy)
+            return _unpacked(strategy)
         strategies.append(strategy)
         packings[count] = packing
     choice = choose(strategies)
-    taken = packings[choice.pack]
+    packing = packings[choice.pack]
     verdict = f"packed by {choice.pack}" if choice.pack > 1 else "nothing is packed"
-    return Sending(taken, (f"pack=auto: {choice.why}: {verdict}",), choice)
+    return Sending(packing, (f"pack=auto: {choice.why}: {verdict}",), choice)
 
 
 def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
@@ -109,5 +109,5 @@ def _at_once(batches: list[Batch]) -> int:
     return sum(batch.held_gpus for batch in batches)
 
 
-def _nothing(*reasons: str) -> Sending:
+def _unpacked(*reasons: str) -> Sending:
     return Sending(remarks=(f"pack=auto packs nothing: {'; '.join(reasons)}",))

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from vit_sweep.analysis.series.spreads import Spreads
 
 
-def more(runs: Sequence[Run], spread: "Spreads", rule: RepeatRule) -> int:
+def runs_wanted(runs: Sequence[Run], spreads: "Spreads", rule: RepeatRule) -> int:
     """How many further runs of a cell to make now (`plan.repeats.runs_to_add`)."""
-    time = spread.estimate(runs)
+    time = spreads.estimate(runs)
     width = None if time.low is None or time.high is None else (time.high - time.low) / 2 / time.value
-    return runs_to_add(len(runs), width, spread.cells_beside(runs), rule)
+    return runs_to_add(len(runs), width, spreads.cells_beside(runs), rule)
 
 
-def further(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[Cell, ...]]:
+def repeats_to_add(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[Cell, ...]]:
     """The cells to add, by the id of the cell that they repeat: the same with seeds that nobody has used.
 
     Cells that differ only in their seed are repeats of each other. While one of them is under way, or one has failed
@@ -44,14 +44,14 @@ def further(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[C
         for cell, members in groups.items()
         if not any(member.status.under_way or member.record is None for member in members)
     }
-    spread = Spreads(complete.values())
+    spreads = Spreads(complete.values())
     added: dict[str, tuple[Cell, ...]] = {}
     for cell, runs in complete.items():
-        count = more(runs, spread, rule)
+        count = runs_wanted(runs, spreads, rule)
         seeds = [member.file.cell.seed for member in groups[cell]]
         if count:
-            first = min(groups[cell], key=lambda member: member.file.cell.seed)
-            added[first.file.cell_id] = tuple(
+            lowest_seed = min(groups[cell], key=lambda member: member.file.cell.seed)
+            added[lowest_seed.file.cell_id] = tuple(
                 replace(cell, seed=seed) for seed in range(max(seeds) + 1, max(seeds) + 1 + count)
             )
     return added

@@ -1,7 +1,7 @@
 """Cells of somebody's capsule as points of a sweep of one's own. An edge: it composes configurations, looks for data
 and packages, and starts nothing.
 
-What a capsule says of a cell is data and becomes a point again; partition, interpreter and places are those of whoever
+What a capsule says of a cell is data and becomes a point again; partition, interpreter and paths are those of whoever
 runs it. Where that would run code, or read a file, that somebody else has named, the cell is left out and named.
 """
 
@@ -95,7 +95,7 @@ class Rerun(NamedTuple):
     """Cells of the capsule."""
 
 
-class _Place(NamedTuple):
+class _Partition(NamedTuple):
     profile: PartitionProfile
     settings: Settings
 
@@ -112,23 +112,23 @@ def rerun(published: Published, wish: Wish) -> Rerun:
     """
     _check(wish)
     words = _with_study(_words(wish), published.study)
-    files, left = _readable(published.cells)
-    places = _places(words, {file.cell.partition for file in files.values()}, wish.config_dir)
+    files, excluded = _readable(published.cells)
+    partitions = _partitions(words, {file.cell.partition for file in files.values()}, wish.config_dir)
     built: dict[str, _Built] = {}
     for cell_id, file in files.items():
-        place = places[file.cell.partition]
-        made = place if isinstance(place, str) else _built(file, place, wish.across)
-        if isinstance(made, str):
-            left[cell_id] = made
+        partition = partitions[file.cell.partition]
+        outcome = partition if isinstance(partition, str) else _built(file, partition, wish.across)
+        if isinstance(outcome, str):
+            excluded[cell_id] = outcome
         else:
-            built[cell_id] = made
-    settings = next((place.settings for place in places.values() if not isinstance(place, str)), None)
+            built[cell_id] = outcome
+    settings = next((partition.settings for partition in partitions.values() if not isinstance(partition, str)), None)
     if not built or settings is None:
-        raise UserError("no cell of it can run again here:\n" + "\n".join(f"  {line}" for line in lines(left)))
+        raise UserError("no cell of it can run again here:\n" + "\n".join(f"  {line}" for line in lines(excluded)))
     budget = BUDGET_GPU_HOURS if settings.budget_gpu_hours is None else settings.budget_gpu_hours
     offers = [_offer(files[cell_id], one, published.records.get(cell_id)) for cell_id, one in built.items()]
-    most = wish.cells or max(LEAST, round(wish.part * len(published.cells)))
-    sample = sampled(offers, most=most, seed=wish.seed, budget=budget)
+    max_cells = wish.cells or max(LEAST, round(wish.part * len(published.cells)))
+    sample = sampled(offers, most=max_cells, seed=wish.seed, budget=budget)
     if not sample.chosen:
         least = min(offer.gpu_hours for offer in sample.dear)
         raise UserError(
@@ -143,7 +143,7 @@ def rerun(published: Published, wish: Wish) -> Rerun:
         settings=replace(settings, budget_gpu_hours=None, **_as_published(options, words)),
         sample=sample,
         budget=budget,
-        left=left,
+        left=excluded,
         across=_across(wish.across, renamed=renamed),
         overrides=words,
         published=len(published.cells),
@@ -158,14 +158,14 @@ def _check(wish: Wish) -> None:
 
 
 def _words(wish: Wish) -> list[str]:
-    known = {"partition", *field_names(Settings)} - _OF_A_GRID
-    for given in wish.words:
-        key, is_word, _ = given.partition("=")
+    allowed = {"partition", *field_names(Settings)} - _OF_A_GRID
+    for argument in wish.words:
+        key, is_word, _ = argument.partition("=")
         name = key.lstrip("+").partition(".")[0].partition("@")[0]
-        if not is_word or name not in known or key.startswith("~"):
+        if not is_word or name not in allowed or key.startswith("~"):
             raise UserError(
-                f"{given}: the capsule says what each cell is; a partition of yours and settings of a sweep may follow "
-                f"(partition=NAME, study=NAME, dry_run=true) – {closest(name, known)}"
+                f"{argument}: the capsule says what each cell is; a partition of yours and settings of a sweep may "
+                f"follow (partition=NAME, study=NAME, dry_run=true) – {closest(name, allowed)}"
             )
     return spelled_out(list(wish.words), wish.config_dir)
 
@@ -181,36 +181,40 @@ def _with_study(words: list[str], name: str) -> list[str]:
 def _readable(cells: Mapping[str, bytes]) -> tuple[dict[str, CellFile], dict[str, str]]:
     """The cells that this version can read, and why it cannot read the others."""
     files: dict[str, CellFile] = {}
-    left: dict[str, str] = {}
+    excluded: dict[str, str] = {}
     for name, text in cells.items():
         try:
             file = parse_json(CellFile, text, what="")
         except UserError as error:
-            left[name] = f"this version cannot read its cell.json: {error}"
+            excluded[name] = f"this version cannot read its cell.json: {error}"
             continue
         if not name == file.cell_id == file.cell.cell_id:
-            left[name] = (
+            excluded[name] = (
                 f"its configuration is that of {file.cell.cell_id}: another version wrote it, or it was changed (a "
                 "seed, a batch)"
             )
-        elif reason := _strange(file.cell):
-            left[name] = reason
+        elif reason := _why_not_rebuilt(file.cell):
+            excluded[name] = reason
         else:
             files[name] = file
-    return files, left
+    return files, excluded
 
 
-def _strange(cell: Cell) -> str:
+def _why_not_rebuilt(cell: Cell) -> str:
     """Why this cell needs what no capsule has, or what only its user may let run; empty where it does not."""
     if cell.origin is not None:
         return f"it goes on from a checkpoint of {cell.origin.cell_id}, and no capsule has checkpoints"
     if cell.model.init is not None:
         return f"it begins with the weights of a file, {Path(cell.model.init).name}, and no capsule has weights"
-    if own := programs((), (cell,)):
-        return f"it runs {own[0]}, which is not vit_sweep's code: read it, then type the words of its sweep"
-    named = [f"{name}={value}" for name, value in cell.model.arguments if _FILES.search(name) or "/" in str(value)]
-    if named:
-        return f"its model takes {named[0]}, which may name a file: look at it, then type the words of its sweep"
+    if code := programs((), (cell,)):
+        return f"it runs {code[0]}, which is not vit_sweep's code: read it, then type the words of its sweep"
+    file_arguments = [
+        f"{name}={value}" for name, value in cell.model.arguments if _FILES.search(name) or "/" in str(value)
+    ]
+    if file_arguments:
+        return (
+            f"its model takes {file_arguments[0]}, which may name a file: look at it, then type the words of its sweep"
+        )
     if cell.engine.config:
         return (
             f"it gives DeepSpeed further keys ({cell.engine.config[0]}), which may name files: read them, then "
@@ -219,38 +223,40 @@ def _strange(cell: Cell) -> str:
     return ""
 
 
-def _places(words: list[str], names: Collection[str], config_dir: Path | None) -> dict[str, _Place | str]:
+def _partitions(words: list[str], names: Collection[str], config_dir: Path | None) -> dict[str, _Partition | str]:
     """The partition that each published one's cells run on here; the reason where there is none of its name."""
-    given = any(text.lstrip("+").startswith("partition=") for text in words)
-    places: dict[str, _Place | str] = {}
-    anyhow = _place(words, config_dir)  # raises for what is wrong with the words themselves
+    is_named = any(text.lstrip("+").startswith("partition=") for text in words)
+    partitions: dict[str, _Partition | str] = {}
+    named = _partition(words, config_dir)  # raises for what is wrong with the words themselves
     for name in sorted(names):
         try:
-            places[name] = anyhow if given else _place([*words, f"partition={word(name)}"], config_dir)
+            partitions[name] = named if is_named else _partition([*words, f"partition={word(name)}"], config_dir)
         except UserError:
-            places[name] = f"there is no partition {name} here: name one of yours, partition=NAME"
-    return places
+            partitions[name] = f"there is no partition {name} here: name one of yours, partition=NAME"
+    return partitions
 
 
-def _place(words: list[str], config_dir: Path | None) -> _Place:
+def _partition(words: list[str], config_dir: Path | None) -> _Partition:
     from vit_sweep.config.in_python import grid  # it imports Hydra
 
     points, settings = read(grid(words, config_dir=config_dir))
     if len(points) > 1:
         raise UserError(f"{' '.join(words)}: these sweep {len(points)} combinations; name one value each")
-    return _Place(points[0].partition, settings)
+    return _Partition(points[0].partition, settings)
 
 
-def _built(file: CellFile, place: _Place, across: Sequence[str]) -> _Built | str:
+def _built(file: CellFile, partition: _Partition, across: Sequence[str]) -> _Built | str:
     """The points of one cell, and what they become here; the reason where that is not what was published."""
     try:
-        points = [point_of(file.cell, series, place.profile) for series in file.series or (_CURVE,)]
+        points = [point_of(file.cell, series, partition.profile) for series in file.series or (_CURVE,)]
     except ValidationError:
         return "its configuration is none that a grid could ask for"
-    cores = len(os.sched_getaffinity(0)) if place.profile.scheduler is Scheduler.LOCAL else None
-    settings = place.settings
-    known = Knowledge(cores=cores, memory_check=settings.memory_check, minutes=settings.minutes, options=file.options)
-    plan = make_plan(points, known)
+    cores = len(os.sched_getaffinity(0)) if partition.profile.scheduler is Scheduler.LOCAL else None
+    settings = partition.settings
+    knowledge = Knowledge(
+        cores=cores, memory_check=settings.memory_check, minutes=settings.minutes, options=file.options
+    )
+    plan = make_plan(points, knowledge)
     if reasons := [reason for point in plan.infeasible for reason in point.reasons]:
         return reasons[0]
     if len(plan.cells) > 1:
@@ -258,7 +264,7 @@ def _built(file: CellFile, place: _Place, across: Sequence[str]) -> _Built | str
     (planned,) = plan.cells.values()
     changed = [name for name in unlike(file.cell, planned.cell) if not _may_differ(name, across)]
     if changed:
-        return _said(changed[0], file.cell, planned.cell)
+        return _difference(changed[0], file.cell, planned.cell)
     if cores is not None and oversubscribed(planned.cell, cores):
         return crowd(planned.cell, cores)
     missing = _missing(planned, Path(settings.data_root))
@@ -267,18 +273,20 @@ def _built(file: CellFile, place: _Place, across: Sequence[str]) -> _Built | str
 
 def _may_differ(name: str, across: Sequence[str]) -> bool:
     """Of what a partition decides, the layout over nodes must be the same; what a cell trains must be in any case."""
-    said = {_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])}
-    return name in PLACE and name != "nodes" and bool(said & {*across})
+    accepted = {_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])}
+    return name in PLACE and name != "nodes" and bool(accepted & {*across})
 
 
-def _said(name: str, published: Cell, here: Cell) -> str:
-    before, now = (str(getattr(cell, name)) for cell in (published, here))
+def _difference(name: str, published: Cell, rebuilt: Cell) -> str:
+    old, new = (str(getattr(cell, name)) for cell in (published, rebuilt))
     if name in ("device", "gpu_model"):
-        return f"another GPU model: {published.gpu_model} published, {here.gpu_model} here (--across machine runs it)"
-    if len(before) + len(now) > 100:
+        return (
+            f"another GPU model: {published.gpu_model} published, {rebuilt.gpu_model} here (--across machine runs it)"
+        )
+    if len(old) + len(new) > 100:
         return f"this version builds another cell of it: {name} differs"
-    way = {"nodes": "a partition with as many GPUs a node", "cpus_per_gpu": "--across partition runs it"}
-    return f"{name}: {before} published, {now} here" + (f" ({way[name]})" if name in way else "")
+    remedy = {"nodes": "a partition with as many GPUs a node", "cpus_per_gpu": "--across partition runs it"}
+    return f"{name}: {old} published, {new} here" + (f" ({remedy[name]})" if name in remedy else "")
 
 
 def _missing(planned: PlannedCell, root: Path) -> str:
@@ -302,26 +310,26 @@ def _offer(file: CellFile, built: _Built, record: bytes | None) -> Offer:
     if record is not None and (alike or built.planned.time is None):
         with suppress(UserError):  # a record of another version says nothing of its time here
             hours = spent_gpu_hours(parse_json(Record, record, what=""))
-    once = replace(file.cell, seed=0).cell_id
-    return Offer(cell_id=file.cell_id, gpus=file.cell.gpus, configuration=once, gpu_hours=hours)
+    configuration = replace(file.cell, seed=0).cell_id
+    return Offer(cell_id=file.cell_id, gpus=file.cell.gpus, configuration=configuration, gpu_hours=hours)
 
 
 def _as_published(options: JobOptions, words: Sequence[str]) -> dict[str, Any]:
-    given = {text.lstrip("+").partition("=")[0] for text in words}
-    return {name: getattr(options, name) for name in _OPTIONS if name not in given}
+    overridden = {text.lstrip("+").partition("=")[0] for text in words}
+    return {name: getattr(options, name) for name in _OPTIONS if name not in overridden}
 
 
-def _across(given: Sequence[str], *, renamed: bool) -> tuple[str, ...]:
+def _across(across: Sequence[str], *, renamed: bool) -> tuple[str, ...]:
     """A partition's name says where something ran, not what; of another machine the GPU's model goes with it."""
-    more = ["partition"] if renamed else []
-    more += ["gpu_model"] if _MACHINE in given else []
-    return tuple(dict.fromkeys([*given, *more]))
+    implied = ["partition"] if renamed else []
+    implied += ["gpu_model"] if _MACHINE in across else []
+    return tuple(dict.fromkeys([*across, *implied]))
 
 
-def lines(left: Mapping[str, str]) -> Iterator[str]:
+def lines(excluded: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each reason why cells cannot run again."""
     by_reason: dict[str, list[str]] = {}
-    for cell_id, reason in left.items():
+    for cell_id, reason in excluded.items():
         by_reason.setdefault(reason, []).append(cell_id)
     for reason, cells in by_reason.items():
         yield f"{some(cells, 3)}: {reason}"

@@ -35,10 +35,10 @@ def resolve(study: Study) -> list[str]:
     cannot be read.
     """
     study.require_journal()
-    doubts = in_doubt(study.jobs())
+    open_lines = in_doubt(study.jobs())
     unclear: list[str] = []
-    for scheduler in {entry.scheduler for entry in doubts}:
-        open_entries = {entry.batch: entry for entry in doubts if entry.scheduler == scheduler}
+    for scheduler in {entry.scheduler for entry in open_lines}:
+        open_entries = {entry.batch: entry for entry in open_lines if entry.scheduler == scheduler}
         submissions = [
             Unconfirmed(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
             for e in open_entries.values()
@@ -207,8 +207,8 @@ class Submitter:
         items = [launcher_of(part.profile.scheduler).render(part) for part in parts]
         for part in items:
             self._study.write_rendered(part)
-        place = self._waiting.index(item)
-        self._waiting[place : place + 1] = items
+        position = self._waiting.index(item)
+        self._waiting[position : position + 1] = items
 
     def _longer_pause(self) -> float:
         now_s, self._pause = self._pause, min(_LONGEST_PAUSE_S, 1.5 * self._pause)

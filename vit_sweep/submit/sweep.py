@@ -77,8 +77,8 @@ class Ready(NamedTuple):
         Raises `UserError` above the budget, and where `next.write` does.
         """
         if self.settings.decide_rule is None:  # a sweep that decides keeps within it by itself
-            wanted = [item.planned for item in self.chosen.todo.values()]
-            _check_budget(self.settings.budget_gpu_hours, wanted, self.finished)
+            cells = [item.planned for item in self.chosen.todo.values()]
+            _check_budget(self.settings.budget_gpu_hours, cells, self.finished)
         settings = self.settings
         return write(self.study, self.chosen.todo, self.code, pack=settings.pack, max_gpus=settings.max_gpus_in_flight)
 
@@ -94,23 +94,25 @@ def planned(
     """
     rule = settings.decide_rule
     requested = continued(begun(models.counted(requested, say)))
-    own = settings.grid.set.get("exclude", ())
-    points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats, grids_own=own)
+    excluded_by_grid = settings.grid.set.get("exclude", ())
+    points, remarks = algebra.select(
+        requested, exclude=settings.exclude, repeats=settings.repeats, grids_own=excluded_by_grid
+    )
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)
     finished = Study(folder).records()
-    known = Knowledge(
+    knowledge = Knowledge(
         cores=len(os.sched_getaffinity(0)) if local else None,
         memory_check=settings.memory_check,
         minutes=settings.minutes,
         finished=throughputs(finished),
         options=settings.job_options,
     )
-    plan = make_plan(points, known)
+    plan = make_plan(points, knowledge)
     options, certified = _options(settings, plan, Study(folder))
-    if options != known.options:
-        plan = make_plan(points, replace(known, options=options))
-    offered = candidates_of(points, plan, question_of(rule.until), known.cores) if rule is not None else {}
+    if options != knowledge.options:
+        plan = make_plan(points, replace(knowledge, options=options))
+    offered = candidates_of(points, plan, question_of(rule.until), knowledge.cores) if rule is not None else {}
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     if not settings.dry_run:
@@ -123,7 +125,7 @@ def planned(
         looked_at, new, asked_for = list[CellFile](), list[CellFile](), study.is_asked_for
         decided = list[str]()
         if rule is not None:
-            plan, decided = _decided(study, rule, points, offered, known, dry_run=bool(settings.dry_run))
+            plan, decided = _decided(study, rule, points, offered, knowledge, dry_run=bool(settings.dry_run))
         if settings.dry_run and asked_for:
             study.let_run(plan)
             looked_at = _not_in(study, plan, root, options)
@@ -139,7 +141,7 @@ def planned(
                 anew=not asked_for,
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
-        chosen = choose(
+        upcoming = choose(
             study,
             plan.cells,
             code,
@@ -152,11 +154,11 @@ def planned(
         yield Ready(
             study=study,
             plan=plan,
-            chosen=chosen,
+            chosen=upcoming,
             remarks=(
                 *remarks,
                 *certified,
-                *(decided if rule is not None else _carries(plan, chosen.results, settings, known.cores)),
+                *(decided if rule is not None else _carries(plan, upcoming.results, settings, knowledge.cores)),
                 *_only_looked_at(study, looked_at),
             ),
             unclear=tuple(unclear),
@@ -171,7 +173,7 @@ def _decided(
     rule: DecideRule,
     points: Sequence[Point],
     offered: Mapping[int, PlannedCell],
-    known: Knowledge,
+    knowledge: Knowledge,
     *,
     dry_run: bool,
 ) -> tuple[Plan, list[str]]:
@@ -181,36 +183,36 @@ def _decided(
     """
     entries, results = study.decisions(), settled_results(study)
     hours = {gpus: cell.gpu_hours for gpus, cell in offered.items()}
-    made = look(rule, offered, hours, entries, results, at=now())
-    if made.entry is not None and made.entry.decision.stop == BUDGET and not made.entry.runs:
+    upcoming = look(rule, offered, hours, entries, results, at=now())
+    if upcoming.entry is not None and upcoming.entry.decision.stop == BUDGET and not upcoming.entry.runs:
         guessed = any(cell.time is None for cell in offered.values())
         limits = (
             "; nothing says how long a run takes, so its time limit counts: minutes=LIMIT lowers it" if guessed else ""
         )
-        raise UserError(f"{made.entry.decision.why}{limits}")
+        raise UserError(f"{upcoming.entry.decision.why}{limits}")
     if not dry_run:
         study.write_candidates(candidates_file(offered))
-        if made.new and made.entry is not None:
-            study.journal_decision(made.entry)
+        if upcoming.new and upcoming.entry is not None:
+            study.journal_decision(upcoming.entry)
     cells = [result.file.cell for result in results if alike(result.file.cell, offered)]
-    cells += made.cells.values()
+    cells += upcoming.cells.values()
     places = {point.gpus: point for point in points}
-    wanted = sorted({(cell.gpus, cell.seed) for cell in cells})
-    plan = make_plan([replace(places[gpus], seed=seed) for gpus, seed in wanted], known)
+    pairs = sorted({(cell.gpus, cell.seed) for cell in cells})
+    plan = make_plan([replace(places[gpus], seed=seed) for gpus, seed in pairs], knowledge)
     counts = some(map(str, sorted(offered)), 8)
     remarks = [f"asked: {rule.until}, of gpus={counts}, with {rule.budget_gpu_hours:g} GPU-hours"]
-    if made.entry is None:
+    if upcoming.entry is None:
         return plan, [*remarks, "cells of the last decision have not ended: the next one follows them"]
-    return plan, [*remarks, *lines(made.entry)]
+    return plan, [*remarks, *lines(upcoming.entry)]
 
 
 def _not_in(study: Study, plan: Plan, data_root: str, options: JobOptions) -> list[CellFile]:
     """The files that cells of `plan` would have which the study lacks."""
-    there = {file.cell_id for file in study.cell_files()}
+    existing = {file.cell_id for file in study.cell_files()}
     return [
         cell_file(cell, None, data_root=data_root, options=options)
         for cell_id, cell in plan.cells.items()
-        if cell_id not in there
+        if cell_id not in existing
     ]
 
 
@@ -262,12 +264,12 @@ def same_python(cell: PlannedCell) -> bool:
 def _require_what_jobs_need(plan: Plan, settings: Settings) -> None:
     """Raise `UserError` for a package or a data set that is not there."""
     require_extra("train")
-    if here := [cell for cell in plan.cells.values() if same_python(cell)]:
+    if checkable := [cell for cell in plan.cells.values() if same_python(cell)]:
         require_loggers(settings.logging)
-        require_engines(cell.cell.engine.kind for cell in here)
-        require_optimizers(cell.cell.optimizer.kind for cell in here)
-        require_models(cell.cell.model for cell in here)
-        require_metrics(cell.cell.task for cell in here)
+        require_engines(cell.cell.engine.kind for cell in checkable)
+        require_optimizers(cell.cell.optimizer.kind for cell in checkable)
+        require_models(cell.cell.model for cell in checkable)
+        require_metrics(cell.cell.task for cell in checkable)
     for data in {cell.cell.data for cell in plan.cells.values()}:
         datasets.require(data, Path(settings.data_root))
 
@@ -277,8 +279,8 @@ def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, 
     options = settings.job_options
     if settings.certify is not None:
         return options, []
-    known = [file.cell for file in study.cell_files()] if study.is_asked_for else []
-    if not compares_engines([*known, *(planned.cell for planned in plan.cells.values())]):
+    existing = [file.cell for file in study.cell_files()] if study.is_asked_for else []
+    if not compares_engines([*existing, *(planned.cell for planned in plan.cells.values())]):
         return options, []
     remark = "engines are compared: each job certifies that its own trains what one process does (certify=false: none)"
     return replace(options, certify=True), [remark]
@@ -286,14 +288,14 @@ def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, 
 
 def _carries(plan: Plan, results: Iterable[Result], settings: Settings, cores: int | None) -> list[str]:
     """What fits the curves of this sweep will carry, with what the study has already."""
-    done = list(results)
+    results_so_far = list(results)
     return coverage.remarks(
         plan,
-        ((result.file.cell, result.file.series) for result in done),
+        ((result.file.cell, result.file.series) for result in results_so_far),
         cores=cores,
         preflight=settings.preflight,
         repeats_follow=settings.repeat_rule is not None,
-        seen=seen_spread(_epochs(done).values()),
+        seen=seen_spread(_epochs(results_so_far).values()),
     )
 
 
@@ -308,11 +310,11 @@ def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
 
 def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
     """Stop before anything is submitted that would take the study above its budget."""
-    spent, wanted = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
-    if budget is not None and spent + wanted > budget:
-        enough = math.ceil(100 * (spent + wanted)) / 100
+    spent, needed = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
+    if budget is not None and spent + needed > budget:
+        enough = math.ceil(100 * (spent + needed)) / 100
         raise UserError(
-            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {wanted:.2f} "
+            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {needed:.2f} "
             f"GPU-hours and the study has "
             f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
         )

@@ -35,7 +35,7 @@ def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iter
     watcher = Watcher(study, asking=asking)
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
     period_s, longest_s = (_SLURM_PERIOD_S, _SLURM_LONGEST_S) if slurm else (_LOCAL_PERIOD_S, _LOCAL_LONGEST_S)
-    quiet, before = 0, dict[str, str]()
+    quiet, previous = 0, dict[str, str]()
     with closing(Watches()) as news:
         while True:
             results = _look(study, watcher, keeper, only)
@@ -45,8 +45,8 @@ def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iter
             # Steps are followed here only: each look reads files that many clients may share there.
             now = {r.file.cell_id: f"{r.status} {r.detail} {'' if slurm else r.progress}" for r in results}
             # An end that is seen and not believed yet is looked at again soon.
-            stirs = now != before or any(result.detail == ENDING for result in results)
-            quiet, before = 0 if stirs else quiet + 1, now
+            stirs = now != previous or any(result.detail == ENDING for result in results)
+            quiet, previous = 0 if stirs else quiet + 1, now
             for batch in {entry.batch for entry in study.jobs() if entry.scheduler != Scheduler.SLURM}:
                 news.folder(study.batch_dir(batch))  # again and again, since another client may add some
             pause_s = min(longest_s, period_s * 1.2**quiet)

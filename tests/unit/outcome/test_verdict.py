@@ -86,7 +86,7 @@ WORDS = {
 @pytest.mark.parametrize(("ended", "cause"), WORDS.items())
 def test_the_scheduler_says_why_a_job_was_told_to_end(ended, cause):
     verdict = judge([rank(0, Cause.TERMINATED)])
-    assert refine(verdict, ended=ended, detail="Slurm says so").cause is cause
+    assert refine(verdict, how=ended, detail="Slurm says so").cause is cause
     assert of_scheduler(ended, "Slurm says so").cause is cause
 
 
@@ -96,27 +96,27 @@ def test_the_scheduler_says_why_a_job_was_told_to_end(ended, cause):
 )
 def test_the_scheduler_never_overrules_what_a_rank_knows(cause, ended):
     verdict = judge([rank(0, cause)])
-    assert refine(verdict, ended=ended) == verdict
-    assert refine(verdict, ended=ended, restarted=True) == verdict
+    assert refine(verdict, how=ended) == verdict
+    assert refine(verdict, how=ended, restarted=True) == verdict
 
 
 @given(cause=st.sampled_from(Cause))
 def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
     verdict = judge([rank(0, cause)])
     for ended in (Ended.FAILED, Ended.COMPLETED, Ended.UNREPORTED, None):
-        assert refine(verdict, ended=ended) == verdict
+        assert refine(verdict, how=ended) == verdict
 
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("ended", [Ended.PREEMPTED, Ended.REQUEUED, Ended.NODE_FAILURE])
 def test_why_a_job_was_started_again_is_the_schedulers_word(told, ended):
     verdict = judge([rank(0, Cause.TERMINATED if told else None)])
-    assert refine(verdict, ended=ended, restarted=True, by_job=told).cause.value == ended.value
+    assert refine(verdict, how=ended, restarted=True, by_job=told).cause.value == ended.value
 
 
 def test_a_restart_of_which_the_scheduler_remembers_nothing_is_no_preemption():
-    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=None, restarted=True).cause is Cause.REQUEUED
-    assert refine(judge([rank(0)]), ended=None, restarted=True).cause is Cause.NODE_FAILURE
+    assert refine(judge([rank(0, Cause.TERMINATED)]), how=None, restarted=True).cause is Cause.REQUEUED
+    assert refine(judge([rank(0)]), how=None, restarted=True).cause is Cause.NODE_FAILURE
 
 
 def test_what_the_scheduler_remembers_is_of_the_restarts_of_the_last_attempt():
@@ -131,8 +131,8 @@ def test_what_the_scheduler_remembers_is_of_the_restarts_of_the_last_attempt():
 
 
 def test_only_open_ends_need_the_scheduler():
-    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=Ended.CANCELLED).cause is not Cause.TERMINATED
-    assert refine(judge([rank(0, Cause.BUG)]), ended=Ended.CANCELLED).cause is Cause.BUG
+    assert refine(judge([rank(0, Cause.TERMINATED)]), how=Ended.CANCELLED).cause is not Cause.TERMINATED
+    assert refine(judge([rank(0, Cause.BUG)]), how=Ended.CANCELLED).cause is Cause.BUG
 
 
 # --- attempts of a cell ----------------------------------------------------------------------------------

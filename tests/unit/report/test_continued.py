@@ -18,7 +18,7 @@ from vit_sweep.record.stats import throughputs
 from vit_sweep.report.page.request import failures, status_line
 from vit_sweep.report.tables.status import detail_of
 from vit_sweep.runs.of_study import runs_of
-from vit_sweep.submit.repeats import further
+from vit_sweep.submit.repeats import repeats_to_add
 
 BEGUN = cell(gpus=2, micro_batch=32, epochs=4, seed=5)
 ASKED = cell(gpus=1, micro_batch=64, epochs=4, seed=5, origin=origin(BEGUN, epoch=3, step=0))
@@ -66,8 +66,8 @@ def test_no_series_is_another_with_it(results):
 def test_nothing_is_learnt_from_its_times(results):
     assert throughputs(r.record for r in results) == throughputs(r.record for r in results[:-1])
     rule = RepeatRule(half_width=0.001, most=3)
-    assert ASKED.cell_id not in further(results, rule)
-    assert further(results, rule).keys() == further(results[:-1], rule).keys()
+    assert ASKED.cell_id not in repeats_to_add(results, rule)
+    assert repeats_to_add(results, rule).keys() == repeats_to_add(results[:-1], rule).keys()
 
 
 def test_it_is_done_and_no_failure(results):

@@ -18,7 +18,7 @@ from vit_sweep.outcome.ending import Cause
 from vit_sweep.plan.waiting.expected import from_slurm
 from vit_sweep.plan.waiting.forecast_file import QUEUE, SLURMS_PLAN, Strategy, forecast_file, instant, seconds
 from vit_sweep.plan.waiting.learning import start_forecast
-from vit_sweep.study.journal import Event, Sent
+from vit_sweep.study.journal import Event, SubmittedAttempt
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import Waiting, waited
 
@@ -43,7 +43,7 @@ def sent(**changes):
         "attempt": 1,
         "since": 1,
     }
-    return Sent(**(given | changes))
+    return SubmittedAttempt(**(given | changes))
 
 
 def queued(expected_s=None):

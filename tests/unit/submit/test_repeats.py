@@ -12,7 +12,7 @@ from tests.unit.builders import cell, record, result
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.repeats import MOST_ADVISED, RepeatRule, SeenSpread, advise, half_width, least_runs
 from vit_sweep.runs.of_study import run_of
-from vit_sweep.submit.repeats import further, more
+from vit_sweep.submit.repeats import repeats_to_add, runs_wanted
 
 TWO_PERCENT = RepeatRule(half_width=0.02, most=20)
 ALONE = least_runs(1)
@@ -22,7 +22,7 @@ def wanted(cells, rule=TWO_PERCENT):
     """How many more runs each cell gets; `cells`: epoch times of their runs."""
     runs = [[run(gpus, (s,), seed=seed) for seed, s in enumerate(times)] for gpus, times in enumerate(cells, 1)]
     spread = Spreads(runs)
-    return [more(one, spread, rule) for one in runs]
+    return [runs_wanted(one, spread, rule) for one in runs]
 
 
 def times(count, spread, seed=1):
@@ -61,7 +61,7 @@ def done(repeated, seconds):
 
 def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
     results = [done(cell(seed=s), 1.0 + 0.1 * (s % 3)) for s in range(ALONE)]
-    ((origin, added),) = further(results, TWO_PERCENT).items()
+    ((origin, added),) = repeats_to_add(results, TWO_PERCENT).items()
     assert origin == cell(seed=0).cell_id
     assert [added_cell.seed for added_cell in added] == list(range(ALONE, TWO_PERCENT.most))
     assert {replace(added_cell, seed=0) for added_cell in added} == {cell(seed=0)}
@@ -70,13 +70,13 @@ def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
 @pytest.mark.parametrize("status", ["running", "failed"])
 def test_nothing_is_added_beside_a_run_that_is_under_way_or_failed(status):
     results = [done(cell(seed=0), 1.0), result(cell(seed=1), status=status)]
-    assert further(results, TWO_PERCENT) == {}
+    assert repeats_to_add(results, TWO_PERCENT) == {}
 
 
 def test_each_cell_is_judged_by_its_own_repeats():
     steady = [done(cell(gpus=2, seed=s), 1.0 + 0.001 * s) for s in range(ALONE)]
     single = [done(cell(gpus=1, seed=0), 1.0)]
-    added = further(steady + single, TWO_PERCENT)
+    added = repeats_to_add(steady + single, TWO_PERCENT)
     assert set(added) == {cell(gpus=1, seed=0).cell_id}
 
 
@@ -89,7 +89,7 @@ def test_repeats_count_the_epochs_that_the_tables_count():
         interrupted = replace(made.epochs[1], interrupted=True)
         results.append(result(repeat, record=replace(made, epochs=(made.epochs[0], interrupted))))
     assert {run_of(r).epoch_s for r in results} == {(2.0,)}
-    assert further(results, TWO_PERCENT) == {}
+    assert repeats_to_add(results, TWO_PERCENT) == {}
 
 
 @pytest.mark.parametrize("wanted", [0.05, 0.02, 0.01])

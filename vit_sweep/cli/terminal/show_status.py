@@ -24,7 +24,7 @@ from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
-from vit_sweep.submit.deciding import Asked
+from vit_sweep.submit.deciding import QuestionStatus
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = (
@@ -63,7 +63,7 @@ _AXES: dict[str, Callable[[Cell], object]] = {
 
 
 def status(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: Asked | None = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: QuestionStatus | None = None
 ) -> RenderableType:
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
     it ended; below, what is left of them all, and of a study that decides its question and the answer by now."""
@@ -77,7 +77,7 @@ def is_folded(results: Sequence[Result]) -> bool:
 
 
 def folded(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: Asked | None = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: QuestionStatus | None = None
 ) -> RenderableType:
     """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, as for
     all rows, what is left and what was asked."""
@@ -92,7 +92,7 @@ def folded(
     return _above(Group(*parts), _below(expected, now, asked))
 
 
-def _below(expected: Forecast, now: datetime, asked: Asked | None) -> str:
+def _below(expected: Forecast, now: datetime, asked: QuestionStatus | None) -> str:
     """What is left of the sweep, and the question of one that decides."""
     return "\n".join(filter(None, [left(expected, now=now), asked.sentence if asked else ""]))
 
@@ -123,10 +123,10 @@ def as_data(
     problems: Sequence[str],
     *,
     now: datetime,
-    asked: Asked | None = None,
+    asked: QuestionStatus | None = None,
 ) -> dict[str, Any]:
     """The same for programs: counts by state, what is left (seconds, and the end in UTC), the question of a study that
-    decides (`submit.deciding.Asked`), and an object for each cell; null where something is not known."""
+    decides (`submit.deciding.QuestionStatus`), and an object for each cell; null where something is not known."""
     return {
         "study": name,
         **left_row(expected.sweep, now),
