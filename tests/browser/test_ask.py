@@ -50,7 +50,7 @@ def test_the_sliders_say_what_predict_says_of_every_count_and_refuse_in_its_word
         assert told(page, "time") == meant.time_s.value and told(page, "efficiency") == meant.efficiency.value
         assert told(page, "speedup") == meant.speedup.value
         # As many epochs as were trained, unless the reader asks for others.
-        epochs = series.timed_runs[0].epochs_asked
+        epochs = series.timed_runs[0].epochs_requested
         assert told(page, "training") == pytest.approx(epochs * meant.time_s.value)
         assert told(page, "cost") == pytest.approx(2.5 * epochs * gpus * meant.time_s.value / 3600)
         assert says.startswith("Extrapolated: " if meant.extrapolated else "Within the measured range")

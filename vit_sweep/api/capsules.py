@@ -114,28 +114,28 @@ def reproduce(
     goes on where it was stopped. Raises `UserError` for a mistake, for a capsule that is not whole, and without the
     extra `report`.
     """
-    path, named = Path(fspath(capsule)), (across,) if isinstance(across, str) else tuple(across)
+    path, differing = Path(fspath(capsule)), (across,) if isinstance(across, str) else tuple(across)
     if study is None and not run:
         raise UserError("reproduce: what is the capsule held against? a study that ran it again, or run=True")
     if words and not run:
         raise UserError(f"{next(iter(words))}={next(iter(words.values()))}: words of a sweep go with run=True")
     _require_whole(path)
     if not run:
-        return judged(path, fsdecode(study or ""), within=within, across=named)
+        return reproduction_of(path, fsdecode(study or ""), within=within, across=differing)
     words |= {"study": fsdecode(study)} if study is not None else {}
     # They import Hydra, which to judge a study does not need.
     from vit_sweep.api.sweeping import of_points
     from vit_sweep.config.in_python import words_of
 
-    own = Path(fspath(config_dir)) if config_dir is not None else None
+    own_config = Path(fspath(config_dir)) if config_dir is not None else None
     if words.get("dry_run") or not words.get("wait", True):
         raise UserError("reproduce: it judges what has run; look with the command (dry_run=true), or wait")
-    wish = Wish(words_of(words, own), own, named, cells, sample, seed)
-    again = rerun(published(path), wish)
+    request = Wish(words_of(words, own_config), own_config, differing, cells, sample, seed)
+    again = rerun(published(path), request)
     _log.info("%s", sentence_of(again))
-    arguments = ["reproduce", str(path), "--run", *wish.words]
+    arguments = ["reproduce", str(path), "--run", *request.words]
     ran = of_points(again.points, again.settings, arguments=arguments, overrides=again.overrides)
-    return judged(path, str(ran.folder), within=within, across=again.across, cannot_run=again.left)
+    return reproduction_of(path, str(ran.folder), within=within, across=again.across, cannot_run=again.left)
 
 
 def published(path: Path) -> Published:
@@ -143,15 +143,15 @@ def published(path: Path) -> Published:
     from vit_sweep.report.capsule.manifest import content_of, contents_of
 
     study = parsed_baseline(content_of(path, "baseline.json"), f"{path}: baseline.json").study
-    found = contents_of(path, r"outputs/[^/]+/cells/[^/]+/(cell|record)\.json")
+    contents = contents_of(path, r"outputs/[^/]+/cells/[^/]+/(cell|record)\.json")
     by_file: dict[str, dict[str, bytes]] = {"cell.json": {}, "record.json": {}}
-    for name, content in found.items():
+    for name, content in contents.items():
         *_, cell, file = name.split("/")
         by_file[file][cell] = content
     return Published(study, by_file["cell.json"], by_file["record.json"])
 
 
-def judged(
+def reproduction_of(
     path: Path,
     study: str,
     *,
@@ -159,7 +159,7 @@ def judged(
     across: Sequence[str],
     cannot_run: Mapping[str, str] = _NO_CELLS,
 ) -> Reproduced:
-    """Hold a study against a capsule that is whole."""
+    """Compare a study with the capsule that it ran again, which must be whole."""
     if not 0 < within <= 1:
         raise UserError(f"within={within:g}: a part of the time, above 0 and at most 1; 0.05 is 5 %")
     require_extra("report")
@@ -168,18 +168,18 @@ def judged(
 
     baseline = parsed_baseline(content_of(path, "baseline.json"), f"{path}: baseline.json")
     source = from_study(study)
-    made = reproduced(source_of_parsed(baseline, path).runs, source.runs, within=within, across=across)
-    return Reproduced(made, source, str(path), cannot_run)
+    reproduction = reproduced(source_of_parsed(baseline, path).runs, source.runs, within=within, across=across)
+    return Reproduced(reproduction, source, str(path), cannot_run)
 
 
 def sentence_of(again: Rerun) -> str:
     """What is about to run, and what it costs."""
     sample = again.sample
     names = some((offer.cell_id for offer in sample.chosen), 6)
-    dear = f"; {len(sample.dear)} more would not fit into them" if sample.dear else ""
+    too_costly = f"; {len(sample.dear)} more would not fit into them" if sample.dear else ""
     return (
         f"to run again: {len(sample.chosen)} of {again.published} cells, about {sample.gpu_hours:.3g} of at most "
-        f"{again.budget:g} GPU-hours (budget_gpu_hours){dear}: {names}"
+        f"{again.budget:g} GPU-hours (budget_gpu_hours){too_costly}: {names}"
     )
 
 

@@ -55,6 +55,6 @@ def compare(
     from vit_sweep.report.tables.compared import remarks, summary
 
     sources = [(side if isinstance(side, Results) else open(side)).source() for side in (a, b)]
-    made = compare_runs(sources[0].runs, sources[1].runs, across=[across] if isinstance(across, str) else across)
-    said = remarks(made, sources[0].name, sources[1].name)
-    return Compared(comparison=made, sentence=summary(made), remarks=tuple(said))
+    comparison = compare_runs(sources[0].runs, sources[1].runs, across=[across] if isinstance(across, str) else across)
+    notes = remarks(comparison, sources[0].name, sources[1].name)
+    return Compared(comparison=comparison, sentence=summary(comparison), remarks=tuple(notes))

@@ -79,5 +79,5 @@ def published(name: str) -> Imported:
     return Imported(from_reference(name), shlex.join(("--reference", name)))
 
 
-def _pairs(given: Mapping[str, object] | None) -> list[str]:
-    return [f"{name}={value}" for name, value in (given or {}).items()]
+def _pairs(options: Mapping[str, object] | None) -> list[str]:
+    return [f"{name}={value}" for name, value in (options or {}).items()]

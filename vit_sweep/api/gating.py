@@ -88,8 +88,8 @@ def gate(
         tolerance=TOLERANCE | {name: float(part) for name, part in (tolerance or {}).items()},
         across=(across,) if isinstance(across, str) else tuple(across),
     )
-    made = judge(sides[1].runs, sides[0].runs, rules)
-    return Gated(gate=made, study=sides[0], against=sides[1])
+    verdict = judge(sides[1].runs, sides[0].runs, rules)
+    return Gated(gate=verdict, study=sides[0], against=sides[1])
 
 
 def finished(study: str | PathLike[str], *, planned: bool = False) -> Source:

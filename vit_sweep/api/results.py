@@ -119,8 +119,8 @@ class Results(ABC):
         Each has `points`, sorted by `gpus`, with `time_s` of an epoch (s), `step_ms`, `images_per_s`, `speedup` and
         `efficiency` (a part of 1), each an `Estimate` with its 95 % interval; and a `baseline`, or why there is none.
         """
-        made = self._read()
-        return (*made.strong, *made.weak)
+        gathered = self._read()
+        return (*gathered.strong, *gathered.weak)
 
     @property
     def tables(self) -> dict[str, str]:
@@ -140,8 +140,8 @@ class Results(ABC):
         if name in tables:
             return frame(tables[name])
         if name in NAMES:
-            there = ", ".join(tables) or "no table"
-            raise UserError(f"table={name}: {self.name} has nothing for it yet; it has {there}")
+            names = ", ".join(tables) or "no table"
+            raise UserError(f"table={name}: {self.name} has nothing for it yet; it has {names}")
         raise UserError(f"table={name}: there is no such table – {closest(str(name), NAMES)}")
 
     def figure(self, name: str) -> "Figure":
@@ -150,18 +150,18 @@ class Results(ABC):
         Nothing is written. Raises `UserError` with the likeliest names for another one, and with the reason where there
         is nothing to draw.
         """
-        made = self._read()
+        gathered = self._read()
         from vit_sweep.report import figures, pictures
         from vit_sweep.report.figure import Skipped
 
         known = figures.drawers(
-            made.strong,
-            made.weak,
-            made.runs,
+            gathered.strong,
+            gathered.weak,
+            gathered.runs,
             None,
-            ratio=made.ratio,
-            predictions=pictures.fitted_lines([(fitted.series, fitted.laws) for fitted in _fits(made)]),
-            accuracies=made.accuracies,
+            ratio=gathered.ratio,
+            predictions=pictures.fitted_lines([(fitted.series, fitted.laws) for fitted in _fits(gathered)]),
+            accuracies=gathered.accuracies,
         )
         if name not in known:
             raise UserError(f"figure={name}: there is no such figure – {closest(str(name), known)}")
@@ -180,8 +180,8 @@ class Results(ABC):
         """Which claims the runs can carry: `claims`, `findings` with what to do, `falls` (docs/results/audit.md)."""
         from vit_sweep.analysis.audit import judge
 
-        made = judge.audit(self.source().runs)
-        return Audited(findings=made.findings, claims=made.claims, speedups=made.speedups, name=self.name)
+        audit = judge.audit(self.source().runs)
+        return Audited(findings=audit.findings, claims=audit.claims, speedups=audit.speedups, name=self.name)
 
     def report(
         self,
@@ -220,18 +220,18 @@ class Results(ABC):
         """What a notebook shows: how many runs have a time, what is to be said of them, and the scaling tables."""
         source, tables = self.source(), self._tables()
         counted = f"{len(source.timed)} of {plural(len(source.runs), 'run')} with a time"
-        shown = [tables[name] for name in ("strong", "weak") if name in tables]
-        return as_html(self.name, [counted, *source.notes, *source.problems], shown)
+        tables_shown = [tables[name] for name in ("strong", "weak") if name in tables]
+        return as_html(self.name, [counted, *source.notes, *source.problems], tables_shown)
 
 
 def as_html(title: str, lines: Iterable[str], tables: Iterable[Table]) -> str:
     """A piece of a page: a title, a line each, and the columns of tables that have something in them; escaped."""
-    parts = [f"<h4>{_shown(title)}</h4>", *(f"<div>{_shown(line)}</div>" for line in lines if line)]
+    parts = [f"<h4>{_escaped(title)}</h4>", *(f"<div>{_escaped(line)}</div>" for line in lines if line)]
     for table in tables:
         columns = table.filled
-        head = "".join(f"<th title='{_shown(column.meaning)}'>{_shown(column.name)}</th>" for column in columns)
+        head = "".join(f"<th title='{_escaped(column.meaning)}'>{_escaped(column.name)}</th>" for column in columns)
         body = "".join(
-            f"<tr>{''.join(f'<td>{_shown(_number(row[column.name]))}</td>' for column in columns)}</tr>"
+            f"<tr>{''.join(f'<td>{_escaped(_number(row[column.name]))}</td>' for column in columns)}</tr>"
             for row in table.rows[:_SHOWN]
         )
         more = len(table.rows) - _SHOWN
@@ -244,11 +244,11 @@ def _number(value: object) -> object:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _shown(value: object) -> str:
+def _escaped(value: object) -> str:
     return escape(visible(str(value)))
 
 
-def _fits(made: "Gathered") -> Iterable[SeriesFit]:
+def _fits(gathered: "Gathered") -> Iterable[SeriesFit]:
     from vit_sweep.analysis.laws.fits import fit
 
-    return (SeriesFit(series=curve, laws=fit(curve)) for curve in (*made.strong, *made.weak))
+    return (SeriesFit(series=curve, laws=fit(curve)) for curve in (*gathered.strong, *gathered.weak))

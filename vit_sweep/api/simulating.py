@@ -103,16 +103,16 @@ def simulated(
 ) -> Simulated:
     """The same of a point that was read."""
     finished = throughputs(open_study(study).records()) if study is not None else ()
-    made = simulate_curve(point, counts or counts_to(most), finished=finished, imbalance=imbalance, overlap=overlap)
-    name = f"simulated-{point.model.name}-{point.data.name}-{point.partition.name}-{made.scaling.value}"
-    return Simulated(name=name, curve=made)
+    curve = simulate_curve(point, counts or counts_to(most), finished=finished, imbalance=imbalance, overlap=overlap)
+    name = f"simulated-{point.model.name}-{point.data.name}-{point.partition.name}-{curve.scaling.value}"
+    return Simulated(name=name, curve=curve)
 
 
 def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
     """One point of a sweep's words, and its GPU counts; `say` tells what takes long. Raises `UserError` for a wrong
     word."""
     counts: tuple[int, ...] = ()
-    rest = []
+    overrides = []
     for override in spelled_out(words):
         if override.startswith("gpus="):
             counts = _counts(override)
@@ -121,8 +121,8 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
         elif re.fullmatch(r"[+~]*[\w./@]+=[^\[{'\"]*,.*", override):
             raise UserError(f"{override}: one curve is simulated at a time; give one value (gpus alone takes several)")
         else:
-            rest.append(override)
-    points, _ = read([composed_words(rest)])
+            overrides.append(override)
+    points, _ = read([composed_words(overrides)])
     (point,) = counted(points, say)
     return point, counts
 
@@ -134,22 +134,22 @@ def _counts(override: str) -> tuple[int, ...]:
     return tuple(map(int, counts))
 
 
-def overlays(made: Simulation) -> "list[Overlay]":
+def overlays(simulation: Simulation) -> "list[Overlay]":
     """The lines of a simulation, as figures draw them. Needs the report extra."""
     from vit_sweep.report.figures import Kind, Overlay, Quantity
 
     bands = {
-        Quantity.TIME: [Estimate(value=p.epoch_s, low=p.fast_s, high=p.slow_s) for p in made.points],
-        Quantity.SPEEDUP: [point.speedup for point in made.points],
-        Quantity.EFFICIENCY: [point.efficiency for point in made.points],
+        Quantity.TIME: [Estimate(value=p.epoch_s, low=p.fast_s, high=p.slow_s) for p in simulation.points],
+        Quantity.SPEEDUP: [point.speedup for point in simulation.points],
+        Quantity.EFFICIENCY: [point.efficiency for point in simulation.points],
     }
     return [
         Overlay(
             kind=Kind.SIMULATED,
-            label=made.label,
-            scaling=made.scaling,
+            label=simulation.label,
+            scaling=simulation.scaling,
             quantity=quantity,
-            gpus=tuple(float(point.gpus) for point in made.points),
+            gpus=tuple(float(point.gpus) for point in simulation.points),
             values=tuple(estimate.value for estimate in band),
             low=tuple(estimate.low for estimate in band if estimate.low is not None),
             high=tuple(estimate.high for estimate in band if estimate.high is not None),

@@ -28,10 +28,10 @@ def sweep(*, config_dir: str | PathLike[str] | None = None, **words: object) -> 
     remark is logged, as `vit_sweep` at INFO. Raises `UserError` for a user's mistake, before anything is submitted; an
     interrupt ends the waiting, not the jobs.
     """
-    own = Path(fspath(config_dir)) if config_dir is not None else None
-    overrides = words_of(words, own)
-    requested, settings = read(grid(overrides, config_dir=own))
-    arguments = ["-m", *([f"--config-dir={own}"] if own is not None else []), *overrides]
+    own_config = Path(fspath(config_dir)) if config_dir is not None else None
+    overrides = words_of(words, own_config)
+    requested, settings = read(grid(overrides, config_dir=own_config))
+    arguments = ["-m", *([f"--config-dir={own_config}"] if own_config is not None else []), *overrides]
     return of_points(requested, settings, arguments=arguments, overrides=overrides)
 
 
@@ -45,8 +45,8 @@ def of_points(
             _log.info("%s", remark)
         written = ready.write()
         foretold = foretell(study, written, chosen.todo)
-        said = foretold.lines if foretold.seen or not settings.dry_run else ()
-        for remark in (*written.remarks, *said):
+        start_lines = foretold.lines if foretold.seen or not settings.dry_run else ()
+        for remark in (*written.remarks, *start_lines):
             _log.info("%s", remark)
         if settings.dry_run:
             return Study(study.folder)

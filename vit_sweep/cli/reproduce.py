@@ -14,7 +14,7 @@ from launchers.atomic import make_folder, write
 from launchers.calling import called
 from launchers.errors import UserError
 from launchers.text import visible
-from vit_sweep.api.capsules import Reproduced, judged, published, sentence_of
+from vit_sweep.api.capsules import Reproduced, published, reproduction_of, sentence_of
 from vit_sweep.cli.check import capsule_is_whole
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import studies
@@ -70,13 +70,13 @@ def reproduce(
     require_extra("report")
     console = show.console(stderr=as_json)
     if not run:
-        made = judged(capsule, str(study), within=within, across=across or ())
+        made = reproduction_of(capsule, str(study), within=within, across=across or ())
     else:
         here = [*given, *([f"study={study}"] if study is not None else [])]
         wish = Wish(here, None, across or (), cells, sample, seed)
         again = rerun(published(capsule), wish)
         folder = _ran(console, capsule, again)
-        made = judged(capsule, folder, within=within, across=again.across, cannot_run=again.left)
+        made = reproduction_of(capsule, folder, within=within, across=again.across, cannot_run=again.left)
     _told(console, made, as_json=as_json)
     if junit is not None:
         from vit_sweep.report.tables.reproduced import junit as as_junit

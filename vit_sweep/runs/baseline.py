@@ -108,7 +108,9 @@ def baseline_of(study: str, runs: Iterable[Run], *, commit: str) -> Baseline:
     common = _common(dict(run.conditions) for group in groups.values() for run in group)
     machines: dict[Fingerprint, int] = {}
     software: dict[tuple[tuple[str, str], ...], int] = {}
-    cells = [_cell(group, common, machines, software) for _, group in sorted(groups.items(), key=lambda g: str(g[0]))]
+    cells = [
+        _cell(group, common, machines, software) for _, group in sorted(groups.items(), key=lambda item: str(item[0]))
+    ]
     return Baseline(
         kind=KIND,
         schema_version=SCHEMA_VERSION,
@@ -136,30 +138,30 @@ def text_of(baseline: Baseline) -> str:
 
 def read_baseline(path: Path) -> Baseline:
     """Read such a file; raises `UserError` for another, or another version of it."""
-    what = f"baseline {path}"
+    label = f"baseline {path}"
     try:
         text = read(path, most=MOST_BYTES)
     except FileNotFoundError:
         raise UserError(
-            f"{what}: no such file; write one from a study that is as it should be: gate STUDY --write-baseline {path}"
+            f"{label}: no such file; write one from a study that is as it should be: gate STUDY --write-baseline {path}"
         ) from None
     except OSError as error:
-        raise UserError(f"{what}: {error.strerror}") from None
-    return parsed_baseline(text, what)
+        raise UserError(f"{label}: {error.strerror}") from None
+    return parsed_baseline(text, label)
 
 
-def parsed_baseline(text: bytes, what: str) -> Baseline:
-    """The same of its text; `what`: what a sentence calls it."""
+def parsed_baseline(text: bytes, label: str) -> Baseline:
+    """The same of its text; `label`: what an error message calls it."""
     head = _head(text)
     if head.get("kind") != KIND:
-        raise UserError(f"{what} is none: it was not written by gate STUDY --write-baseline FILE.json")
+        raise UserError(f"{label} is none: it was not written by gate STUDY --write-baseline FILE.json")
     if head.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
-            f"{what} has schema_version={head.get('schema_version')} and this vit_sweep reads {SCHEMA_VERSION}: "
+            f"{label} has schema_version={head.get('schema_version')} and this vit_sweep reads {SCHEMA_VERSION}: "
             "another version wrote it; write it anew with --write-baseline"
         )
-    baseline = parse_json(Baseline, text, what=what)
-    _check_numbers(baseline, what)
+    baseline = parse_json(Baseline, text, what=label)
+    _check_numbers(baseline, label)
     return baseline
 
 
@@ -221,14 +223,14 @@ def _software(baseline: Baseline, cell: BaselineCell, run: BaselineRun) -> tuple
     return () if number is None else tuple(sorted(baseline.software[number].items()))
 
 
-def _check_numbers(baseline: Baseline, what: str) -> None:
+def _check_numbers(baseline: Baseline, label: str) -> None:
     entries: list[BaselineCell | BaselineRun] = []
     for cell in baseline.cells:
         entries += [cell, *cell.runs]
-    for one in entries:
-        wrong = [kind for kind, _ in one.machine if kind >= len(baseline.machines)]
-        if wrong or (one.software or 0) >= max(1, len(baseline.software)):
-            raise UserError(f"{what}: a run names a machine or software that the file does not list; write it anew")
+    for entry in entries:
+        wrong = [kind for kind, _ in entry.machine if kind >= len(baseline.machines)]
+        if wrong or (entry.software or 0) >= max(1, len(baseline.software)):
+            raise UserError(f"{label}: a run names a machine or software that the file does not list; write it anew")
 
 
 def _cell_of(run: Run) -> tuple[Any, ...]:
@@ -237,12 +239,10 @@ def _cell_of(run: Run) -> tuple[Any, ...]:
 
 def _common(dicts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What all of them say alike."""
-    everything = list(dicts)
-    if not everything:
+    mappings = list(dicts)
+    if not mappings:
         return {}
-    return {
-        name: value for name, value in everything[0].items() if all(other.get(name) == value for other in everything)
-    }
+    return {name: value for name, value in mappings[0].items() if all(other.get(name) == value for other in mappings)}
 
 
 def _cell(
@@ -253,14 +253,14 @@ def _cell(
 ) -> BaselineCell:
     ordered = sorted(runs, key=lambda run: (run.seed or 0, run.started_at))
     counts = _common(dict(run.counts) for run in ordered)
-    on = [_machine(run, machines) for run in ordered]
-    by = [software.setdefault(run.software, len(software)) if run.software else None for run in ordered]
+    machine_counts = [_machine(run, machines) for run in ordered]
+    software_numbers = [software.setdefault(run.software, len(software)) if run.software else None for run in ordered]
     return BaselineCell(
         gpus=ordered[0].gpus,
         **{name: getattr(ordered[0], name) for name in _SHARED_FIELDS},
         conditions={name: value for name, value in ordered[0].conditions if common.get(name) != value},
-        machine=on[0],
-        software=by[0],
+        machine=machine_counts[0],
+        software=software_numbers[0],
         counts=counts,
         runs=tuple(
             BaselineRun(
@@ -272,11 +272,11 @@ def _cell(
                 contended=any(flag.startswith(CONTENDED_HOST) for flag in run.flags),
                 status=run.status,
                 cause=run.cause,
-                machine=machine if machine != on[0] else (),
-                software=number if number != by[0] else None,
+                machine=machine if machine != machine_counts[0] else (),
+                software=number if number != software_numbers[0] else None,
                 counts={name: value for name, value in run.counts if name not in counts},
             )
-            for run, machine, number in zip(ordered, on, by, strict=True)
+            for run, machine, number in zip(ordered, machine_counts, software_numbers, strict=True)
         ),
     )
 

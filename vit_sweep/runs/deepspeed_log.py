@@ -28,8 +28,8 @@ def is_deepspeed_log(text: str) -> bool:
     return _STEP.search(text) is not None
 
 
-def rows_of_deepspeed(text: str, given: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per whole epoch. `given`: columns that the user states (images; gpus and batch where the log is silent).
+def rows_of_deepspeed(text: str, constants: Mapping[str, str]) -> list[dict[str, str]]:
+    """One row per whole epoch. `constants`: what the user states: images; gpus and batch where the log is silent.
 
     Raises `LogError` where images, gpus or batch are not known, or the log holds less than one epoch.
     """
@@ -37,32 +37,34 @@ def rows_of_deepspeed(text: str, given: Mapping[str, str]) -> list[dict[str, str
     micro_steps = len(_MICRO_STEP.findall(text))
     printed = dict(_SETTING.findall(text))
     accum = max(1, round(micro_steps / len(steps)))
-    batch = given.get("batch") or printed.get("train_micro_batch_size_per_gpu")
+    batch = constants.get("batch") or printed.get("train_micro_batch_size_per_gpu")
     if batch is None:
         raise LogError("its batch", "batch=16, the images per GPU and forward")
-    whole = printed.get("train_batch_size")
+    global_batch = printed.get("train_batch_size")
     gpus = (
-        given.get("gpus") or printed.get("world_size") or (str(int(whole) // (int(batch) * accum)) if whole else None)
+        constants.get("gpus")
+        or printed.get("world_size")
+        or (str(int(global_batch) // (int(batch) * accum)) if global_batch else None)
     )
     if gpus is None:
         raise LogError("its GPUs", "gpus=4")
-    if "images" not in given:
+    if "images" not in constants:
         raise LogError("its epochs", "images=50000, the images of one")
-    per_epoch = ceil(int(given["images"]) / (int(batch) * accum * int(gpus)))
+    per_epoch = ceil(int(constants["images"]) / (int(batch) * accum * int(gpus)))
     if len(steps) < per_epoch:
         raise LogError(
             f"a whole epoch ({len(steps)} of its {per_epoch} steps)", "images=NUMBER, if an epoch is shorter"
         )
     epochs = [steps[first : first + per_epoch] for first in range(0, len(steps) - per_epoch + 1, per_epoch)]
-    same = {"gpus": gpus, "batch": batch, "batch_per": "gpu", "accum": str(accum), "rank": "0"}
+    shared = {"gpus": gpus, "batch": batch, "batch_per": "gpu", "accum": str(accum), "rank": "0"}
     return [
-        same
+        shared
         | {
             "epoch": str(epoch),
-            "epoch_time_s": f"{sum(fwd + bwd + step for fwd, bwd, _, step in part) / 1000:.6g}",
-            "step_ms": f"{median(fwd + bwd + step for fwd, bwd, _, step in part):.6g}",
-            "communication_ms": f"{median(reduce for _, _, reduce, _ in part):.6g}",
-            "compute_ms": f"{median(fwd + bwd + step - reduce for fwd, bwd, reduce, step in part):.6g}",
+            "epoch_time_s": f"{sum(fwd + bwd + step for fwd, bwd, _, step in epoch_steps) / 1000:.6g}",
+            "step_ms": f"{median(fwd + bwd + step for fwd, bwd, _, step in epoch_steps):.6g}",
+            "communication_ms": f"{median(reduce for _, _, reduce, _ in epoch_steps):.6g}",
+            "compute_ms": f"{median(fwd + bwd + step - reduce for fwd, bwd, reduce, step in epoch_steps):.6g}",
         }
-        for epoch, part in enumerate(epochs, start=1)
+        for epoch, epoch_steps in enumerate(epochs, start=1)
     ]

@@ -12,7 +12,7 @@ from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
 from launchers.text import short, some
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.reshaping import Reading, long, renamed, scaled, spelled_plainly, understood, with_points
+from vit_sweep.runs.reshaping import Reading, long, recognised, renamed, scaled, spelled_plainly, with_points
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.table_file import read_table
 from vit_sweep.runs.tidy import Imported, nothing_to_compare, tidy
@@ -65,8 +65,8 @@ def read_csv(path: Path, *, origin: Origin = Origin.IMPORTED, reading: Reading =
 
     Raises `UserError` if there is no such file, no header, a required column is missing, or no row can be used.
     """
-    made = _runs_of(path, [read_rows(path, reading)], path.name, origin)
-    return replace(made, notes=(*made.notes, *nothing_to_compare(made.runs)))
+    imported = _runs_of(path, [read_rows(path, reading)], path.name, origin)
+    return replace(imported, notes=(*imported.notes, *nothing_to_compare(imported.runs)))
 
 
 def read_tables(paths: Sequence[Path], reading: Reading) -> dict[str, Imported]:
@@ -78,19 +78,19 @@ def read_tables(paths: Sequence[Path], reading: Reading) -> dict[str, Imported]:
     for path in paths:
         folders.setdefault(path.parent, {})[path] = read_rows(path, reading)
     names = dict(zip(paths, short_names(paths), strict=True))
-    made: dict[str, Imported] = {}
+    by_name: dict[str, Imported] = {}
     for folder, tables in folders.items():
         ranks = [table.ranks for table in tables.values()]
         if len(tables) > 1 and all(ranks) and sum(map(len, ranks)) == len(frozenset().union(*ranks)):
             name = Path(names[next(iter(tables))]).parent.as_posix() if len(folders) > 1 else folder.absolute().name
-            together = _runs_of(folder, list(tables.values()), name, Origin.IMPORTED)
+            merged = _runs_of(folder, list(tables.values()), name, Origin.IMPORTED)
             note = f"{len(tables)} files of different ranks are read as one table, its lines counted through"
-            made[name] = replace(together, notes=(note, *together.notes))
+            by_name[name] = replace(merged, notes=(note, *merged.notes))
         else:
-            made |= {
+            by_name |= {
                 names[path]: _runs_of(path, [table], names[path], Origin.IMPORTED) for path, table in tables.items()
             }
-    return made
+    return by_name
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -106,23 +106,23 @@ def _runs_of(path: Path, tables: Sequence[TableRows], source: str, origin: Origi
     rows = tables[0].rows
     if len(tables) > 1:
         rows = list(enumerate((row for table in tables for _, row in table.rows), start=1))
-    made = tidy(rows, source=source, origin=origin)
-    if not made.runs:
-        why = "; ".join(made.problems) or "there is no row below its header"
+    imported = tidy(rows, source=source, origin=origin)
+    if not imported.runs:
+        why = "; ".join(imported.problems) or "there is no row below its header"
         raise UserError(f"{path}: nothing is left to judge – {why}")
     notes = dict.fromkeys(note for table in tables for note in table.notes)
     problems = dict.fromkeys(problem for table in tables for problem in table.problems)
-    return replace(made, problems=(*problems, *made.problems), notes=(*notes, *made.notes))
+    return replace(imported, problems=(*problems, *imported.problems), notes=(*notes, *imported.notes))
 
 
 def read_rows(path: Path, reading: Reading) -> TableRows:
     """The rows of a file; raises `UserError` as `read_csv` does."""
     require_extra("report")
     table = read_table(path, reading)
-    names, factors, name_notes = understood(renamed(table.names, reading, source=str(path)))
-    twice = sorted({name for name in names if names.count(name) > 1 and name in COLUMNS})
-    if twice:
-        raise UserError(f"{path}: the column {', '.join(twice)} comes twice; which one is meant?")
+    names, factors, name_notes = recognised(renamed(table.names, reading, source=str(path)))
+    duplicates = sorted({name for name in names if names.count(name) > 1 and name in COLUMNS})
+    if duplicates:
+        raise UserError(f"{path}: the column {', '.join(duplicates)} comes twice; which one is meant?")
     if all(is_number(name) or not name for name in table.names):
         raise UserError(
             f"{path}: its first line is numbers, not the names of columns; write a header with "
@@ -142,8 +142,8 @@ def read_rows(path: Path, reading: Reading) -> TableRows:
         (line, {str(name): str(cell) for name, cell in row.items()})
         for line, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
     ]
-    said = (*name_notes, *shape_notes, *spelling_notes, *number_notes, *unit_notes)
-    return TableRows(rows, (*table.notes, *said, *notes), tuple(problems))
+    column_notes = (*name_notes, *shape_notes, *spelling_notes, *number_notes, *unit_notes)
+    return TableRows(rows, (*table.notes, *column_notes, *notes), tuple(problems))
 
 
 _UNNAMED = re.compile(r" ?(\(\d+\))?")

@@ -33,7 +33,7 @@ BLOCK = 500
 """Runs that are decoded at once."""
 _MOST_BYTES = 4 * 2**30
 _SCALARS = {str, int, float, bool, type(None)}
-_Unlike = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
+_Unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
 """What reading a file that is not as we wrote it raises."""
 
 
@@ -70,29 +70,29 @@ class _Place(NamedTuple):
     digest: str
 
 
-class Kept:
+class RunCache:
     """The runs that were kept of one study, by cell."""
 
     stamp: str
     """Of the code and of all that every run of the study is made of."""
 
     def __init__(self, folder: Path, stamp: str) -> None:
-        """Look what is there; `stamp`: all that every run of the study is made of."""
+        """Look what the file holds; `stamp`: all that every run of the study is made of."""
         self._path = folder / f".runs-{os.geteuid()}"
         self.stamp = _digest(f"{code_stamp()} {stamp}".encode())
         self._places: list[_Place] = []
         self._cells: list[list[tuple[str, str]]] = []
-        """Of each block the cells and their keys."""
-        self._senseless: set[int] = set()
+        """Cells and keys of each block."""
+        self._undecodable: set[int] = set()
         """Blocks that could not be decoded."""
-        with suppress(*_Unlike):
+        with suppress(*_Unreadable):
             self._look()
         self.keys = {cell: key for block in self._cells for cell, key in block}
 
     def _look(self) -> None:
         with reading(self._path) as file:
-            about = os.fstat(file.fileno())
-            if not is_ours_alone(about) or about.st_size > _MOST_BYTES:
+            stat = os.fstat(file.fileno())
+            if not is_ours_alone(stat) or stat.st_size > _MOST_BYTES:
                 return
             head = from_json(file.readline())
             text = file.read(int(head["index_bytes"]))
@@ -107,14 +107,14 @@ class Kept:
     def read(self, cells: Mapping[str, str]) -> Iterator[Read]:
         """The runs of these cells that are kept under these keys; a block that makes no sense gives none."""
         for number, (block, place) in enumerate(zip(self._cells, self._places, strict=True)):
-            wanted = [i for i, (cell, key) in enumerate(block) if cells.get(cell) == key]
-            made: list[Read] = []
-            if wanted:
-                with suppress(*_Unlike):
-                    made = _decoded(self._bytes(place), [cell for cell, _ in block])
-                if not made:
-                    self._senseless.add(number)
-            yield from (made[i] for i in wanted if made)
+            indices = [i for i, (cell, key) in enumerate(block) if cells.get(cell) == key]
+            decoded: list[Read] = []
+            if indices:
+                with suppress(*_Unreadable):
+                    decoded = _decoded(self._bytes(place), [cell for cell, _ in block])
+                if not decoded:
+                    self._undecodable.add(number)
+            yield from (decoded[i] for i in indices if decoded)
 
     def _bytes(self, place: _Place) -> bytes:
         with reading(self._path) as file:
@@ -127,14 +127,14 @@ class Kept:
     def write(self, reads: Mapping[str, Read], keys: Mapping[str, str]) -> None:
         """Keep the runs of these cells under these keys, and nothing else. Nothing is written, and nothing said, where
         the folder cannot be written."""
-        sound = (number for number in range(len(self._cells)) if number not in self._senseless)
-        still = [i for i in sound if all(keys.get(cell) == key for cell, key in self._cells[i])]
-        done = {cell for i in still for cell, _ in self._cells[i]}
-        if keys.keys() == done and len(still) == len(self._cells):
+        sound = (number for number in range(len(self._cells)) if number not in self._undecodable)
+        unchanged = [i for i in sound if all(keys.get(cell) == key for cell, key in self._cells[i])]
+        in_blocks = {cell for i in unchanged for cell, _ in self._cells[i]}
+        if keys.keys() == in_blocks and len(unchanged) == len(self._cells):
             return
         with suppress(OSError, ValueError):
             self._replace(
-                chain(((self._cells[i], self._bytes(self._places[i])) for i in still), _new(reads, keys, done))
+                chain(((self._cells[i], self._bytes(self._places[i])) for i in unchanged), _new(reads, keys, in_blocks))
             )
 
     def _replace(self, blocks: Iterable[tuple[list[tuple[str, str]], bytes]]) -> None:
@@ -154,12 +154,12 @@ class Kept:
 
 
 def _new(
-    reads: Mapping[str, Read], keys: Mapping[str, str], done: Set[str]
+    reads: Mapping[str, Read], keys: Mapping[str, str], in_blocks: Set[str]
 ) -> Iterator[tuple[list[tuple[str, str]], bytes]]:
     """Blocks of the cells that are in none yet."""
-    new = iter(sorted(keys.keys() - done))
-    while some := list(islice(new, BLOCK)):
-        yield [(cell, keys[cell]) for cell in some], _encoded([reads[cell] for cell in some])
+    new = iter(sorted(keys.keys() - in_blocks))
+    while names := list(islice(new, BLOCK)):
+        yield [(cell, keys[cell]) for cell in names], _encoded([reads[cell] for cell in names])
 
 
 def _digest(text: bytes) -> str:

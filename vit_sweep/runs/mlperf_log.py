@@ -34,8 +34,8 @@ def is_mlperf_log(text: str) -> bool:
     return TOKEN in text
 
 
-def rows_of_mlperf(text: str, given: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per epoch or block. `given`: columns that the user states.
+def rows_of_mlperf(text: str, constants: Mapping[str, str]) -> list[dict[str, str]]:
+    """One row per epoch or block. `constants`: columns that the user states.
 
     Raises `LogError` where no epoch has a start and a stop, or nothing says how many GPUs there were.
     """
@@ -59,15 +59,19 @@ def rows_of_mlperf(text: str, given: Mapping[str, str]) -> list[dict[str, str]]:
                 settings.setdefault(key, value)
     if not rows:
         raise LogError("epochs with a start and a stop", "")
-    same = {column: f"{settings[key]}" for key, column in _COLUMNS.items() if settings.get(key) is not None}
-    if "batch" in same:
-        same |= {"batch_per": "global", "accum": same.get("accum", "1")}
-    nodes, each = settings.get("number_of_nodes"), settings.get("accelerators_per_node")
-    gpus = given.get("gpus") or settings.get("number_of_ranks") or (int(nodes) * int(each) if nodes and each else None)
+    shared = {column: f"{settings[key]}" for key, column in _COLUMNS.items() if settings.get(key) is not None}
+    if "batch" in shared:
+        shared |= {"batch_per": "global", "accum": shared.get("accum", "1")}
+    nodes, gpus_per_node = settings.get("number_of_nodes"), settings.get("accelerators_per_node")
+    gpus = (
+        constants.get("gpus")
+        or settings.get("number_of_ranks")
+        or (int(nodes) * int(gpus_per_node) if nodes and gpus_per_node else None)
+    )
     if gpus is None:
         raise LogError("its GPUs", "gpus=8")
-    known = {last: {"test_accuracy": f"{value:.9g}"} for last, value in accuracy.items() if 0 <= value <= 1}
-    return [same | {"gpus": str(gpus)} | row | known.get(last, {}) for last, row in sorted(rows.items())]
+    accuracies = {last: {"test_accuracy": f"{value:.9g}"} for last, value in accuracy.items() if 0 <= value <= 1}
+    return [shared | {"gpus": str(gpus)} | row | accuracies.get(last, {}) for last, row in sorted(rows.items())]
 
 
 def _events(text: str) -> Iterator[tuple[str, Any, Mapping[str, Any], float]]:

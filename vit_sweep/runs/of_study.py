@@ -31,9 +31,9 @@ _MOST_KNOWN = 4096
 T = TypeVar("T")
 
 
-def _once(*unlike: str) -> Callable[[Callable[[Cell], T]], Callable[[Cell], T]]:
-    """Work out once what depends on no field of a cell that is `unlike` for cells: repeats share it."""
-    configuration = attrgetter(*(name for name in field_names(Cell) if name not in unlike))
+def _memoised(*ignored: str) -> Callable[[Callable[[Cell], T]], Callable[[Cell], T]]:
+    """Work out once what depends on no field of a cell that is `ignored`: cells that differ only there share it."""
+    configuration = attrgetter(*(name for name in field_names(Cell) if name not in ignored))
 
     def decorated(make: Callable[[Cell], T]) -> Callable[[Cell], T]:
         known: dict[object, T] = {}
@@ -103,7 +103,7 @@ def run_of(
         "status": result.status,
         "cause": result.cause,
         "note": note_of(result, summary.cores if summary is not None else None),
-        "epochs_asked": cell.epochs,
+        "epochs_requested": cell.epochs,
         "epochs_done": 0,
         "step_predicted_ms": forecast.step_ms if forecast is not None else None,
         "memory_predicted_mib": memory_mib,
@@ -127,7 +127,7 @@ _TIMES = frozenset({
 """What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""
 
 
-@_once("seed")
+@_memoised("seed")
 def _of_configuration(cell: Cell) -> tuple[float | None, float]:
     """Of one GPU: the memory that is predicted, in MiB, and the operations of a step."""
     predicted = predict(cell)
@@ -146,7 +146,7 @@ def _of_summary(
     rate = summary.images_per_s
     return dict(zip(_MEASURED, _values_of(summary.measured), strict=True)) | {
         "mfu": mfu(cell.model, cell.outputs, images_per_s=rate, gpus=cell.gpus, peak_tflops=peak),
-        "queue_wait_s": _waited(cell, cell_id, summary, submitted),
+        "queue_wait_s": _queue_wait_s(cell, cell_id, summary, submitted),
     }
 
 
@@ -164,7 +164,7 @@ def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:
     }
 
 
-@_once("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
+@_memoised("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
 def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
     """All that must be equal along a curve beside batch, accumulation and work, as words, sorted by name."""
     values = {
@@ -204,10 +204,10 @@ def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=512)
 def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _said(value)) for name, value in to_plain(spec).items() if name != "counts")
+    return tuple((name, _as_typed(value)) for name, value in to_plain(spec).items() if name != "counts")
 
 
-def _said(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     """A value as a person would type it: `depth=2 patch_size=8` of a model's arguments.
 
     >>> _said([["depth", 2], ["patch_size", 8]]), _said(["prescale_gradients=true"]), _said([224, 112]), _said([])
@@ -217,19 +217,19 @@ def _said(value: Any) -> str:
         case [str(), *_]:
             return " ".join(map(str, value))
         case [[str(), _], *_]:
-            return " ".join(f"{name}={given}" for name, given in value)
+            return " ".join(f"{name}={argument}" for name, argument in value)
     return str(value)
 
 
-def _waited(cell: Cell, cell_id: str, summary: Summary, submitted: Mapping[tuple[str, int], str]) -> float | None:
+def _queue_wait_s(cell: Cell, cell_id: str, summary: Summary, submitted: Mapping[tuple[str, int], str]) -> float | None:
     """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
     shared allocation, where it waited for the other cells as well."""
     if "." in summary.attempt or summary.measured.shared_job or cell.allocation is Allocation.SHARED:
         return None
-    sent = submitted.get((cell_id, int(summary.attempt)))
-    if sent is None:
+    submitted_at = submitted.get((cell_id, int(summary.attempt)))
+    if submitted_at is None:
         return None
-    return max(0.0, (_time(summary.measured.started_at) - _time(sent)).total_seconds())
+    return max(0.0, (_time(summary.measured.started_at) - _time(submitted_at)).total_seconds())
 
 
 def _time(text: str) -> datetime:

@@ -22,7 +22,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.summary import Summary
-from vit_sweep.runs.kept import Kept, Read
+from vit_sweep.runs.kept import Read, RunCache
 from vit_sweep.runs.of_study import run_of, submissions, summarised
 from vit_sweep.runs.run import Run
 from vit_sweep.study.journal import latest_attempts
@@ -62,21 +62,21 @@ class Reader:
         journal = study.jobs()
         self._sent, self._submitted = latest_attempts(journal), submissions(journal)
         names = study.cell_names()
-        self._kept = Kept(study.folder, f"{target}") if len(names) >= KEEP_FROM else None
-        self._began_ns = clock_ns(study.folder) if self._kept is not None else None
-        self._keys = self._keys_of(names) if self._kept is not None else {}
-        known_keys = self._kept.keys if self._kept is not None else {}
-        self._again = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
-        self._names = [name for name in names if name not in self._again and self._is_cell(name)]
+        self._cache = RunCache(study.folder, f"{target}") if len(names) >= KEEP_FROM else None
+        self._began_ns = clock_ns(study.folder) if self._cache is not None else None
+        self._keys = self._keys_of(names) if self._cache is not None else {}
+        known_keys = self._cache.keys if self._cache is not None else {}
+        self._cached = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
+        self._names = [name for name in names if name not in self._cached and self._is_cell(name)]
         self._layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._left: list[str] = []
+        self._without_summary: list[str] = []
         """Cells whose records are read."""
-        self._lasting = self._again
+        self._final_keys = self._cached
         """Cells whose runs are kept, with their keys."""
 
     def __len__(self) -> int:
         """How many cells there are."""
-        return len(self._again) + len(self._names)
+        return len(self._cached) + len(self._names)
 
     def _is_cell(self, name: str) -> bool:
         return name in self._keys or os.path.exists(f"{self.study.folder}/cells/{name}/cell.json")  # noqa: PTH110
@@ -85,7 +85,7 @@ class Reader:
         """Of each cell with a record the key of its run, and when its files last changed."""
         keys: dict[str, tuple[str, int]] = {}
         profiles = {id(profile): profile for profile in self._profiles.values()}
-        words = {known: _words_of(profile) for known, profile in profiles.items()}
+        words = {known: _profile_digest(profile) for known, profile in profiles.items()}
         for name in names:
             sent, profile = self._sent.get(name), self._profiles.get(name)
             also = f"{sent.attempt if sent else 0} {self._submitted.get((name, 1), '')} {words.get(id(profile), '')}"
@@ -96,88 +96,88 @@ class Reader:
     def read(self) -> Iterator[Read]:
         """Every cell once: those that were kept, those with a record, then the others."""
         reads: dict[str, Read] = {}
-        for read in self._kept.read(self._again) if self._kept is not None else ():
+        for read in self._cache.read(self._cached) if self._cache is not None else ():
             reads[read.run.run_id] = read
             yield read
-        lost = self._again.keys() - reads.keys()
+        lost = self._cached.keys() - reads.keys()
         if lost:
-            self._again = {name: key for name, key in self._again.items() if name not in lost}
+            self._cached = {name: key for name, key in self._cached.items() if name not in lost}
             self._names += sorted(lost)
-        keep = dict(self._again)
-        for read, lasts in chain(self._summarised(), self._worked_out()):
+        keep = dict(self._cached)
+        for read, final in chain(self._summarised(), self._worked_out()):
             key, changed_ns = self._keys.get(read.run.run_id, ("", 0))
-            if lasts and key and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns:
+            if final and key and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns:
                 reads[read.run.run_id], keep[read.run.run_id] = read, key
             yield read
-        if self._kept is not None and self._row_of is not None and self._began_ns is not None:
-            self._kept.write(reads, keep)
-            self._lasting = keep
+        if self._cache is not None and self._row_of is not None and self._began_ns is not None:
+            self._cache.write(reads, keep)
+            self._final_keys = keep
 
     @property
     def stamp(self) -> str | None:
         """What is the same for as long as the runs are; None unless each of them is kept, and nothing was wrong.
 
-        Who asks after `read` is told of what was read then.
+        After `read` it holds for what was read then.
         """
-        if self._kept is None or len(self._lasting) < len(self) or self.study.problems or not self._lasting:
+        if self._cache is None or len(self._final_keys) < len(self) or self.study.problems or not self._final_keys:
             return None
-        words = sorted(f"{name} {key}" for name, key in self._lasting.items())
-        return hashlib.sha256("\n".join([self._kept.stamp, *words]).encode()).hexdigest()
+        words = sorted(f"{name} {key}" for name, key in self._final_keys.items())
+        return hashlib.sha256("\n".join([self._cache.stamp, *words]).encode()).hexdigest()
 
     def _summarised(self) -> Iterator[tuple[Read, bool]]:
         """The cells that were not kept and whose jobs left a summary that holds."""
-        code = running_digest() if self._kept is not None and self._names else ""
+        code = running_digest() if self._cache is not None and self._names else ""
         place = f"{self.study.folder}/cells"
-        said = [name for name in self._names if code and os.path.exists(f"{place}/{name}/{SUMMARY}")]  # noqa: PTH110
+        with_summary = [name for name in self._names if code and os.path.exists(f"{place}/{name}/{SUMMARY}")]  # noqa: PTH110
         done: set[str] = set()
-        for file in self._cell_files(said):
+        for file in self._cell_files(with_summary):
             sent = self._sent.get(file.cell_id)
             if sent is None or sent.attempt == 1:
                 summary = summary_beside(f"{place}/{file.cell_id}", file, code=code)
-                if summary is not None and summary.attempt == _FIRST and self._says(summary, file):
+                if summary is not None and summary.attempt == _FIRST and self._answers_target(summary, file):
                     done.add(file.cell_id)
                     result = Result(file=file, record=None, status=Status.DONE, attempt=summary.attempt)
                     yield self._cell(result, summary), True
-        self._left = [name for name in self._names if name not in done]
+        self._without_summary = [name for name in self._names if name not in done]
 
     def _cell_files(self, names: Sequence[str]) -> Iterator[CellFile]:
         """What was planned of these cells, of which only a few are held at once."""
         for start in range(0, len(names), _CHUNK):
             yield from self.study.cell_files(names[start : start + _CHUNK])
 
-    def _says(self, summary: Summary, file: CellFile) -> bool:
-        """Whether it says when the wanted accuracy was reached."""
-        wanted = self._wanted(file)
-        return wanted is None or (summary.reached is not None and summary.reached[0] == wanted)
+    def _answers_target(self, summary: Summary, file: CellFile) -> bool:
+        """Whether it says when the target accuracy was reached."""
+        target = self._target_of(file)
+        return target is None or (summary.reached is not None and summary.reached[0] == target)
 
-    def _wanted(self, file: CellFile) -> float | None:
+    def _target_of(self, file: CellFile) -> float | None:
         return self._target if self._target is not None else file.options.target_accuracy
 
     def _worked_out(self) -> Iterator[tuple[Read, bool]]:
-        """All others, each with whether its run will always be that."""
+        """All others, each with whether its run is final."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        shared = len(self._left) >= _SHARE_FROM and cores >= _HELPERS
-        left: list[CellFile] = []
+        shared = len(self._without_summary) >= _SHARE_FROM and cores >= _HELPERS
+        unfinished: list[CellFile] = []
         for done, open_cells, problems in self._by_helpers() if shared else map(self.chunk, self._starts()):
             yield from done
-            left += open_cells
+            unfinished += open_cells
             self.study.problems += [text for text in problems if text not in self.study.problems]
-        if left:
-            yield from ((self._cell(result), False) for result in settled_results(self.study, left))
+        if unfinished:
+            yield from ((self._cell(result), False) for result in settled_results(self.study, unfinished))
 
     def chunk(self, start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
         """Some cells: the finished ones read, those that are not, and the problems met."""
-        files = self.study.cell_files(self._left[start : start + _CHUNK])
-        read = [(self._cell(result), _lasts(result)) for result in finished(self.study, files, self._sent)]
+        files = self.study.cell_files(self._without_summary[start : start + _CHUNK])
+        read = [(self._cell(result), _is_final(result)) for result in finished(self.study, files, self._sent)]
         done = {cell.run.run_id for cell, _ in read}
         return read, [file for file in files if file.cell_id not in done], self.study.problems
 
     def _starts(self) -> range:
-        return range(0, len(self._left), _CHUNK)
+        return range(0, len(self._without_summary), _CHUNK)
 
     def _by_helpers(self) -> Iterator[tuple[list[tuple[Read, bool]], list[CellFile], list[str]]]:
         # Forked, so that helpers have files and journal already and import nothing.
-        with ProcessPoolExecutor(_HELPERS, multiprocessing.get_context("fork"), _take, (self,)) as helpers:
+        with ProcessPoolExecutor(_HELPERS, multiprocessing.get_context("fork"), _set_reader, (self,)) as helpers:
             done = 0
             try:
                 for part in helpers.map(_chunk, self._starts()):
@@ -188,8 +188,8 @@ class Reader:
                 yield from map(self.chunk, self._starts()[done:])
 
     def _cell(self, result: Result, summary: Summary | None = None) -> Read:
-        name, wanted = result.file.cell_id, self._wanted(result.file)
-        summary = summary or summarised(result, wanted)
+        name, target = result.file.cell_id, self._target_of(result.file)
+        summary = summary or summarised(result, target)
         profile = self._profiles.get(name)
         peak = profile.peak_tflops.get(result.file.cell.precision.products.value) if profile is not None else None
         run = run_of(
@@ -199,10 +199,10 @@ class Reader:
             profile=profile,
             summary=summary,
         )
-        reached = summary.reached if summary is not None and wanted is not None else None
-        if summary is None and wanted is not None and result.cause == Cause.DIVERGED:
+        reached = summary.reached if summary is not None and target is not None else None
+        if summary is None and target is not None and result.cause == Cause.DIVERGED:
             # It counts among the seeds that never got there: left out, the others would look better than they are.
-            reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
+            reached = (target, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
         row = self._row_of(run, result, reached, summary) if self._row_of is not None else {}
         columns = tuple(row)
         return Read(run, self._layouts.setdefault(columns, columns), tuple(row.values()), reached)
@@ -212,37 +212,37 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
     """Smallest first, as `Study.cell_files` has the cells."""
     runs = ((read.run, read) for read in reads)
     keyed = [((run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0, run.run_id), read) for run, read in runs]
-    return [read for _, read in sorted(keyed, key=lambda one: one[0])]
+    return [read for _, read in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def _lasts(result: Result) -> bool:
+def _is_final(result: Result) -> bool:
     """Whether the run is made of the cell's two files, journal and plan alone: no earlier attempt is in it."""
     return result.record is not None and result.record.attempt == _FIRST and not result.history
 
 
-def _words_of(profile: PartitionProfile) -> str:
+def _profile_digest(profile: PartitionProfile) -> str:
     return hashlib.sha256(to_json(profile).encode()).hexdigest()
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let Python's cycle collector rest: it walks all that is kept again and again, and there are no cycles in it."""
-    was = gc.isenabled()
+    """Pause Python's cycle collector: it walks all runs again and again, and there are no cycles among them."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 
-_mine: list[Reader] = []
+_helper_reader: list[Reader] = []
 """In a helper: whose cells it reads."""
 
 
-def _take(reader: Reader) -> None:
-    _mine[:] = [reader]
+def _set_reader(reader: Reader) -> None:
+    _helper_reader[:] = [reader]
 
 
 def _chunk(start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
-    return _mine[0].chunk(start)
+    return _helper_reader[0].chunk(start)

@@ -75,14 +75,14 @@ def _constant(name: str, value: str) -> tuple[str, str]:
 
 def renamed(names: Sequence[str], reading: Reading, *, source: str) -> list[str]:
     """The columns by the names that are understood; raises `UserError` where `--map` names one that is not there."""
-    made = list(names)
+    columns = list(names)
     for ours, theirs in reading.columns:
         if theirs not in names:
             raise UserError(f"--map {ours}={theirs}: {source} has no such column – {closest(theirs, list(names))}")
         if ours in names and ours != theirs:
-            made[names.index(ours)] = f"{ours} (of the table)"
-        made[names.index(theirs)] = ours
-    return made
+            columns[names.index(ours)] = f"{ours} (of the table)"
+        columns[names.index(theirs)] = ours
+    return columns
 
 
 _SECONDS = {
@@ -93,25 +93,25 @@ _SECONDS = {
 }
 
 
-def understood(names: Sequence[str]) -> tuple[list[str], dict[str, float], list[str]]:
-    """Names in another dress by those that are understood: `epoch time (s)`, `epoch_time_ms`.
+def recognised(names: Sequence[str]) -> tuple[list[str], dict[str, float], list[str]]:
+    """Columns spelled in another way, by the names that are understood: `epoch time (s)`, `epoch_time_ms`.
 
-    Also what the numbers of such a column are to be multiplied with, and what is to be said of it.
+    Also the factor for the numbers of such a column, and a note for the reader.
     """
-    made, factors, notes = list(names), dict[str, float](), list[str]()
+    columns, factors, notes = list(names), dict[str, float](), list[str]()
     for place, name in enumerate(names):
         if name in COLUMNS:
             continue
-        ours, factor = re.sub(r"[^a-z0-9]+", "_", name).strip("_"), 1.0
-        stem, _, unit = ours.rpartition("_")
-        if ours not in COLUMNS and unit in _SECONDS:
-            own = next((own for own in ("s", "ms") if f"{stem}_{own}" in COLUMNS), "")
-            ours, factor = f"{stem}_{own}", _SECONDS[unit] / _SECONDS.get(own, 1.0)
-        if ours in COLUMNS and ours not in made:
-            made[place] = ours
-            factors |= {} if factor == 1 else {ours: factor}
-            notes.append(f"{name} is read as {ours}" + ("" if factor == 1 else f", its numbers times {factor:g}"))
-    return made, factors, notes
+        column, factor = re.sub(r"[^a-z0-9]+", "_", name).strip("_"), 1.0
+        stem, _, unit = column.rpartition("_")
+        if column not in COLUMNS and unit in _SECONDS:
+            own = next((base_unit for base_unit in ("s", "ms") if f"{stem}_{base_unit}" in COLUMNS), "")
+            column, factor = f"{stem}_{own}", _SECONDS[unit] / _SECONDS.get(own, 1.0)
+        if column in COLUMNS and column not in columns:
+            columns[place] = column
+            factors |= {} if factor == 1 else {column: factor}
+            notes.append(f"{name} is read as {column}" + ("" if factor == 1 else f", its numbers times {factor:g}"))
+    return columns, factors, notes
 
 
 _EPOCH = re.compile(
@@ -148,11 +148,11 @@ def long(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     measures = list(dict.fromkeys(measure for measure, _ in columns.values()))
     wide = frame.rename(columns={name: f"{measure}\0{number}" for name, (measure, number) in columns.items()})
     wide["line"] = wide.index
-    made = pd.wide_to_long(wide, measures, i="line", j="epoch", sep="\0", suffix=r"\d+").reset_index().fillna("")
-    made = made[made["epoch_time_s"].astype(str).str.strip() != ""].set_index("line")
-    made["epoch"] = made["epoch"].astype(str)
+    long_form = pd.wide_to_long(wide, measures, i="line", j="epoch", sep="\0", suffix=r"\d+").reset_index().fillna("")
+    long_form = long_form[long_form["epoch_time_s"].astype(str).str.strip() != ""].set_index("line")
+    long_form["epoch"] = long_form["epoch"].astype(str)
     last = max(number for _, number in columns.values())
-    return made, [f"one column per epoch: {some(columns, 3)} are read as epochs up to {last}"]
+    return long_form, [f"one column per epoch: {some(columns, 3)} are read as epochs up to {last}"]
 
 
 _GROUPED = re.compile(r"(?<=\d)['’\u00a0\u202f\u2009 ](?=\d{3}(?!\d))")
@@ -160,18 +160,18 @@ _GROUPED = re.compile(r"(?<=\d)['’\u00a0\u202f\u2009 ](?=\d{3}(?!\d))")
 
 def spelled_plainly(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     """Numbers without their unit (`20.5 s`) and without the marks of thousands that nothing else can be (`1'234`)."""
-    made, examples = frame.copy(), dict[str, str]()
+    cleaned, examples = frame.copy(), dict[str, str]()
     for name in frame.columns:
         if name not in NUMBERS:
             continue
-        own = str(name).rpartition("_")[2]
-        spellings = "|".join(word for word, seconds in _SECONDS.items() if seconds == _SECONDS.get(own))
+        column_unit = str(name).rpartition("_")[2]
+        spellings = "|".join(word for word, seconds in _SECONDS.items() if seconds == _SECONDS.get(column_unit))
         unit = re.compile(rf"(?<=\d)\s*(?:{spellings})$") if spellings else None
         texts = [str(text).strip() for text in frame[name]]
         plain = [_GROUPED.sub("", text) for text in texts]
-        made[name] = [unit.sub("", text) for text in plain] if unit else plain
-        examples |= {text: new for text, new in zip(texts, made[name], strict=True) if text != new}
-    return made, [f"numbers are read without unit and marks of thousands: {_first(examples)}"] if examples else []
+        cleaned[name] = [unit.sub("", text) for text in plain] if unit else plain
+        examples |= {text: new for text, new in zip(texts, cleaned[name], strict=True) if text != new}
+    return cleaned, [f"numbers are read without unit and marks of thousands: {_first(examples)}"] if examples else []
 
 
 _PERCENT_SHARE, _PERCENT_TOP = 0.75, 5.0
@@ -180,7 +180,7 @@ _PERCENT_SHARE, _PERCENT_TOP = 0.75, 5.0
 
 def scaled(frame: "pd.DataFrame", factors: Mapping[str, float]) -> tuple["pd.DataFrame", list[str]]:
     """Numbers in the unit of their column: times `factors`, and percentages of images as parts."""
-    made, notes = frame.copy(), []
+    converted, notes = frame.copy(), []
     for name in frame.columns:
         texts = [str(text).strip() for text in frame[name]]
         values = [float(text.removesuffix("%")) for text in texts if is_number(text.removesuffix("%"))]
@@ -192,11 +192,11 @@ def scaled(frame: "pd.DataFrame", factors: Mapping[str, float]) -> tuple["pd.Dat
                 factor = 0.01
                 notes.append(f"{name} is read as percentages, up to {max(values):g}%")
         if factor != 1:
-            made[name] = [
+            converted[name] = [
                 repr(factor * float(text.removesuffix("%"))) if is_number(text.removesuffix("%")) else text
                 for text in texts
             ]
-    return made, notes
+    return converted, notes
 
 
 _COMMA = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})*,\d+|[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
@@ -223,10 +223,10 @@ def with_points(frame: "pd.DataFrame", reading: Reading, *, source: str) -> tupl
         )
     decimal = decimal or ("comma" if commas - thousands else "point")
     old, new = ({".": "", ",": "."}, "decimal commas") if decimal == "comma" else ({",": ""}, "commas of thousands")
-    made = frame.copy()
+    converted = frame.copy()
     for name in columns:
-        made[name] = [_translated(text, old) if "," in text else text for text in frame[name]]
-    return made, [f"read with {new}: {_first(texts)}"]
+        converted[name] = [_translated(text, old) if "," in text else text for text in frame[name]]
+    return converted, [f"read with {new}: {_first(texts)}"]
 
 
 def _translated(text: str, marks: Mapping[str, str]) -> str:

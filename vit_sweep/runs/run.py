@@ -57,7 +57,7 @@ class Run(Measured):
     images: int | None = None
     """Images that really go through the model in an epoch."""
     conditions: tuple[tuple[str, str], ...] = ()
-    """Everything else that was asked to be equal along a curve, sorted by name: model, data, precision, engine,
+    """Everything else that must be equal along a curve, sorted by name: model, data, precision, engine,
     optimizer, partition, gpu_model, epochs, data.pipeline, allocation, every value behind the names ..."""
     seed: int | None = None
     status: Status = Status.DONE
@@ -67,7 +67,7 @@ class Run(Measured):
     """What a reader of its times must know."""
     continued_from: str = ""
     """The checkpoint of another cell that it goes on from, `CELL/CHECKPOINT`: it is of no curve, and has no times."""
-    epochs_asked: int | None = None
+    epochs_requested: int | None = None
     step_predicted_ms: float | None = None
     """What the plan expects of a step by operations and links alone; None where it knows no peak of the GPU."""
     rank_0_compute_ms: float | None = None
@@ -107,7 +107,11 @@ class Run(Measured):
     @property
     def partial(self) -> bool:
         """Whether it stopped before all epochs that were asked for."""
-        return self.epochs_asked is not None and self.epochs_done is not None and self.epochs_done < self.epochs_asked
+        return (
+            self.epochs_requested is not None
+            and self.epochs_done is not None
+            and self.epochs_done < self.epochs_requested
+        )
 
     @property
     def paid_gpus(self) -> int:

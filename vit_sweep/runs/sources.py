@@ -41,9 +41,9 @@ def source_of(
     reading: Reading | None = None,
 ) -> Source:
     """Read the one source that is given; raises `UserError` unless it is exactly one."""
-    given = sum(bool(source) for source in (study, csv, reference))
-    if given != 1:
-        count = "nothing is" if not given else f"{given} things are"
+    sources = sum(bool(source) for source in (study, csv, reference))
+    if sources != 1:
+        count = "nothing is" if not sources else f"{sources} things are"
         raise UserError(f"{count} named; name one of: a study, --csv FILE, --reference NAME")
     if study is not None:
         return from_study(study)
@@ -134,8 +134,8 @@ def _files_of(words: Sequence[str]) -> list[Path]:
 def _once(texts: Mapping[str, Sequence[str]]) -> list[str]:
     """What all files say, once; what only some say, with their name."""
     names: dict[str, list[str]] = {}
-    for name, own in texts.items():
-        for text in own:
+    for name, file_texts in texts.items():
+        for text in file_texts:
             names.setdefault(text, []).append(name)
     return [text if len(own) == len(texts) else f"{some(own, 2)}: {text}" for text, own in names.items()]
 

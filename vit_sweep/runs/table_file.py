@@ -14,7 +14,7 @@ from launchers.errors import UserError, closest
 from launchers.text import plural
 from vit_sweep.runs import deepspeed_log, mlperf_log
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.reshaping import Reading, understood
+from vit_sweep.runs.reshaping import Reading, recognised
 from vit_sweep.runs.tidy_columns import REQUIRED, LogError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read_table(path: Path, reading: Reading) -> TableFile:
         frame = frame[frame.apply(lambda row: any(str(cell).strip() for cell in row), axis=1)]
     if content.workbook and not frame.empty:
         rows = [[str(cell).strip().lower() for cell in row] for row in frame.head(_FAR_DOWN).to_numpy().tolist()]
-        counts = [sum(name in reading.known for name in understood(names)[0]) for names in rows]
+        counts = [sum(name in reading.known for name in recognised(names)[0]) for names in rows]
         if not counts[0] and max(counts) > 1:
             first = next(place for place, count in enumerate(counts) if count > 1)
             frame = frame.iloc[first:]
@@ -73,11 +73,13 @@ _LOGS: tuple[tuple[Callable[[str], bool], RowsOfLog, str], ...] = (
 )
 
 
-def _of_log(path: Path, text: str, rows_of: RowsOfLog, notes: tuple[str, ...], given: Mapping[str, str]) -> TableFile:
+def _of_log(
+    path: Path, text: str, rows_of: RowsOfLog, notes: tuple[str, ...], constants: Mapping[str, str]
+) -> TableFile:
     import pandas as pd
 
     try:
-        rows = rows_of(text, given)
+        rows = rows_of(text, constants)
     except LogError as error:
         raise UserError(f"{path}: {error}") from None
     frame = _by_line(pd.DataFrame(rows).fillna(""))
@@ -152,7 +154,7 @@ def _header_place(lines: Sequence[str], known: Sequence[str]) -> int:
 def _known_names(line: str, known: Sequence[str]) -> int:
     """How many names of columns a line has, by the separator that finds most."""
     split = ([name.strip().lower() for name in _fields(line, separator)] for separator in (*_SEPARATORS, _SPACES))
-    return max(sum(name in known for name in understood(names)[0]) for names in split)
+    return max(sum(name in known for name in recognised(names)[0]) for names in split)
 
 
 def _separator(header: str, known: Sequence[str]) -> str:

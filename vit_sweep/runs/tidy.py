@@ -105,9 +105,9 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
     shift = any(row.first == 0 for row in read)
     if shift:
         read = [replace(row, first=row.first + 1, last=row.last + 1) for row in read]
-    kept = _without_duplicates(read)
+    unique = _without_duplicates(read)
     groups: dict[tuple[object, ...], list[TidyRow]] = {}
-    for row in kept:
+    for row in unique:
         groups.setdefault(row.identity, []).append(row)
     problems = _sentences(wrong)
     runs: list[Run] = []
@@ -116,7 +116,7 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         attempts.append(attempt_that_counts(groups[key]))
         runs.append(_run(attempts[-1].rows, source, origin))
     problems += problems_of(attempts)
-    if any(row.values.get("communication_s") and steps_of(row) is None for row in kept):
+    if any(row.values.get("communication_s") and steps_of(row) is None for row in unique):
         problems.append("communication_s is left out: without images, batch and accum it is not known per step")
     notes = ["epochs count from 0 here; they are read as from 1"] if shift else []
     notes += ["ranks count from 1 here; they are read as from 0"] if from_rank else []
@@ -131,7 +131,7 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         rows=len(table),
         runs=len(runs),
         bad_rows=len(table) - len(read),
-        duplicates=len(read) - len(kept),
+        duplicates=len(read) - len(unique),
         attempts=sum(attempt.others for attempt in attempts),
         missing_ranks=sum(any(flag.startswith(MISSING) for flag in run.flags) for run in runs),
         partial=sum(run.partial for run in runs),
@@ -140,24 +140,24 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
 
 
 def _without_duplicates(rows: Iterable[TidyRow]) -> list[TidyRow]:
-    seen: dict[tuple[object, ...], TidyRow] = {}
+    unique: dict[tuple[object, ...], TidyRow] = {}
     for row in rows:
         # Values stand in the order of the columns, which all rows share.
-        seen.setdefault(tuple(row.values.items()), row)
-    return list(seen.values())
+        unique.setdefault(tuple(row.values.items()), row)
+    return list(unique.values())
 
 
 def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
     top, gpus = min(rows, key=lambda row: row.line), int(rows[0].values["gpus"])
     per = BatchPer(top.text("batch_per") or DEFAULTS["batch_per"])
     seconds = seconds_of(rows)
-    whole = [seconds[epoch] for epoch in sorted(seconds)]
+    times = [seconds[epoch] for epoch in sorted(seconds)]
     single = {row.first for row in rows if row.first == row.last}
     mean = next((row for row in rows if row.first == 1 and row.last > 1 and row.rank is None), None)
     warm = mean.number("warm_epoch_time_s") if mean is not None else None
     # A first epoch that is only known within a mean cannot be taken out of it.
-    cold = seconds.get(1) if len(seconds) > 1 and (1 in single or warm is not None) else None
-    counted = {epoch: value for epoch, value in sorted(seconds.items()) if cold is None or epoch > 1}
+    first_epoch_s = seconds.get(1) if len(seconds) > 1 and (1 in single or warm is not None) else None
+    counted = {epoch: value for epoch, value in sorted(seconds.items()) if first_epoch_s is None or epoch > 1}
     conditions = {CONDITIONS[name]: top.text(name) for name in CONDITIONS if top.text(name)}
     hosts = tuple(dict.fromkeys(words_by_rank(rows, "host")))
     return Run(
@@ -177,8 +177,8 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         epoch_s=tuple(counted.values())
         if counted.keys() <= single
         else (warm or sum(counted.values()) / len(counted),),
-        first_epoch_s=cold,
-        epochs_asked=top.integer("epochs") or max(seconds),
+        first_epoch_s=first_epoch_s,
+        epochs_requested=top.integer("epochs") or max(seconds),
         epochs_done=len(seconds),
         published_s=mean.seconds if mean is not None else None,
         published_sd_s=mean.number("epoch_time_sd_s") if mean is not None else None,
@@ -191,7 +191,7 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         step_ms_by_rank=per_rank(rows, "step_ms", gpus),
         test_accuracy=accuracy_of(rows, max(seconds), "test_accuracy"),
         train_accuracy=accuracy_of(rows, max(seconds), "train_accuracy", "accuracy"),
-        epoch_all_s=tuple(whole),
+        epoch_all_s=tuple(times),
         hosts=hosts,
         devices=words_by_rank(rows, "device"),
         flags=missing_ranks(rows, gpus),

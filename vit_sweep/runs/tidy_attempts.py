@@ -33,11 +33,11 @@ def attempt_that_counts(rows: list[TidyRow]) -> Attempt:
         return Attempt(list(first.values()), second_means=tuple(extra))
     attempts: dict[int, list[TidyRow]] = {}
     number: dict[int | None, int] = {}
-    newest_epoch: dict[int | None, int] = {}
+    last_epoch: dict[int | None, int] = {}
     for row in ordered:
-        if row.rank in newest_epoch and row.first <= newest_epoch[row.rank]:
+        if row.rank in last_epoch and row.first <= last_epoch[row.rank]:
             number[row.rank] = number.get(row.rank, 0) + 1
-        newest_epoch[row.rank] = row.first
+        last_epoch[row.rank] = row.first
         attempts.setdefault(number.get(row.rank, 0), []).append(row)
     epochs = {index: len({row.first for row in attempt}) for index, attempt in attempts.items()}
     best = max(epochs, key=lambda index: (epochs[index], index))

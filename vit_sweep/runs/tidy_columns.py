@@ -54,7 +54,7 @@ def _text(text: str) -> str:
     return text
 
 
-# What is multiplied with its like has a product that is still a number of 64 bits.
+# The product of two of these is still a number of 64 bits.
 _few, _index = _whole_from(1, most=1e6), _whole_from(0)
 _count = _whole_from(1)
 _positive = _number("be a number above 0", lambda value: value > 0)

@@ -18,17 +18,21 @@ def seconds_of(rows: Sequence[TidyRow]) -> dict[int, float]:
     longest: dict[int, float] = {}
     for rank in {row.rank for row in rows}:
         times: dict[int, float] = {}
-        own = sorted((row for row in rows if row.rank == rank), key=lambda row: (row.last - row.first, row.first))
-        for row in own:
+        rank_rows = sorted((row for row in rows if row.rank == rank), key=lambda row: (row.last - row.first, row.first))
+        for row in rank_rows:
             epochs = range(row.first, row.last + 1)
-            rest = [epoch for epoch in epochs if epoch not in times]
-            left = row.seconds * len(epochs) - sum(times[epoch] for epoch in epochs if epoch in times)
-            warm = row.number("warm_epoch_time_s")
-            if warm is not None and len(rest) == row.last > 1 and left - warm * (row.last - 1) > 0:
+            open_epochs = [epoch for epoch in epochs if epoch not in times]
+            open_s = row.seconds * len(epochs) - sum(times[epoch] for epoch in epochs if epoch in times)
+            warm_mean_s = row.number("warm_epoch_time_s")
+            if (
+                warm_mean_s is not None
+                and len(open_epochs) == row.last > 1
+                and open_s - warm_mean_s * (row.last - 1) > 0
+            ):
                 # The first epoch is what the two means leave for it: n x mean - (n - 1) x mean without it.
-                times[rest.pop(0)] = left - warm * (row.last - 1)
-                left = warm * len(rest)
-            times |= {epoch: left / len(rest) for epoch in rest}
+                times[open_epochs.pop(0)] = open_s - warm_mean_s * (row.last - 1)
+                open_s = warm_mean_s * len(open_epochs)
+            times |= {epoch: open_s / len(open_epochs) for epoch in open_epochs}
         for epoch, value in times.items():
             longest[epoch] = max(value, longest.get(epoch, 0.0))
     return longest

@@ -31,7 +31,7 @@ def run(gpus=1, epoch_s=(10.0, 10.0), *, scaling=Scaling.STRONG, placement="pack
         "seed": 0,
         "epoch_s": tuple(epoch_s),
         "first_epoch_s": 2 * max(epoch_s) if epoch_s else None,
-        "epochs_asked": len(epoch_s) + 1,
+        "epochs_requested": len(epoch_s) + 1,
         "epochs_done": len(epoch_s) + 1,
         "devices": ("Tesla T4",) * gpus,
         "hosts": ("node0",),

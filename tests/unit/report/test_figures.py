@@ -475,9 +475,9 @@ def test_each_precision_has_the_roof_of_its_own_products():
 
 def test_accuracies_of_runs_that_stopped_early_join_no_median_of_whole_ones(unprinted, tmp_path):
     runs = [
-        run(1, seed=0, epochs_asked=2, epochs_done=2, test_accuracy=(0.1, 0.2)),
-        run(2, seed=0, epochs_asked=2, epochs_done=2, test_accuracy=(0.1, 0.4)),
-        run(2, seed=1, epochs_asked=2, epochs_done=1, test_accuracy=(0.1,)),
+        run(1, seed=0, epochs_requested=2, epochs_done=2, test_accuracy=(0.1, 0.2)),
+        run(2, seed=0, epochs_requested=2, epochs_done=2, test_accuracy=(0.1, 0.4)),
+        run(2, seed=1, epochs_requested=2, epochs_done=1, test_accuracy=(0.1,)),
     ]
     made = draw(runs, tmp_path)
     for name in ("accuracy_batch", "accuracy_epoch"):

@@ -195,7 +195,7 @@ def die(start):
     """A helper that is ended from outside at its second piece of work."""
     if start:
         os._exit(9)
-    return reading._mine[0].chunk(start)
+    return reading._helper_reader[0].chunk(start)
 
 
 def test_a_helper_that_dies_costs_no_record(study, monkeypatch):

@@ -139,7 +139,7 @@ def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
     (lost, never) = request.failures(points, [without_time(1, "out_of_memory", cause="gpu_memory", note="full")])
     assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "out_of_memory", "gpu_memory", "full")
     assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.what
-    (cut,) = request.failures([point()], [run(1), run(2, (5.0,) * 4, epochs_asked=6)])
+    (cut,) = request.failures([point()], [run(1), run(2, (5.0,) * 4, epochs_requested=6)])
     assert (cut.what, cut.status) == ("g2-s0", "partial") and "after 5 of 6 epochs" in cut.sentence
     assert request.status_line(points, [run(1), without_time(2)]) == (
         "1 of 2 cells is done, 1 failed, 1 combination cannot run."

@@ -39,7 +39,7 @@ def test_the_first_epoch_stands_apart_and_the_others_count(tmp_path):
     table = read("2,16,1,strong,1,30 2,16,1,strong,2,10 2,16,1,strong,3,12", tmp_path)
     (run,) = table.runs
     assert (run.first_epoch_s, run.epoch_s, run.epoch_all_s) == (30.0, (10.0, 12.0), (30.0, 10.0, 12.0))
-    assert (run.epochs_asked, run.epochs_done, run.partial) == (3, 3, False)
+    assert (run.epochs_requested, run.epochs_done, run.partial) == (3, 3, False)
     assert (run.global_batch, run.origin, run.run_id) == (32, Origin.IMPORTED, "theirs.csv line 2")
     assert table.counts.rows == 3
     assert not table.problems
@@ -414,7 +414,7 @@ def test_the_papers_figures_are_those_of_the_paper():
     assert (last.published_s, last.published_sd_s, last.epoch_s) == (61.6, 2.3, (60.7,))
     assert last.epoch_all_s[0] == pytest.approx(65.2)
     assert first.epoch_all_s[0] == 1809
-    assert (runs[2, "spread"].epochs_done, runs[2, "spread"].epochs_asked) == (4, 5)
+    assert (runs[2, "spread"].epochs_done, runs[2, "spread"].epochs_requested) == (4, 5)
     assert [run.train_accuracy[-1] for run in (first, last)] == [0.302, 0.069]
 
 

@@ -145,7 +145,7 @@ def partial_runs(evidence: Evidence) -> Iterator[Finding]:
     if not cut:
         return
     runs = some(
-        (f"{_of(run, evidence)}: {run.epochs_done} of {run.epochs_asked} epochs" for run in cut), separator="; "
+        (f"{_of(run, evidence)}: {run.epochs_done} of {run.epochs_requested} epochs" for run in cut), separator="; "
     )
     yield Finding(
         rule="partial runs",

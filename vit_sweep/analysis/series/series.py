@@ -193,7 +193,9 @@ def _partial(point: SeriesPoint) -> str:
     cut = [run for run in point.runs if run.partial]
     if not cut:
         return ""
-    return "partial: " + ", ".join(f"{run.run_id} stopped after {run.epochs_done} of {run.epochs_asked}" for run in cut)
+    return "partial: " + ", ".join(
+        f"{run.run_id} stopped after {run.epochs_done} of {run.epochs_requested}" for run in cut
+    )
 
 
 def _hosts(point: SeriesPoint) -> set[str]:

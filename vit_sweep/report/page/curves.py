@@ -78,7 +78,7 @@ def curve_of(series: ScalingSeries, fits: Sequence[Fit]) -> Curve:
     parts = [part for part in series.label.split(", ") if part]
     others = [part for part in parts if not re.fullmatch(r"batch [\d,]+", part)]
     mode = f"{series.key.scaling.value} scaling"
-    epochs = [run.epochs_asked for run in series.timed_runs if run.epochs_asked is not None]
+    epochs = [run.epochs_requested for run in series.timed_runs if run.epochs_requested is not None]
     return Curve(
         scaling=series.key.scaling,
         label=", ".join((mode, *parts)),

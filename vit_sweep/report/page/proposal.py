@@ -70,7 +70,7 @@ def run_hours(point: SeriesPoint) -> Estimate | None:
     """GPU-hours of one run at this count."""
     if point.time_s is None:
         return None
-    epochs = [run.epochs_asked for run in point.runs if run.epochs_asked]
+    epochs = [run.epochs_requested for run in point.runs if run.epochs_requested]
     if not epochs:
         return None
     count = median(epochs)

@@ -87,7 +87,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
             what=run.run_id,
             status=PARTIAL,
             cause="",
-            sentence=f"It ended after {run.epochs_done} of {run.epochs_asked} epochs; the tables have its time.",
+            sentence=f"It ended after {run.epochs_done} of {run.epochs_requested} epochs; the tables have its time.",
         )
         for run in runs
         if run.timed and run.partial

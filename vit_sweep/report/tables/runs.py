@@ -93,7 +93,7 @@ def _of_run(run: Run) -> Cells:
         "accum": run.accum,
         "global_batch": run.global_batch,
         "train_images": run.work,
-        "epochs": run.epochs_asked,
+        "epochs": run.epochs_requested,
         "epochs_done": run.epochs_done,
         "seed": run.seed,
         "attempts": run.attempts,

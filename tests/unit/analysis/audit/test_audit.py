@@ -367,7 +367,7 @@ def test_a_baseline_that_drifts_within_its_run_is_found():
 
 
 def test_partial_runs_are_told_with_their_epochs():
-    cut = [run(1), run(2, epochs_asked=5, epochs_done=4)]
+    cut = [run(1), run(2, epochs_requested=5, epochs_done=4)]
     assert "2 GPUs (g2-s0): 4 of 5 epochs" in only(cut, "partial runs").sentence
 
 
@@ -377,7 +377,7 @@ def test_means_with_the_first_epoch_in_them_are_told():
     assert "32 GPUs 61.6 s against 60.7 s without it (+1.5%)" in finding.sentence
     stuck = run(2, (12.0,), published_s=12.0, first_epoch_s=None, run_id="mean of theirs")
     assert "cannot be taken out: mean of theirs" in only([run(1), stuck], "warm-up included").sentence
-    assert "one epoch only" in only([run(1, (9.0,), epochs_done=1, epochs_asked=1)], "warm-up included").sentence
+    assert "one epoch only" in only([run(1, (9.0,), epochs_done=1, epochs_requested=1)], "warm-up included").sentence
 
 
 def test_missing_ranks_are_told():
@@ -701,7 +701,7 @@ def test_a_bracket_that_reaches_the_throughput_accuses_nobody():
 
 
 @settings(max_examples=25)
-@given(st.permutations([*sound_study(), run(2, flags=("throttled: x",)), run(4, (2.0,)), run(8, epochs_asked=9)]))
+@given(st.permutations([*sound_study(), run(2, flags=("throttled: x",)), run(4, (2.0,)), run(8, epochs_requested=9)]))
 def test_the_order_of_runs_changes_nothing(runs):
     assert audit(runs) == audit(sorted(runs, key=lambda a_run: a_run.run_id))
 

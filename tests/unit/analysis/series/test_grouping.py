@@ -129,7 +129,7 @@ def test_a_shared_curve_that_ran_in_parts_says_which_points_are_not_on_the_basel
 
 
 def test_a_partial_run_is_marked():
-    (series,) = strong(run(1), run(2, (5.0, 5.0), epochs_asked=5, epochs_done=4))
+    (series,) = strong(run(1), run(2, (5.0, 5.0), epochs_requested=5, epochs_done=4))
     assert series.points[1].flags == ("partial: g2-s0 stopped after 4 of 5",)
 
 
