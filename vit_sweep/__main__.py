@@ -113,11 +113,11 @@ def _read(words: list[str]) -> int:
     """Let the words of a sweep be read and run them; by Hydra, unless they and what it would compose are known."""
     from vit_sweep.config.folders import conf_dir, site_dir
     from vit_sweep.config.quick import quick
-    from vit_sweep.config.quick.kept import Kept
+    from vit_sweep.config.quick.kept import CompositionCache
 
     words = shorthand.options_first(shorthand.question_quoted(shorthand.spelled_out(words)))
     site = site_dir(os.environ)
-    kept = Kept([conf_dir(), *([site] if site is not None else [])], os.environ)
+    kept = CompositionCache([conf_dir(), *([site] if site is not None else [])], os.environ)
     if words in (["--help"], ["-h"]) and kept.known:
         if there := kept.read(_HELP):
             _print_help(str(there["text"]))
@@ -148,7 +148,7 @@ def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], obje
     import hydra
     from omegaconf import DictConfig
 
-    from vit_sweep.config.compose import told
+    from vit_sweep.config.compose import readable_errors
     from vit_sweep.config.folders import conf_dir
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
@@ -157,7 +157,7 @@ def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], obje
         from vit_sweep.config.compose import single, words_of_command
 
         def sweep() -> int:
-            with told():
+            with readable_errors():
                 asked = single(config)
             return run([asked], overrides=task)
 
@@ -167,7 +167,7 @@ def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], obje
 
     sys.argv = [sys.argv[0], *words]
     try:
-        with told(), _mode_by_flag_alone(words, own_files=own_files), _help_for_people(words, keep_help):
+        with readable_errors(), _mode_by_flag_alone(words, own_files=own_files), _help_for_people(words, keep_help):
             one_cell()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0

@@ -25,7 +25,7 @@ from vit_sweep.config.compose import composed_groups
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.plainly import plain
 from vit_sweep.config.quick import quick
-from vit_sweep.config.quick.kept import Kept
+from vit_sweep.config.quick.kept import CompositionCache
 from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import make_plan
 
@@ -52,7 +52,7 @@ class Turns:
         words = self._words()
 
         def work() -> int:
-            known = quick(["-m", *words], Kept([conf_dir()], os.environ), composed_groups)
+            known = quick(["-m", *words], CompositionCache([conf_dir()], os.environ), composed_groups)
             assert known is not None
             return len(make_plan(read(known.configurations)[0]).cells)
 

@@ -16,7 +16,7 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.results import as_html
 from vit_sweep.config.groups import composed_words
 from vit_sweep.config.in_python import words_of
-from vit_sweep.config.models import counted
+from vit_sweep.config.models import with_counts
 from vit_sweep.config.settings import read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.point import Point
@@ -123,7 +123,7 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
         else:
             overrides.append(override)
     points, _ = read([composed_words(overrides)])
-    (point,) = counted(points, say)
+    (point,) = with_counts(points, say)
     return point, counts
 
 

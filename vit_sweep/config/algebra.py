@@ -100,19 +100,19 @@ def _without(points: list[Point], exclude: Sequence[str], grids_own: Collection[
     rows = [point.axes for point in points]
     predicates = [predicate(text, rows[0]) for text in exclude]
     hits = [[p.holds(row) for row in rows] for p in predicates]
-    out = [any(column) for column in zip(*hits, strict=True)]
+    excluded = [any(column) for column in zip(*hits, strict=True)]
     counts = "; ".join(f"{p.text}: {sum(hit)}" for p, hit in zip(predicates, hits, strict=True))
-    if all(out):
+    if all(excluded):
         raise UserError(
             f"exclude: nothing is left of {plural(len(points), 'point')} of the grid ({counts}); loosen or leave out a "
             "predicate"
         )
-    remarks = [f"excluded {sum(out)} of {len(points)} points ({counts})"]
+    remarks = [f"excluded {sum(excluded)} of {len(points)} points ({counts})"]
     for p, hit in zip(predicates, hits, strict=True):
         if not any(hit) and p.text not in grids_own:
-            here = ", ".join(f"{axis} is {_values(axis, rows)}" for axis in p.axes)
-            remarks.append(f'exclude "{p.text}" excludes nothing: {here}')
-    return Selection([point for point, gone in zip(points, out, strict=True) if not gone], remarks)
+            axis_values = ", ".join(f"{axis} is {_values(axis, rows)}" for axis in p.axes)
+            remarks.append(f'exclude "{p.text}" excludes nothing: {axis_values}')
+    return Selection([point for point, is_excluded in zip(points, excluded, strict=True) if not is_excluded], remarks)
 
 
 def _values(axis: str, rows: Iterable[Axes]) -> str:
@@ -165,8 +165,8 @@ class _Reader:
                 conditions = [self.condition(part) for part in parts]
                 return lambda axes: all(part(axes) for part in conditions)
             case ast.BoolOp(op=ast.Or(), values=parts):
-                some = [self.condition(part) for part in parts]
-                return lambda axes: any(part(axes) for part in some)
+                alternatives = [self.condition(part) for part in parts]
+                return lambda axes: any(part(axes) for part in alternatives)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self.condition(operand)
                 return lambda axes: not inner(axes)
@@ -240,7 +240,7 @@ def read_zips(value: object) -> list[list[str]]:
     )
     if not right:
         raise UserError(
-            f"zip={_shown(value)}: each zip is a list of two or more axes that advance together; "
+            f"zip={_in_grammar(value)}: each zip is a list of two or more axes that advance together; "
             "write zip=[[gpus,batch]], or zip=[[gpus,batch],[model,data]] for two"
         )
     return [list(names) for names in value]  # type: ignore[attr-defined]  # checked above
@@ -251,7 +251,7 @@ def columns(axes: Sequence[tuple[str, int]], zips: Sequence[Sequence[str]]) -> l
 
     Raises `UserError` for an axis that is in two zips, is not swept, or has another number of values.
     """
-    text = f"zip={_shown([list(names) for names in zips])}"
+    text = f"zip={_in_grammar([list(names) for names in zips])}"
     swept = [key for key, count in axes if count > 1]
     leader: dict[int, list[int]] = {}
     used: set[str] = set()
@@ -284,9 +284,9 @@ def combinations(choices: Sequence[Sequence[T]], grouped: Sequence[Sequence[int]
         yield tuple(flat[i] for i in back)
 
 
-def _shown(value: object) -> str:
+def _in_grammar(value: object) -> str:
     """A value in Hydra's grammar, as far as names and lists go."""
-    return f"[{','.join(_shown(part) for part in value)}]" if isinstance(value, list) else str(value)
+    return f"[{','.join(_in_grammar(part) for part in value)}]" if isinstance(value, list) else str(value)
 
 
 # --- order ------------------------------------------------------------------------------------------
@@ -294,17 +294,17 @@ def _shown(value: object) -> str:
 
 def ordered(cells: Iterable[PlannedCell], order: Order, seed: int) -> list[PlannedCell]:
     """Arrange cells; ties keep the grid's order. Size is GPUs, then predicted GPU-hours, then images of the run."""
-    given = list(cells)
+    planned = list(cells)
     match order:
         case Order.AS_GIVEN:
-            return given
+            return planned
         case Order.LARGEST_FIRST:
-            return sorted(given, key=_size, reverse=True)
+            return sorted(planned, key=_size, reverse=True)
         case Order.SMALLEST_FIRST:
-            return sorted(given, key=_size)
+            return sorted(planned, key=_size)
         case Order.RANDOM:
             # By digest and not by shuffling: what is left of a study keeps its order when it is resumed.
-            return sorted(given, key=lambda c: hashlib.sha256(f"{seed} {c.cell.cell_id}".encode()).digest())
+            return sorted(planned, key=lambda c: hashlib.sha256(f"{seed} {c.cell.cell_id}".encode()).digest())
 
 
 def _size(planned: PlannedCell) -> tuple[int, float, int]:

@@ -15,17 +15,19 @@ from vit_sweep.plan.point import Point
 _MORE = {"dry_run": ("true", "json", "stdout"), "plan": ("all",)}
 
 
-def complete(begun: str) -> list[str]:
-    """The words that `begun` may become: `gp` a key with its equals sign, `model=vit_b` a value behind its key.
+def complete(prefix: str) -> list[str]:
+    """The words that `prefix` may become: `gp` a key with its equals sign, `model=vit_b` a value behind its key.
 
     Of several values (`gpus=1,2,`) the last is completed.
     """
-    key, given, values = begun.partition("=")
-    if not given:
-        return sorted(f"{name}=" for name in known_keys() if name.startswith(begun))
-    *done, last = values.split(",")
-    head = "".join(f"{value}," for value in done)
-    return [f"{key}={head}{value}" for value in menu(key.lstrip("+")) if value.startswith(last) and value not in done]
+    key, mark, values = prefix.partition("=")
+    if not mark:
+        return sorted(f"{name}=" for name in known_keys() if name.startswith(prefix))
+    *earlier, last = values.split(",")
+    head = "".join(f"{value}," for value in earlier)
+    return [
+        f"{key}={head}{value}" for value in menu(key.lstrip("+")) if value.startswith(last) and value not in earlier
+    ]
 
 
 def menu(key: str) -> list[str]:

@@ -31,7 +31,7 @@ from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, r
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.plainly import known_keys, plain
 from vit_sweep.config.spelling import GROUPS, likely_key, likely_name
-from vit_sweep.config.words import Plain, grid_words, one_word_for_the_stage, replaced
+from vit_sweep.config.words import Plain, grid_words, replaced, require_one_stage_key
 
 
 def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) -> Iterator[Plain]:
@@ -43,20 +43,20 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     composer = _Composer(loader, master)
     parsed = composer.parser.parse_overrides(overrides)
     composer.take_from_master(parsed)
-    with told():
+    with readable_errors():
         words = _words_of_grid(parsed, composer.grid)
-    one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
+    require_one_stage_key({override.key_or_group for override in parsed if override.value() is not None})
     parsed = [*composer.parser.parse_overrides(words), *parsed]
     lists = [_choices(override) for override in parsed]
     for override, choices in zip(parsed, lists, strict=True):
         if not choices:
             raise UserError(f"{override.input_line}: the grid is empty – no value is left; give at least one")
     composed = [composer.is_composed(override) for override in parsed]
-    apart = _are_apart(parsed, composed)
+    is_separable = _are_separable(parsed, composed)
     counts = [(override.key_or_group, len(choices)) for override, choices in zip(parsed, lists, strict=True)]
     for combination in combinations(lists, columns(counts, _zips(parsed))):
-        with told():
-            values = composer.values(combination, composed) if apart else plain(composer.base(combination))
+        with readable_errors():
+            values = composer.values(combination, composed) if is_separable else plain(composer.base(combination))
         yield values
 
 
@@ -123,7 +123,7 @@ class _Composer:
 def composed_groups(chosen: Sequence[str]) -> Plain | None:
     """The configuration of these groups alone; None where it takes more to compose it, or is a mistake."""
     try:
-        with told(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        with readable_errors(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             return _independent(compose("config", overrides=list(chosen)))
     except (UserError, RecursionError):
         return None
@@ -143,8 +143,8 @@ def single(config: DictConfig) -> Plain:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: {called()} -m grid={name}")
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
-        given = (override.partition("=") for override in words_of_command())
-        one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
+        overrides = (override.partition("=") for override in words_of_command())
+        require_one_stage_key({key.lstrip("+") for key, _, value in overrides if value != "null"})
     return values
 
 
@@ -184,7 +184,7 @@ def _zips(parsed: list[Override]) -> list[list[str]]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
     """Hydra's and YAML's words on a mistake of a person, raised as `UserError`."""
     try:
         yield
@@ -206,8 +206,8 @@ def explain(error: Exception) -> str:
         if group not in GROUPS:
             group, _, name = error.missing_cfg_file.rpartition("/")
         menu = closest(name, error.options, meant=likely_name(group, name))
-        yours = "; yours is data=path/to/DIR" if group == "data" else ""
-        return f"{group}={name}: there is no such {group} – {menu}{yours}"
+        hint = "; yours is data=path/to/DIR" if group == "data" else ""
+        return f"{group}={name}: there is no such {group} – {menu}{hint}"
     base = re.match(r"In '(\w+)/([^']+)': Could not load '\w+/([^']+)'", text)
     if base:
         shipped = [path.stem for path in (conf_dir() / base[1]).glob("*.yaml")]
@@ -218,9 +218,9 @@ def explain(error: Exception) -> str:
     if merging and (known := known_keys(merging[1])):
         menu = ", ".join(f"{key}=VALUE" for key in known)
         return f"{merging[1]}: it has keys of its own and is no list; set those: {menu}"
-    there = re.match(r"Could not append to config\. An item is already at '([\w.]+)'", text)
-    if there:
-        return f"+{there[1]}: the key is there already; write it without +: {there[1]}=VALUE"
+    existing = re.match(r"Could not append to config\. An item is already at '([\w.]+)'", text)
+    if existing:
+        return f"+{existing[1]}: the key is there already; write it without +: {existing[1]}=VALUE"
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
         return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: {called()} -m {ambiguous[1]}"
@@ -261,7 +261,7 @@ def _is_simple(override: Override) -> bool:
     return changes and override.package is None
 
 
-def _are_apart(parsed: Sequence[Override], composed: Sequence[bool]) -> bool:
+def _are_separable(parsed: Sequence[Override], composed: Sequence[bool]) -> bool:
     """Whether no plain value and no added or deleted one are of one key, or one of them of a part of the other's."""
     keys = [f"{override.key_or_group}." for override in parsed]
     plain_keys = [key for key, first in zip(keys, composed, strict=True) if not first]

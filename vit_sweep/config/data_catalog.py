@@ -35,12 +35,12 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
             f"data={name}: there is no such data set, file or folder – {closest(name, [e.name for e in entries])}; "
             f"yours is data=path/to/DIR, a site's are found with --config-dir FOLDER or {SITE_VARIABLE}"
         )
-    given = groups.keys_of(GROUP, entry, entries, words)
-    given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
-    if not is_request(given):
-        return parse(DataSpec, given, what=f"data {name}")
-    given.pop("augment", None)  # likewise
-    return request_of(given)
+    keys = groups.keys_of(GROUP, entry, entries, words)
+    keys.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
+    if not is_request(keys):
+        return parse(DataSpec, keys, what=f"data {name}")
+    keys.pop("augment", None)  # likewise
+    return request_of(keys)
 
 
 def _by_path(name: str, words: Sequence[str], entries: Sequence[Entry]) -> tuple[str, list[str]]:

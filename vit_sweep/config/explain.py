@@ -74,16 +74,18 @@ def _key(name: str, defaults: Mapping[str, object]) -> Key:
     text = default if isinstance(default, str) else word(default)
     if field is None:
         return Key(name=name, meaning="A value of the chosen file of this group.", takes="", default=text)
-    own = words_under(owner).get(field.name, "")
+    meaning = words_under(owner).get(field.name, "")
     kind = _enum_of(field.type)
     if "." not in name and (conf_dir() / name).is_dir():
         files = sorted(path.stem for path in (conf_dir() / name).glob("*.yaml"))
-        return Key(name=name, meaning=_line(own or _first_words(field.type)), takes=", ".join(files), default=text)
+        return Key(
+            name=name, meaning=_line(meaning or _class_summary(field.type)), takes=", ".join(files), default=text
+        )
     words = words_under(kind) if kind else {}
     values = tuple((str(member.value), _line(words.get(member.name, ""))) for member in kind or ())
     return Key(
         name=name,
-        meaning=_line(own or (_first_words(kind) if kind else _first_words(field.type))),
+        meaning=_line(meaning or (_class_summary(kind) if kind else _class_summary(field.type))),
         takes=_takes(schema_of(field.type)),
         default=text,
         unit=_UNITS.get(name, ""),
@@ -105,7 +107,7 @@ def _class_at(path: str) -> type[Any]:
     owner: type[Any] = Point
     for part in path.split("."):
         kind = _fields(owner)[part].type
-        owner = next((one for one in (kind, *get_args(kind)) if _fields(one)), owner)
+        owner = next((form for form in (kind, *get_args(kind)) if _fields(form)), owner)
     return owner
 
 
@@ -116,13 +118,13 @@ def _fields(owner: type[Any]) -> dict[str, Any]:
 def _enum_of(kind: Any) -> type[StrEnum] | None:
     """The menu of a type, that of `Menu | None` too."""
     options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return next((one for one in options if isinstance(one, type) and issubclass(one, StrEnum)), None)
+    return next((option for option in options if isinstance(option, type) and issubclass(option, StrEnum)), None)
 
 
-def _first_words(kind: Any) -> str:
+def _class_summary(kind: Any) -> str:
     """Of a class of ours, what it says of itself."""
-    ours = isinstance(kind, type) and kind.__module__.startswith(("vit_sweep", "launchers"))
-    return str(kind.__doc__ or "").partition("\n\n")[0] if ours else ""
+    is_own_class = isinstance(kind, type) and kind.__module__.startswith(("vit_sweep", "launchers"))
+    return str(kind.__doc__ or "").partition("\n\n")[0] if is_own_class else ""
 
 
 def _line(text: str) -> str:
@@ -142,8 +144,8 @@ def _takes(schema: Schema) -> str:
         case "tuple":
             return f"list of: {_takes(schema['items_schema'][0])}" if "variadic_item_index" in schema else "list"
         case "int" | "float" as kind:
-            given = {name: schema[name] for name in _BOUNDS if abs(schema.get(name, _TECHNICAL)) < _TECHNICAL}
-            bounds = [f"{_BOUNDS[name]} {bound:,.15g}" for name, bound in given.items()]
+            limits = {name: schema[name] for name in _BOUNDS if abs(schema.get(name, _TECHNICAL)) < _TECHNICAL}
+            bounds = [f"{_BOUNDS[name]} {bound:,.15g}" for name, bound in limits.items()]
             return ", ".join(["whole number" if kind == "int" else "number", *bounds])
         case kind:
             return _KINDS[kind]
@@ -153,24 +155,28 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _TECHNICAL = 1e9
 """From here on a bound is there to keep sums finite, and no user's business."""
 _KINDS = {
-    "bool": "true, false", "str": "text", "dict": "keys with values", "dataclass": "keys with values", "any": "a value",
-}  # fmt: skip
+    "bool": "true, false",
+    "str": "text",
+    "dict": "keys with values",
+    "dataclass": "keys with values",
+    "any": "a value",
+}
 
 
 def _defaults() -> dict[str, object]:
     """By key what the shipped files say: those of `config.yaml`, and of each group the file that it chooses."""
     config: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
-    chosen = [next(iter(one.items())) for one in config.pop("defaults") if isinstance(one, dict)]
-    groups = {str(group): _plainly(name) for group, name in chosen if " " not in str(group)}
-    found: dict[str, object] = {key: value for key, value in config.items() if not isinstance(value, dict)}
+    chosen = [next(iter(entry.items())) for entry in config.pop("defaults") if isinstance(entry, dict)]
+    groups = {str(group): _in_words(name) for group, name in chosen if " " not in str(group)}
+    defaults: dict[str, object] = {key: value for key, value in config.items() if not isinstance(value, dict)}
     for group, name in groups.items():
         file: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name.split(',')[0]}.yaml"))
         inside = {f.name: f.default for f in _fields(_fields(Point)[group].type).values()} if group != "grid" else {}
         of_config = config.get(group) or {}
-        found |= {group: name} | {f"{group}.{key}": value for key, value in (inside | file | of_config).items()}
-    nested = {key: value for key, value in found.items() if isinstance(value, dict) and "." in key}
-    found |= {f"{key}.{name}": value for key, values in nested.items() for name, value in values.items()}
-    return {key: _plainly(value) for key, value in found.items() if not _is_open(value)}
+        defaults |= {group: name} | {f"{group}.{key}": value for key, value in (inside | file | of_config).items()}
+    nested = {key: value for key, value in defaults.items() if isinstance(value, dict) and "." in key}
+    defaults |= {f"{key}.{name}": value for key, values in nested.items() for name, value in values.items()}
+    return {key: _in_words(value) for key, value in defaults.items() if not _is_open(value)}
 
 
 def _is_open(value: object) -> bool:
@@ -178,9 +184,9 @@ def _is_open(value: object) -> bool:
     return not isinstance(value, str | int | float | bool | list | tuple | dict | None)
 
 
-def _plainly(value: Any) -> Any:
+def _in_words(value: Any) -> Any:
     """A default that an environment variable may give, in words: `local (VIT_SWEEP_PARTITION)`."""
-    found = re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", value) if isinstance(value, str) else None
-    if found:
-        return f"{found[2]}, or what {found[1]} says"
+    variable = re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", value) if isinstance(value, str) else None
+    if variable:
+        return f"{variable[2]}, or what {variable[1]} says"
     return value if not isinstance(value, StrEnum) else value.value

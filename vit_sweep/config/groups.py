@@ -75,9 +75,9 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = (), changes: Seq
 
     Raises `UserError` that names the file and what is wrong.
     """
-    given = _read(group, Path(entry.path))
-    if "defaults" not in given and not changes:
-        return given
+    keys = _read(group, Path(entry.path))
+    if "defaults" not in keys and not changes:
+        return keys
     folders = dict.fromkeys(
         str(Path(e.path).parent.parent.absolute()) for e in (*others, entry) if e.origin != "shipped"
     )
@@ -119,18 +119,18 @@ def _refuse_bomb(path: Path, text: str) -> None:
     Within itself an alias is as deep as one likes.
     """
     aliases = 0
-    within: list[str | None] = []
+    anchors: list[str | None] = []
     """The anchors of the values that are open."""
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
-            within.append(event.anchor)
+            anchors.append(event.anchor)
         elif isinstance(event, yaml.CollectionEndEvent):
-            within.pop()
+            anchors.pop()
         elif isinstance(event, yaml.AliasEvent):
             aliases += 1
-            if event.anchor in within:
+            if event.anchor in anchors:
                 raise UserError(f"{path}: the value &{event.anchor} has itself inside; write out what is meant")
-        if aliases > _MOST_ALIASES or len(within) > _DEEPEST:
+        if aliases > _MOST_ALIASES or len(anchors) > _DEEPEST:
             raise UserError(
                 f"{path}: more than {_MOST_ALIASES} aliases or {_DEEPEST} levels, which no file of keys needs; "
                 "write the values out"
@@ -141,10 +141,10 @@ def composed_words(words: Sequence[str]) -> Plain:
     """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
     from hydra import compose, initialize_config_dir
 
-    from vit_sweep.config.compose import single, told
+    from vit_sweep.config.compose import readable_errors, single
 
     try:
-        with told(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        with readable_errors(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             return single(compose("config", overrides=list(words)))
     except RecursionError:
         raise UserError("what its defaults: name builds on it in turn; name a file that stands for itself") from None

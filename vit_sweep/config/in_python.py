@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from launchers.errors import UserError
-from vit_sweep.config.compose import expand, told
+from vit_sweep.config.compose import expand, readable_errors
 from vit_sweep.config.data_catalog import GROUP as DATA
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import Settings
@@ -45,7 +45,7 @@ def grid(words: Sequence[str], *, config_dir: Path | None = None) -> list[Plain]
         if not config_dir.is_dir():
             raise UserError(f"config_dir={config_dir}: there is no such folder; it holds groups such as partition/")
         places.prepend("command-line", f"file://{config_dir.absolute()}", SearchPathQuery(provider="schema"))
-    with told():
+    with readable_errors():
         loader = ConfigLoaderImpl(config_search_path=places)
         master = loader.load_configuration("config", overrides=list(words), run_mode=RunMode.MULTIRUN, from_shell=False)
         return list(expand(list(words), loader=loader, master=master))
@@ -58,7 +58,7 @@ def _word_of(key: str, value: object) -> str:
     values = value if listed and isinstance(value, list) else [value]
     if key == DATA and all(isinstance(path, str) and "/" in path for path in values):
         return f"{key}={','.join(map(str, values))}"
-    return f"{key}={','.join(word(each) for each in values)}"
+    return f"{key}={','.join(word(item) for item in values)}"
 
 
 def _takes_a_list(key: str) -> bool:
@@ -68,9 +68,9 @@ def _takes_a_list(key: str) -> bool:
 
 def _plain(key: str, value: object) -> object:
     """Python's own numbers, texts, lists and mappings in place of numpy's, pandas', ranges and paths."""
-    own = getattr(value, "tolist", None)
-    if callable(own):
-        value = own()
+    to_list = getattr(value, "tolist", None)
+    if callable(to_list):
+        value = to_list()
     match value:
         case os.PathLike():
             path = os.fsdecode(value)

@@ -13,25 +13,25 @@ Known = tuple[dict[str, Shape], str]
 """Shapes by name, and the digest of the file."""
 
 
-def begun(points: Iterable[Point]) -> list[Point]:
+def with_init(points: Iterable[Point]) -> list[Point]:
     """The points, whose `model.init` fits and has its digest; raises `UserError` where one does not."""
     files: dict[str, Known] = {}
-    made = []
+    checked_points = []
     for point in points:
         if point.model.init is not None:
             path = str(Path(point.model.init).expanduser().absolute())
             if path not in files:
-                files[path] = _looked_at(path)
+                files[path] = _shapes_and_digest(path)
             shapes, digest = files[path]
             problem = unlike(point.model, shapes)
             if problem:
                 raise UserError(problem)
             point = replace(point, model=replace(point.model, init=path, init_content=digest))  # noqa: PLW2901
-        made.append(point)
-    return made
+        checked_points.append(point)
+    return checked_points
 
 
-def _looked_at(path: str) -> Known:
+def _shapes_and_digest(path: str) -> Known:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
@@ -41,8 +41,8 @@ def _looked_at(path: str) -> Known:
     try:
         with safe_open(path, framework="numpy") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-        with reading(Path(path)) as whole:
-            return shapes, digest(whole)
+        with reading(Path(path)) as stream:
+            return shapes, digest(stream)
     except OSError as error:
         raise UserError(
             f"model.init={path}: it cannot be read ({error.strerror or error}); give another file"

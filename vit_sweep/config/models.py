@@ -29,36 +29,36 @@ _MOST_SOURCES = 2000
 _GIVE_IT = "or give what is known: 'model.counts={parameters: 86567656, flop_per_image: 1.05e11}'"
 
 
-def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
+def with_counts(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
     """The points, their models counted where others build them; raises `UserError` where that cannot be done."""
     known: dict[tuple[ModelSpec, int], ModelCounts] = {}
-    made = []
+    counted_points = []
     for point in points:
         if point.model.target is not None and point.model.counts is None:
             spec, classes = replace(point.model, text=None), point.model.outputs(point.data, point.task)
             if (spec, classes) not in known:
                 known[spec, classes] = _counts(spec, classes, say)
             point = replace(point, model=replace(point.model, counts=known[spec, classes]))  # noqa: PLW2901
-        made.append(point)
-    return made
+        counted_points.append(point)
+    return counted_points
 
 
 def _counts(spec: ModelSpec, classes: int, say: Callable[[str], None]) -> ModelCounts:
     request = CountRequest(model=spec, classes=classes)
-    kept = _kept_at(request)
-    if kept is not None:
+    cached = _cache_path(request)
+    if cached is not None:
         with suppress(UserError, OSError):
-            return parse_json(ModelCounts, read(kept), what=str(kept))
+            return parse_json(ModelCounts, read(cached), what=str(cached))
     say(f"model {spec.name} of {spec.target}: its parameters and operations are counted, once")
-    counts = _asked(request)
-    if kept is not None:
+    counts = _count(request)
+    if cached is not None:
         with suppress(UserError, OSError):
-            make_folder(kept.parent)
-            write(kept, to_json(counts))
+            make_folder(cached.parent)
+            write(cached, to_json(counts))
     return counts
 
 
-def _asked(request: CountRequest) -> ModelCounts:
+def _count(request: CountRequest) -> ModelCounts:
     """What the counting program says."""
     spec = request.model
     variables = importing_from(str(Path(__file__).parents[2]), clean_environment(os.environ))
@@ -88,7 +88,7 @@ def _asked(request: CountRequest) -> ModelCounts:
     )
 
 
-def _kept_at(request: CountRequest) -> Path | None:
+def _cache_path(request: CountRequest) -> Path | None:
     """Where the answer is kept; None where a module's source or a folder for it cannot be found."""
     target = str(request.model.target)
     source = _version_of(target) if target in LIBRARIES else _digest_of_source(target.partition(":")[0])
@@ -114,12 +114,12 @@ def _digest_of_source(module: str) -> str | None:
     """Of all Python files of the module's package, which is not imported for it; None where it is not found."""
     top = module.partition(".")[0]
     for folder in map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
-        found = sorted((folder / top).rglob("*.py")) or [path for path in [folder / f"{top}.py"] if path.is_file()]
-        if found:
-            if len(found) > _MOST_SOURCES:
+        sources = sorted((folder / top).rglob("*.py")) or [path for path in [folder / f"{top}.py"] if path.is_file()]
+        if sources:
+            if len(sources) > _MOST_SOURCES:
                 return None
             digest = hashlib.sha256()
-            for path in found:
+            for path in sources:
                 with suppress(OSError):
                     digest.update(read(path))
             return digest.hexdigest()

@@ -35,11 +35,11 @@ def _keys_of(group: str, config: Plain) -> list[str]:
     field = getattr(Point, "__dataclass_fields__", {}).get(group)
     set_here = config[group] if isinstance(config.get(group), dict) else {}
     inside = [f"{key}.{name}" for key, value in set_here.items() if isinstance(value, dict) for name in value]
-    own = field_names(field.type) if field is not None else []
-    return list(dict.fromkeys([*own, *set_here, *_of_own(group), *inside]))
+    class_keys = field_names(field.type) if field is not None else []
+    return list(dict.fromkeys([*class_keys, *set_here, *_request_keys(group), *inside]))
 
 
-def _of_own(group: str) -> list[str]:
+def _request_keys(group: str) -> list[str]:
     """The keys of data of somebody's own, which become a data set's."""
     return field_names(Request) if group == "data" else []
 
@@ -63,10 +63,10 @@ def keep_references(profile: Plain, node: Any) -> None:
         return
     OmegaConf.register_new_resolver("oc.env", reference, replace=True)
     try:
-        kept = OmegaConf.to_container(environment, resolve=True)
+        resolved = OmegaConf.to_container(environment, resolve=True)
     finally:
         OmegaConf.register_new_resolver("oc.env", resolvers.oc.env, replace=True)
-    assert isinstance(kept, dict)
+    assert isinstance(resolved, dict)
     profile["environment"] |= {
-        name: value for name, value in kept.items() if "${oc.env:" in str(value) and name != "PYTHONPATH"
+        name: value for name, value in resolved.items() if "${oc.env:" in str(value) and name != "PYTHONPATH"
     }

@@ -14,7 +14,7 @@ from launchers.either import either
 from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
-from vit_sweep.config.profile.words import ON_OFF, meant, meant_minutes
+from vit_sweep.config.profile.words import ON_OFF, minutes_of, normalised
 from vit_sweep.config.shorthand import OTHERS
 from vit_sweep.config.words import Plain
 from vit_sweep.data.datasets import known
@@ -29,7 +29,7 @@ from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.packing import Pack
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")
-_PAYING = ("account", "qos", "reservation")
+_ACCOUNTING = ("account", "qos", "reservation")
 """Who pays a job and from what: of the command, not of the cell."""
 
 
@@ -173,30 +173,30 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     packed: dict[str, Plain] = {}
     repeats: dict[tuple[object, ...], tuple[Plain, Point]] = {}
     for config in configs:
-        own = {k: v for k, v in config.items() if k in names}
+        command_settings = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, first = parse(Settings, _as_meant(own), what=""), own
-        elif own != first:
-            swept = next(name for name in field_names(Settings) if own.get(name) != first.get(name))
+            settings, first = parse(Settings, _normalised(command_settings), what=""), command_settings
+        elif command_settings != first:
+            swept = next(name for name in field_names(Settings) if command_settings.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
         axes = {k: v for k, v in config.items() if k not in names}
-        kind = _but_for_seed(axes)
+        kind = _without_seed(axes)
         if kind in repeats:
             with suppress(ValidationError):  # it is read below, which says what is wrong with it
                 points.append(repeats[kind][1].repeated(axes["seed"]))
                 continue
-        as_given, axes = axes, _flat(axes)
-        axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
-        axes = axes | {"model": _beside(_fed(axes.get("model"), axes["data"]), axes.get("task"))}
-        points.append(parse(Point, _on(axes, settings), what=""))
-        repeats[kind] = (as_given, points[-1])
+        composed, axes = axes, _flat(axes)
+        axes = axes | {"data": _packed_data(axes.get("data"), settings.data_root, packed)}
+        axes = axes | {"model": _without_text_tower(_with_channels(axes.get("model"), axes["data"]), axes.get("task"))}
+        points.append(parse(Point, _with_partition(axes, settings), what=""))
+        repeats[kind] = (composed, points[-1])
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
-    given = [name for name in _PAYING if getattr(settings, name) is not None]
-    if given and not any(point.partition.scheduler is Scheduler.SLURM for point in points):
+    stated = [name for name in _ACCOUNTING if getattr(settings, name) is not None]
+    if stated and not any(point.partition.scheduler is Scheduler.SLURM for point in points):
         partitions = ", ".join(sorted({point.partition.name for point in points}))
         raise UserError(
-            f"{given[0]}={getattr(settings, given[0])}: partition {partitions} is not Slurm's; leave it out"
+            f"{stated[0]}={getattr(settings, stated[0])}: partition {partitions} is not Slurm's; leave it out"
         )
     if settings.target_accuracy is not None:
         without = next((point for point in points if point.task is not Task.CLASSIFICATION), None)
@@ -208,8 +208,8 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     return points, settings
 
 
-def _but_for_seed(axes: Plain) -> tuple[object, ...]:
-    """What axes have in common that differ in their seed alone and were made of one composition.
+def _without_seed(axes: Plain) -> tuple[object, ...]:
+    """A key that axes share which differ in their seed alone and were made of one composition.
 
     Values are told apart as objects: good as long as one of these axes is kept.
     """
@@ -217,7 +217,7 @@ def _but_for_seed(axes: Plain) -> tuple[object, ...]:
     return (*others, *map(id, others.values()))
 
 
-def _known(data: object, root: str, packed: dict[str, Plain]) -> object:
+def _packed_data(data: object, root: str, packed: dict[str, Plain]) -> object:
     """Put what was packed in place of a data set's `path`; `packed` remembers what was looked up."""
     if not isinstance(data, dict) or not is_request(data):
         return data
@@ -228,7 +228,7 @@ def _known(data: object, root: str, packed: dict[str, Plain]) -> object:
     return packed[key]
 
 
-def _fed(model: object, data: object) -> object:
+def _with_channels(model: object, data: object) -> object:
     """Give the model as many channels as the data has, unless the command says how many."""
     if not isinstance(model, dict) or not isinstance(data, dict) or model.get("channels") is not None:
         return model
@@ -236,36 +236,36 @@ def _fed(model: object, data: object) -> object:
     return kept | ({"channels": data["channels"]} if "channels" in data else {})
 
 
-def _beside(model: object, task: object) -> object:
+def _without_text_tower(model: object, task: object) -> object:
     """Leave out the text tower where there are no captions: then it is no part of what runs."""
     if not isinstance(model, dict) or task == Task.CONTRASTIVE:
         return model
     return {name: value for name, value in model.items() if name != "text"}
 
 
-def _on(axes: Plain, settings: Settings) -> Plain:
-    """Axes with their partition as meant; of several, `partition=a+b`, what whichever starts a cell has in common."""
-    partition = _paid(axes.get("partition"), settings)
-    others = [_paid(other, settings) for other in (axes.get(OTHERS) or {}).values()]
+def _with_partition(axes: Plain, settings: Settings) -> Plain:
+    """Axes with their partition normalised; of several, `partition=a+b`, what whichever starts a cell has in common."""
+    partition = _with_accounting(axes.get("partition"), settings)
+    others = [_with_accounting(other, settings) for other in (axes.get(OTHERS) or {}).values()]
     if others:
-        named = [(given, f"partition {given.get('name', '')}".strip()) for given in (partition, *others)]
-        profiles = [parse(PartitionProfile, given, what=what) for given, what in named]
+        named = [(profile, f"partition {profile.get('name', '')}".strip()) for profile in (partition, *others)]
+        profiles = [parse(PartitionProfile, profile, what=label) for profile, label in named]
         partition = to_plain(either(profiles))
     return {key: value for key, value in axes.items() if key != OTHERS} | {"partition": partition}
 
 
-def _paid(partition: object, settings: Settings) -> Any:
-    """A profile as meant, with the command's account, QOS and reservation in place of a partition's of Slurm."""
+def _with_accounting(partition: object, settings: Settings) -> Any:
+    """A profile normalised, with the command's account, QOS and reservation in place of a partition's of Slurm."""
     if not isinstance(partition, dict):
         return partition
-    partition = meant(partition)
-    given = {name: value for name in _PAYING if (value := getattr(settings, name)) is not None}
-    return partition | given if partition.get("scheduler") == Scheduler.SLURM else partition
+    partition = normalised(partition)
+    stated = {name: value for name in _ACCOUNTING if (value := getattr(settings, name)) is not None}
+    return partition | stated if partition.get("scheduler") == Scheduler.SLURM else partition
 
 
-def _flat(given: Plain) -> Plain:
+def _flat(axes: Plain) -> Plain:
     """Mappings as words or pairs in an order; `data.pipeline` out of the data set: how images are read."""
-    engine = given.get("engine")
+    engine = axes.get("engine")
     if isinstance(engine, dict) and "config" in engine:
         if not isinstance(engine["config"], dict):
             raise UserError(
@@ -273,19 +273,19 @@ def _flat(given: Plain) -> Plain:
                 "++engine.config.KEY=VALUE"
             )
         words = sorted(f"{key}={json.dumps(value)}" for key, value in _leaves(engine["config"]))
-        given = given | {"engine": engine | {"config": words}}
-    model = given.get("model")
+        axes = axes | {"engine": engine | {"config": words}}
+    model = axes.get("model")
     if isinstance(model, dict) and isinstance(model.get("arguments", ""), dict | None):
-        given = given | {"model": model | {"arguments": sorted((model["arguments"] or {}).items())}}
-    data = given.get("data")
+        axes = axes | {"model": model | {"arguments": sorted((model["arguments"] or {}).items())}}
+    data = axes.get("data")
     if not isinstance(data, dict) or "pipeline" not in data:
-        return given
+        return axes
     pipeline = data["pipeline"]
     if pipeline not in list(Pipeline):
         # Said here: behind this line the key has another name than the one that the user typed.
         menu = " or ".join(f"'{pipeline}'" for pipeline in Pipeline)
         raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
-    return given | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
+    return axes | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
 
 
 def _leaves(nested: Plain, path: str = "") -> Iterator[tuple[str, object]]:
@@ -296,21 +296,21 @@ def _leaves(nested: Plain, path: str = "") -> Iterator[tuple[str, object]]:
             yield f"{path}{name}", value
 
 
-def _as_meant(given: Plain) -> Plain:
-    """Take what says clearly what is meant: `logging=wandb` for a list of one, `preflight=off` for false."""
-    read = dict(given)
+def _normalised(values: Plain) -> Plain:
+    """Take other spellings whose meaning is clear: `logging=wandb` for a list of one, `preflight=off` for false."""
+    read = dict(values)
     for name in ("exclude", "deepspeed_profilers", "logging"):
-        if isinstance(given.get(name), str):
-            read[name] = [given[name]]
+        if isinstance(values.get(name), str):
+            read[name] = [values[name]]
     for name in _YES_OR_NO:
-        if given.get(name) in ON_OFF:
-            read[name] = ON_OFF[given[name]]
-    if given.get("pack") is False:
+        if values.get(name) in ON_OFF:
+            read[name] = ON_OFF[values[name]]
+    if values.get("pack") is False:
         read["pack"] = "off"
-    if isinstance(given.get("minutes"), str):
-        read["minutes"] = meant_minutes("minutes", given["minutes"])
+    if isinstance(values.get("minutes"), str):
+        read["minutes"] = minutes_of("minutes", values["minutes"])
     # An account may be a number.
-    return read | {name: str(given[name]) for name in _PAYING if isinstance(given.get(name), int)}
+    return read | {name: str(values[name]) for name in _ACCOUNTING if isinstance(values.get(name), int)}
 
 
 def study_folder(settings: Settings, points: Iterable[Point]) -> Path:

@@ -21,12 +21,12 @@ def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[st
     So is `data=photos` where such a folder or file is there and no data set is called so. `config_dir`: a folder of
     one's own groups, which a command names by its option. Raises `UserError` for a site's folder that is not there.
     """
-    own = config_dir or _config_dir(words)
+    own_config = config_dir or _config_dir(words)
     spelled: list[str] = []
     for word in words:
         key, _, value = word.partition("=")
         paths = value.split(",")
-        if key == "data" and all("/" in path or _is_path(path, own) for path in paths):
+        if key == "data" and all("/" in path or _is_path(path, own_config) for path in paths):
             from vit_sweep.data.request import kind_of
 
             kinds = {path: kind_of(path) for path in paths}
@@ -36,7 +36,7 @@ def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[st
                     "one axis are of one kind, so give each kind a command of its own"
                 )
             spelled += [f"data={kinds[paths[0]]}", f"data.path={','.join(map(quoted, paths))}"]
-        elif key == "partition" and JOIN in value and not _is_group_file("partition", value.strip("'\""), own):
+        elif key == "partition" and JOIN in value and not _is_group_file("partition", value.strip("'\""), own_config):
             spelled += _whichever_starts_first(word, value.strip("'\""))
         else:
             spelled.append(word)

@@ -21,7 +21,7 @@ VALUED = {
 }
 """Hydra's options that a value follows."""
 _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:$-]*\s*=")
-_MEANT = {
+_KEY_ALIASES = {
     "arch": "model",
     "architecture": "model",
     "batch_size": "batch",
@@ -56,12 +56,12 @@ _MEANT = {
     "zero_stage": "zero",
 }
 """What other tools call our keys; the last part of a key with dots."""
-_DRY = {"dryrun", "dry", "n"}
+_DRY_RUN_ALIASES = {"dryrun", "dry", "n"}
 """What other tools call a dry run."""
 
 
 _SIZES = {"tiny": "ti_16", "small": "s_16", "base": "b_16", "large": "l_16", "huge": "h_14"}
-_NAMES = {
+_NAME_ALIASES = {
     "engine": {
         "deepspeed": "zero0", "fsdp": "fsdp2", "distributed": "ddp", "megatron_core": "megatron",
         **{f"{word}{stage}": f"zero{stage}" for word in ("stage", "deepspeed", "ds") for stage in range(4)},
@@ -84,8 +84,8 @@ _NAMES = {
 def likely_name(group: str, name: str) -> str | None:
     """The name that somebody means by another word for it; None where nobody knows."""
     letters = "".join(filter(str.isalnum, name.lower()))
-    known = {"".join(filter(str.isalnum, other)): ours for other, ours in _NAMES.get(group, {}).items()}
-    return known.get(letters)
+    by_letters = {"".join(filter(str.isalnum, other)): ours for other, ours in _NAME_ALIASES.get(group, {}).items()}
+    return by_letters.get(letters)
 
 
 GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
@@ -102,7 +102,7 @@ _NO_NAME = re.compile(r"null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|
 def likely_key(key: str, known: Collection[str]) -> str:
     """What somebody means by a key that there is not, by meaning first, then by its letters."""
     group, _, last = key.rpartition(".")
-    ours = _MEANT.get(last.lower(), last.lower())
+    ours = _KEY_ALIASES.get(last.lower(), last.lower())
     by_meaning = sorted((name for name in known if name.rpartition(".")[2] == ours), key=lambda name: name.count("."))
     if by_meaning:
         return f"did you mean {by_meaning[0]}?"
@@ -123,9 +123,9 @@ class Part(NamedTuple):
 
 def parts(words: Sequence[str]) -> Iterator[Part]:
     """The words in their order; the value of an option is no word of its own."""
-    rest = iter(enumerate(words))
-    for place, word in rest:
-        yield Part(place, word, next(rest, (place, ""))[1] if word in VALUED else None)
+    numbered = iter(enumerate(words))
+    for place, word in numbered:
+        yield Part(place, word, next(numbered, (place, ""))[1] if word in VALUED else None)
 
 
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
@@ -144,34 +144,34 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
                 raise UserError(_option(words, place, known_keys()))
         elif not word.startswith("~"):
             _check_override(words, place, known_keys)
-    _check_said_once(words)
+    _check_keys_given_once(words)
 
 
-def _check_said_once(words: Sequence[str]) -> None:
+def _check_keys_given_once(words: Sequence[str]) -> None:
     """Raise `UserError` where a key has several values and is there again: they would multiply with themselves."""
-    said: dict[str, str] = {}
+    first_words: dict[str, str] = {}
     for _, word, _ in parts(words):
         if not _OVERRIDE.match(word):
             continue
         key = word.partition("=")[0].strip().lstrip("+")
-        earlier = said.setdefault(key, word)
-        if earlier is not word and any(_SWEPT.match(one.partition("=")[2]) for one in (earlier, word)):
+        earlier = first_words.setdefault(key, word)
+        if earlier is not word and any(_SWEPT.match(text.partition("=")[2]) for text in (earlier, word)):
             raise UserError(f"{earlier} {word}: {key} is there twice – write its values together: {key}=VALUE,VALUE")
 
 
 def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
     """A key written as an option: `--gpus 2`, `--gpus=2`, `--dry-run`."""
     word, no_dashes = words[place], "axes and settings are written without dashes"
-    name, given, value = word.lstrip("-").partition("=")
+    name, mark, value = word.lstrip("-").partition("=")
     key, after = name.replace("-", "_"), words[place + 1 : place + 2]
     if key in known:
-        if not given:
+        if not mark:
             value = after[0] if after and not _OVERRIDE.match(after[0]) and after[0][:1] != "-" else "true"
         return f"{word}: {no_dashes}: {key}={value}"
     option, theirs = word.partition("=")[0], FLAGS | VALUED
-    if key.replace("_", "") in _DRY:
+    if key.replace("_", "") in _DRY_RUN_ALIASES:
         return f"{word}: {no_dashes}: dry_run=true"
-    if key in _MEANT:
+    if key in _KEY_ALIASES:
         hint = likely_key(key, known)
     else:
         hint = closest(option, theirs) if nearest(option, theirs) else f"{called()} --help lists them"
@@ -195,15 +195,15 @@ def _check_override(words: Sequence[str], place: int, known_keys: Callable[[], C
     text = " ".join(pieces)
     if len(pieces) > 1 and re.search(r"[\[{(]", text):
         raise UserError(f"{word}: a space has cut it – put the whole between quotes of the shell: '{text}'")
-    whole = re.sub(r"\s+", ",", re.sub(r"\s*([=,])[\s,]*", r"\1", text)).rstrip(",")
+    joined = re.sub(r"\s+", ",", re.sub(r"\s*([=,])[\s,]*", r"\1", text)).rstrip(",")
     if "=" in word and not _is_open(word) and (bare := _bare_key(pieces[1:], known_keys)):
         raise UserError(bare)
-    if "=" not in whole:
+    if "=" not in joined:
         if bare := _bare_key(pieces, known_keys):
             raise UserError(bare)
         raise UserError(f"{word}: neither an option nor KEY=VALUE – write for example gpus=1,2,4")
     if len(pieces) > 1:
-        raise UserError(f"{text}: KEY=VALUE,VALUE is written without spaces: {whole}")
+        raise UserError(f"{text}: KEY=VALUE,VALUE is written without spaces: {joined}")
     _check_values(word, known_keys)
 
 
@@ -245,8 +245,8 @@ def _check_values(word: str, known_keys: Callable[[], Collection[str]]) -> None:
     parts = [part.strip() for part in values.split(",")]
     if key in ("precision", "task"):  # of groups a site may have files with any name
         for part in parts:
-            if meant := likely_name(key, part):
-                raise UserError(f"{word}: there is no {key} {part} – did you mean {meant}?")
+            if likely := likely_name(key, part):
+                raise UserError(f"{word}: there is no {key} {part} – did you mean {likely}?")
     if key == "zip" and re.fullmatch(r"[\w.]+(,[\w.]+)+", values):
         raise UserError(f"{word}: axes that advance together are a list: zip=[[{values}]]")
     if key.lstrip("+") in COUNTS:

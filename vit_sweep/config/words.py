@@ -33,19 +33,19 @@ def replaced(start: Plain, changes: Sequence[tuple[str, Any]]) -> Plain | None:
     return values
 
 
-def one_word_for_the_stage(given: Collection[str]) -> None:
+def require_one_stage_key(keys: Collection[str]) -> None:
     """`zero=2` and `engine=zero2` are two words for one thing; raises `UserError` where a command says both."""
-    engine = next((key for key in ("engine", "engine.zero_stage") if key in given), None)
-    if "zero" in given and engine is not None:
+    engine = next((key for key in ("engine", "engine.zero_stage") if key in keys), None)
+    if "zero" in keys and engine is not None:
         raise UserError(f"zero and {engine} both say the ZeRO stage; give one of them, for example zero=0,1,2,3")
 
 
-def grid_words(spec: "GridSpec", given: Collection[str]) -> list[str]:
-    """A named grid in Hydra's grammar; what is `given` elsewhere is left out. Raises `UserError` for an empty axis.
+def grid_words(spec: "GridSpec", stated: Collection[str]) -> list[str]:
+    """A named grid in Hydra's grammar; what is `stated` elsewhere is left out. Raises `UserError` for an empty axis.
 
-    A stage that is given by its other word is given: the command line's wins.
+    A stage that is stated by its other word is stated: the command line's wins.
     """
-    left_out = {*given, *(_STAGE if _STAGE & set(given) else ())}
+    left_out = {*stated, *(_STAGE if _STAGE & set(stated) else ())}
     if both := sorted(spec.axes.keys() & spec.set.keys()):
         raise UserError(f"grid {spec.name}: {both[0]} is in axes and in set; keep one")
     for key in (*spec.axes, *spec.set):

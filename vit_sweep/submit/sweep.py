@@ -18,7 +18,7 @@ from launchers.profile import Scheduler
 from launchers.text import plural, some
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.config import algebra, models
-from vit_sweep.config.init import begun
+from vit_sweep.config.init import with_init
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result
@@ -93,7 +93,7 @@ def planned(
     `UserError` for a user's mistake.
     """
     rule = settings.decide_rule
-    requested = continued(begun(models.counted(requested, say)))
+    requested = continued(with_init(models.with_counts(requested, say)))
     excluded_by_grid = settings.grid.set.get("exclude", ())
     points, remarks = algebra.select(
         requested, exclude=settings.exclude, repeats=settings.repeats, grids_own=excluded_by_grid

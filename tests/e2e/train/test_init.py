@@ -7,7 +7,7 @@ import pytest
 from launchers.errors import UserError
 from tests.e2e.train.ranks import Job, small_cell
 from tests.unit.builders import point
-from vit_sweep.config.init import begun
+from vit_sweep.config.init import with_init
 from vit_sweep.plan.choices import Pool, Task
 
 pytestmark = pytest.mark.train
@@ -31,7 +31,7 @@ def saved(path, *, seed=7, **changes):
 def planned(path, **changes):
     """The small cell that begins with the file, as a sweep plans it."""
     model = changes.pop("model", SPEC)
-    (ready,) = begun([point(model=replace(model, init=str(path)))])
+    (ready,) = with_init([point(model=replace(model, init=str(path)))])
     return small_cell(model=ready.model, **changes)
 
 

@@ -118,25 +118,25 @@ def test_a_parameter_without_a_dimension_is_named(mine):
 
 def test_a_model_is_counted_by_a_process_of_its_own_and_again_only_when_its_source_changes(mine, monkeypatch):
     heard = []
-    (made, other) = models.counted([point(model=MINE), point(model=MINE, gpus=2)], heard.append)
+    (made, other) = models.with_counts([point(model=MINE), point(model=MINE, gpus=2)], heard.append)
     assert len(heard) == 1
     assert made.model == other.model
     classes = made.data.classes
     assert made.model.counts.parameters == 3 * 16 * 16 * 24 + 24 + 24 * classes + classes
     started = []
     monkeypatch.setattr(models.subprocess, "run", lambda *given, **_: started.append(given) or 1 / 0)
-    assert models.counted([point(model=MINE)], heard.append)[0].model == made.model
+    assert models.with_counts([point(model=MINE)], heard.append)[0].model == made.model
     assert (len(heard), started) == (1, [])
     (mine / "nets.py").write_text(SOURCE + "\n# another\n")
     with pytest.raises(ZeroDivisionError):
-        models.counted([point(model=MINE)], heard.append)
+        models.with_counts([point(model=MINE)], heard.append)
 
 
 def test_without_torch_the_plan_asks_for_two_numbers(mine, monkeypatch):
     (mine.parent / "torch.py").write_text("raise ImportError('no torch on this login node')")
     sentence = r"nothing could be counted here \(ImportError: no torch on this login node\); .*model\.counts="
     with pytest.raises(UserError, match=sentence):
-        models.counted([point(model=MINE)], print)
+        models.with_counts([point(model=MINE)], print)
 
 
 ENGINES = {

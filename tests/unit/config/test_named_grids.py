@@ -182,7 +182,7 @@ def test_a_grids_words_survive_hydras_grammar():
         "outputs": "/a b/${c}",
         "seed": "7",
     }
-    words = grid_words(GridSpec(name="g", set=values), given=set())
+    words = grid_words(GridSpec(name="g", set=values), stated=set())
     parsed = OverridesParser.create().parse_overrides(words)
     assert {override.key_or_group: override.value() for override in parsed} == values
 
@@ -197,7 +197,7 @@ def test_a_grids_words_survive_hydras_grammar():
 )
 def test_a_grid_that_contradicts_itself_is_refused(spec, message):
     with pytest.raises(UserError) as error:
-        grid_words(GridSpec(name="g", **spec), given=set())
+        grid_words(GridSpec(name="g", **spec), stated=set())
     assert message in str(error.value)
 
 

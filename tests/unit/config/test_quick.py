@@ -21,7 +21,7 @@ from tests.conftest import LONG
 from vit_sweep.config.compose import composed_groups, expand
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.quick import quick
-from vit_sweep.config.quick.kept import Kept
+from vit_sweep.config.quick.kept import CompositionCache
 from vit_sweep.config.quick.words import plain_word
 
 PARSER = OverridesParser.create()
@@ -99,7 +99,7 @@ def kept(tmp_path_factory, hydra):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("vit_sweep.config.compose.initialize_config_dir", lambda **_: nullcontext())
-        yield Kept([conf_dir()], os.environ)
+        yield CompositionCache([conf_dir()], os.environ)
 
 
 def outcome(make):
@@ -161,11 +161,11 @@ def site(tmp_path, monkeypatch):
 
 
 def look(site, chosen=("model=a",), **environ):
-    return Kept([site], environ).read(tuple(chosen))
+    return CompositionCache([site], environ).read(tuple(chosen))
 
 
 def keep(site, config, chosen=("model=a",), **environ):
-    Kept([site], environ).write(tuple(chosen), config)
+    CompositionCache([site], environ).write(tuple(chosen), config)
 
 
 def test_what_is_kept_is_found_by_the_next_process(site):
@@ -252,16 +252,16 @@ def test_the_newest_are_kept(site, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["at: ${now:%H}\n", "at: ${oc.select:x,1}\n", "at: ${oc.env:${oc.env:A}}\n"])
 def test_files_whose_values_are_made_when_asked_are_left_to_hydra(site, text):
-    assert Kept([site], {}).known
+    assert CompositionCache([site], {}).known
     (site / "model/b.yaml").write_text(text)
-    assert not Kept([site], {}).known
+    assert not CompositionCache([site], {}).known
 
 
 def test_a_sites_own_word_to_hydra_is_left_to_it(site, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "x.yaml").write_text("hydra: {mode: MULTIRUN}\n")
-    assert not Kept([site, own], {}).known
+    assert not CompositionCache([site, own], {}).known
 
 
 COUNT = """

@@ -148,7 +148,7 @@ def test_keys_of_other_tools_are_understood(theirs: str, ours: str) -> None:
 def test_every_meaning_is_one_of_our_keys() -> None:
     from vit_sweep.config import spelling
 
-    assert set(spelling._MEANT.values()) <= {key.rpartition(".")[2] for key in known_keys()}
+    assert set(spelling._KEY_ALIASES.values()) <= {key.rpartition(".")[2] for key in known_keys()}
 
 
 def test_of_many_keys_three_are_proposed_and_none_listed() -> None:

@@ -30,8 +30,8 @@ class Verdict:
 
 def shapes(profile: PartitionProfile) -> tuple[Shape, Shape]:
     """The smallest and the largest job of a partition; the largest with the longest time. Raises `UserError`."""
-    wanted = profile.allowed_gpus or range(1, profile.nodes * profile.gpus_per_node + 1)
-    fitting = [(gpus, nodes) for gpus in sorted(wanted) for nodes in _layouts(profile, gpus)[:1]]
+    gpu_counts = profile.allowed_gpus or range(1, profile.nodes * profile.gpus_per_node + 1)
+    fitting = [(gpus, nodes) for gpus in sorted(gpu_counts) for nodes in _layouts(profile, gpus)[:1]]
     if not fitting:
         raise UserError(
             f"allowed_gpus={list(profile.allowed_gpus)}: none lies evenly over "

@@ -15,7 +15,7 @@ from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.explain import explain
 from vit_sweep.config.groups import Entry
-from vit_sweep.config.profile.words import meant
+from vit_sweep.config.profile.words import normalised
 
 GROUP = "partition"
 
@@ -51,39 +51,42 @@ def of_name(entries: Iterable[Entry], name: str) -> list[Entry]:
 
 def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, set[str]]:
     """Read and check a profile; also returns the keys that its file gives. Raises `UserError`."""
-    given = meant(groups.keys_of(GROUP, entry, others))
-    return parse(PartitionProfile, given, what=f"partition {entry.name}"), set(given)
+    keys = normalised(groups.keys_of(GROUP, entry, others))
+    return parse(PartitionProfile, keys, what=f"partition {entry.name}"), set(keys)
 
 
-def rows(profile: PartitionProfile, given: set[str]) -> list[Row]:
+def rows(profile: PartitionProfile, stated: set[str]) -> list[Row]:
     """Every key with its value and meaning, in the order of the schema."""
     values, meaning = shown(profile), meanings()
     return [
-        Row(key=key, value=_shown(values[key]), given=key in given, meaning=meaning[key])
+        Row(key=key, value=_yaml_line(values[key]), given=key in stated, meaning=meaning[key])
         for key in field_names(PartitionProfile)
     ]
 
 
 def meanings() -> dict[str, str]:
     """What each key of a profile means, with the menu of values where there is one."""
-    keys = {key: explain(f"partition.{key}") for key in field_names(PartitionProfile)}
-    menus = {key: ", ".join(value for value, _ in told.values) for key, told in keys.items()}
-    return {key: told.meaning + (f" One of: {menus[key]}." if menus[key] else "") for key, told in keys.items()}
+    texts = {}
+    for name in field_names(PartitionProfile):
+        key = explain(f"partition.{name}")
+        menu = ", ".join(value for value, _ in key.values)
+        texts[name] = key.meaning + (f" One of: {menu}." if menu else "")
+    return texts
 
 
-def _shown(value: object) -> str:
+def _yaml_line(value: object) -> str:
     """A value as one line of YAML."""
     if value is None:
         return "–"
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()
 
 
-def profile_files(cluster: Cluster, taken: Iterable[str]) -> dict[str, str]:
+def profile_files(cluster: Cluster, shipped_names: Iterable[str]) -> dict[str, str]:
     """The YAML text of every discovered profile by name; names that a shipped profile has get `_site`.
 
     Each text has been read back and checked. Raises `UserError`.
     """
-    shipped, texts = set(taken), {}
+    shipped, texts = set(shipped_names), {}
     for partition in cluster.gpu_partitions:
         mixed = sum(1 for other in cluster.gpu_partitions if other.partition == partition.partition) > 1
         words = [cluster.name, partition.partition, *([partition.gpu_type or "untyped"] if mixed else [])]

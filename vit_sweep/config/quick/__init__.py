@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from launchers.checked import parse
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations
-from vit_sweep.config.quick.kept import Kept
+from vit_sweep.config.quick.kept import CompositionCache
 from vit_sweep.config.quick.words import Word, plain_word
-from vit_sweep.config.words import Plain, grid_words, one_word_for_the_stage, replaced
+from vit_sweep.config.words import Plain, grid_words, replaced, require_one_stage_key
 
 _GRID = "-m", "--multirun"
 Compose = Callable[[Sequence[str]], Plain | None]
@@ -29,31 +29,31 @@ class Quick(NamedTuple):
     """The words of the command that are no options."""
 
 
-def quick(words: Sequence[str], kept: Kept, compose: Compose) -> Quick | None:
+def quick(words: Sequence[str], cache: CompositionCache, compose: Compose) -> Quick | None:
     """The configurations of a command; None where Hydra must read it.
 
     Raises `UserError` for two words that say one thing, and for a named grid that is none.
     """
     is_grid = any(word in _GRID for word in words)
-    given = [word for word in words if word not in _GRID]
-    parsed = [plain_word(word) for word in given]
+    overrides = [word for word in words if word not in _GRID]
+    parsed = [plain_word(word) for word in overrides]
     read = [word for word in parsed if word is not None]
-    if not kept.known or len(read) < len(parsed) or not _say_each_key_once(read):
+    if not cache.known or len(read) < len(parsed) or not _say_each_key_once(read):
         return None
-    one_word_for_the_stage({word.key for word in read if word.values != (None,)})
-    composed = _Composed(kept, compose)
-    found = composed.of_grid(read) if is_grid else composed.of_one(read)
-    return None if found is None else Quick(configurations=found, overrides=given)
+    require_one_stage_key({word.key for word in read if word.values != (None,)})
+    composed = _Composed(cache, compose)
+    configurations = composed.of_grid(read) if is_grid else composed.of_one(read)
+    return None if configurations is None else Quick(configurations=configurations, overrides=overrides)
 
 
 class _Composed:
     """Configurations by the groups that they choose, each looked up once."""
 
-    def __init__(self, kept: Kept, compose: Compose) -> None:
-        self._kept, self._compose = kept, compose
+    def __init__(self, stored: CompositionCache, compose: Compose) -> None:
+        self._kept, self._compose = stored, compose
         self._found: dict[tuple[str, ...], Plain | None] = {}
         self._inside: dict[tuple[object, ...], Plain | None] = {}
-        self._is_group = cache(kept.is_group)
+        self._is_group = cache(stored.is_group)
 
     def of_one(self, words: Sequence[Word]) -> Iterator[Plain] | None:
         """The one configuration of a command that is no grid."""
@@ -66,20 +66,20 @@ class _Composed:
 
     def of_grid(self, words: Sequence[Word]) -> Iterator[Plain] | None:
         """Those of all combinations, in their order."""
-        named = self._words_of_grid(words)
-        if named is None:
+        grid_words_read = self._words_of_grid(words)
+        if grid_words_read is None:
             return None
-        words = [*named, *words]
+        words = [*grid_words_read, *words]
         if not _say_each_key_once(words):
             return None
         zips = columns([(word.key, len(word.values)) for word in words], [])
         lists = [list(zip(word.values, word.texts, strict=True)) for word in words]
-        made = [
+        configurations = [
             self._values([(word.key, *pair) for word, pair in zip(words, combination, strict=True)])
             for combination in combinations(lists, zips)
         ]
-        whole = [values for values in made if values is not None]
-        return iter(whole) if len(whole) == len(made) else None
+        complete = [values for values in configurations if values is not None]
+        return iter(complete) if len(complete) == len(configurations) else None
 
     def _words_of_grid(self, words: Sequence[Word]) -> list[Word] | None:
         chosen = next((word for word in words if word.key == "grid"), None)
@@ -115,10 +115,10 @@ class _Composed:
 
     def _base(self, chosen: tuple[str, ...]) -> Plain | None:
         if chosen not in self._found:
-            there = self._kept.read(chosen)
-            if there is None and (there := self._compose(chosen)) is not None:
-                self._kept.write(chosen, there)
-            self._found[chosen] = there
+            config = self._kept.read(chosen)
+            if config is None and (config := self._compose(chosen)) is not None:
+                self._kept.write(chosen, config)
+            self._found[chosen] = config
         return self._found[chosen]
 
 

@@ -29,7 +29,7 @@ _FORM = 1
 """Of what is kept."""
 
 
-class Kept:
+class CompositionCache:
     """What is kept for the configuration files as they are now."""
 
     def __init__(self, folders: list[Path], environ: Mapping[str, str]) -> None:
@@ -42,8 +42,8 @@ class Kept:
             b"hydra" in content for number, _, content in files if number != "0"
         )
         """Whether these files say all: nothing that a clock or a program answers, nothing to Hydra itself."""
-        said = [_FORM, *_versions(), [(name, environ.get(name)) for name in names]]
-        digest = hashlib.sha256(json.dumps(said).encode())
+        dependencies = [_FORM, *_versions(), [(name, environ.get(name)) for name in names]]
+        digest = hashlib.sha256(json.dumps(dependencies).encode())
         for number, name, content in files:
             digest.update(f"{number}\0{name}\0{len(content)}\0".encode() + content)
         self._of_files = digest.hexdigest()
@@ -55,9 +55,9 @@ class Kept:
     def read(self, chosen: tuple[str, ...]) -> Plain | None:
         """The composition of these words (`model=vit_b_16`), if it is kept."""
         with suppress(OSError, RuntimeError, ValueError):
-            there = json.loads(read(self._path(chosen), most=_LARGEST))
-            if isinstance(there, dict) and there.get("of") == [self._of_files, list(chosen)]:
-                config: Plain | None = there.get("config")
+            stored = json.loads(read(self._path(chosen), most=_LARGEST))
+            if isinstance(stored, dict) and stored.get("of") == [self._of_files, list(chosen)]:
+                config: Plain | None = stored.get("config")
                 return config if isinstance(config, dict) else None
         return None
 
@@ -70,7 +70,7 @@ class Kept:
             path = self._path(chosen)
             own_folder(path.parent)
             write(path, text, private=True)
-            newest = sorted(path.parent.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
+            newest = sorted(path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
             for old in newest[_MOST:]:
                 remove(old, made=_NAME)
 
@@ -93,10 +93,10 @@ def _files(folder: Path, inside: str = "") -> Iterator[tuple[str, bytes]]:
 def _versions() -> Iterator[str]:
     """What composes: the files that say the versions of Hydra and OmegaConf, and the plugins that Hydra would load."""
     for package, file in (("hydra", "__init__.py"), ("omegaconf", "version.py")):
-        found = find_spec(package)
-        assert found is not None
-        assert found.origin is not None
-        yield read(Path(found.origin).parent / file).decode()
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        yield read(Path(spec.origin).parent / file).decode()
     for place in sys.path:
         with suppress(OSError):
             yield from sorted(path.name for path in Path(place, "hydra_plugins").iterdir())

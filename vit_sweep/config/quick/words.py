@@ -34,14 +34,14 @@ def plain_word(word: str) -> Word | None:
     Word(key='gpus', values=(1, 2), texts=('1', '2'))
     >>> plain_word("exclude=['gpus==8']")
     """
-    key, given, text = word.partition("=")
-    if not given or not _KEY.fullmatch(key):
+    key, mark, text = word.partition("=")
+    if not mark or not _KEY.fullmatch(key):
         return None
     if span := _RANGE.fullmatch(text):
         texts = tuple(str(number) for number in range(int(span[1] or 0), int(span[2])))
     else:
         texts = tuple(text.split(","))
-    values = [_value(one) for one in texts]
+    values = [_value(item) for item in texts]
     read = tuple(value[0] for value in values if value is not None)
     return Word(key=key, values=read, texts=texts) if texts and len(read) == len(values) else None
 

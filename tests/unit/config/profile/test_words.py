@@ -9,7 +9,7 @@ from launchers.profile import PartitionProfile
 from tests.unit.cli.test_profiles import LAB
 from vit_sweep.__main__ import main
 from vit_sweep.config.profile import files as profiles
-from vit_sweep.config.profile.words import meant
+from vit_sweep.config.profile.words import normalised
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_what_a_profile_says_in_its_own_types_stays_as_it_is():
         "gpu_model": "T4",
         "setup": ["a", "b"],
     }
-    assert parse(PartitionProfile, meant(plain), what="lab") == parse(PartitionProfile, plain, what="lab")
+    assert parse(PartitionProfile, normalised(plain), what="lab") == parse(PartitionProfile, plain, what="lab")
 
 
 @pytest.mark.parametrize(
