@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
-from vit_sweep.plan.waiting.backfill import Wanted
+from vit_sweep.plan.waiting.backfill import PlannedJob
 from vit_sweep.plan.waiting.reading import Reader
 from vit_sweep.plan.waiting.simulation import Entry, Queue
 
@@ -32,7 +32,7 @@ class SubmittedAttempt(NamedTuple):
     """A job, or the tasks of an array."""
 
     submit_s: float
-    wanted: Wanted
+    wanted: PlannedJob
     """With its priority."""
 
 
@@ -80,7 +80,7 @@ class World:
         sent = [*self.others, *ours]
         entries = [one.wanted.entry(reader) for one in sent]
         for place, (entry, one) in enumerate(sorted(zip(entries, sent, strict=True), key=lambda pair: pair[1][0])):
-            entry.place, entry.submit_s, entry.awaited = place, one.submit_s, one in ours
+            entry.order, entry.submit_s, entry.awaited = place, one.submit_s, one in ours
         Queue(reader.nodes, (), entries, now=START_S).run()
         there = list(zip(sent, entries, strict=True))
         return Played(self, there, there[len(self.others) :])
@@ -98,7 +98,7 @@ class Played(NamedTuple):
         seen: list[tuple[float, int, QueuedJob]] = []
         for sent, entry in self.everybody:
             if sent.submit_s < at_s or (with_new and sent.submit_s == at_s):
-                seen += [(-entry.priority, entry.place, job) for job in self._seen(sent, entry, at_s)]
+                seen += [(-entry.priority, entry.order, job) for job in self._seen(sent, entry, at_s)]
         seen.sort(key=lambda one: one[:2])
         return Outlook(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
 
@@ -121,7 +121,7 @@ class Played(NamedTuple):
                     waits,
                     handle=f"{waits.handle}_{task}",
                     state=QueueState.RUNNING,
-                    hosts=tuple(self.world.nodes[node].name for node in stay.on),
+                    hosts=tuple(self.world.nodes[node].name for node in stay.nodes),
                     started_s=stay.start_s,
                 )
         left = len(wanted.runs_s) - len(begun)
@@ -131,11 +131,13 @@ class Played(NamedTuple):
 
 def handle_of(entry: Entry) -> str:
     """What a job is called."""
-    return str(entry.place)
+    return str(entry.order)
 
 
-def jobs(nodes: int, gpus: int, limit_s: float, runs_s: tuple[float, ...], *, priority: float | None = None) -> Wanted:
+def jobs(
+    nodes: int, gpus: int, limit_s: float, runs_s: tuple[float, ...], *, priority: float | None = None
+) -> PlannedJob:
     """Jobs of one shape."""
-    return Wanted(
+    return PlannedJob(
         partitions=(PARTITION,), nodes=nodes, gpus_per_node=gpus, limit_s=limit_s, runs_s=runs_s, priority=priority
     )

@@ -24,8 +24,8 @@ from vit_sweep.plan.waiting.expected import (
     ENOUGH_LOOKS,
     LEAST_S,
     Expected,
-    Past,
-    Said,
+    PastForecast,
+    RawForecast,
     corrected,
     from_queue,
     from_slurm,
@@ -48,7 +48,7 @@ LOOKS = ((0, 0), (1, ENOUGH_LOOKS - 1), (ENOUGH_LOOKS, 10**6))
 class Told(NamedTuple):
     """A forecast, and what came."""
 
-    said: Said
+    forecast: RawForecast
     expected: Expected
     started_s: float
     usual: bool
@@ -114,8 +114,8 @@ def foretold(seed: int) -> Foretold:
     return made
 
 
-def _told(said: Said, started_s: float, earlier: Sequence[Told], usual: bool) -> Told:
-    past = [Past(one.said, one.started_s) for one in earlier if one.started_s < said.at_s]
+def _told(said: RawForecast, started_s: float, earlier: Sequence[Told], usual: bool) -> Told:
+    past = [PastForecast(one.forecast, one.started_s) for one in earlier if one.started_s < said.at_s]
     return Told(said, corrected(said, past), started_s, usual)
 
 
@@ -159,8 +159,8 @@ def accuracy_table(studies: Sequence[Foretold]) -> tuple[Table, dict[str, Any]]:
     """How far off forecasts are, and how often their intervals hold."""
     queue = [told for study in studies for told in study.queue]
     slurm = [told for study in studies for told in study.slurm]
-    at_once = [told for told in queue if told.said.start_s == told.said.at_s]
-    began = sum(told.started_s - told.said.at_s < LEAST_S for told in at_once)
+    at_once = [told for told in queue if told.forecast.start_s == told.forecast.at_s]
+    began = sum(told.started_s - told.forecast.at_s < LEAST_S for told in at_once)
     rows = []
     figures: dict[str, Any] = {"expected at once": len(at_once), "began at once": began}
     for name, told in (
@@ -170,7 +170,9 @@ def accuracy_table(studies: Sequence[Foretold]) -> tuple[Table, dict[str, Any]]:
         ("Slurm's plan", slurm),
     ):
         for least, most in LOOKS:
-            some = [one for one in told if least <= one.expected.looks <= most and one.said.start_s > one.said.at_s]
+            some = [
+                one for one in told if least <= one.expected.looks <= most and one.forecast.start_s > one.forecast.at_s
+            ]
             if some:
                 words = f"{least} to {most}" if least < most < 10**6 else f"{least}" + (" or more" if least else "")
                 row, numbers = _row(some)
@@ -186,8 +188,8 @@ def accuracy_table(studies: Sequence[Foretold]) -> tuple[Table, dict[str, Any]]:
 
 
 def _row(told: Sequence[Told]) -> tuple[tuple[str, ...], dict[str, float]]:
-    starts_s = [[one.said.start_s for one in told], [one.expected.start_s for one in told]]
-    wait = median(one.started_s - one.said.at_s for one in told) / 60
+    starts_s = [[one.forecast.start_s for one in told], [one.expected.start_s for one in told]]
+    wait = median(one.started_s - one.forecast.at_s for one in told) / 60
     errors = [
         median(abs(start - one.started_s) for start, one in zip(some, told, strict=True)) / 60 for some in starts_s
     ]
@@ -195,7 +197,7 @@ def _row(told: Sequence[Told]) -> tuple[tuple[str, ...], dict[str, float]]:
     inside = [
         fmean(low <= one.started_s <= high for low, high, one in ends)
         for ends in (
-            [(one.said.earliest_s, one.said.latest_s, one) for one in told],
+            [(one.forecast.earliest_s, one.forecast.latest_s, one) for one in told],
             [(one.expected.earliest_s, one.expected.latest_s, one) for one in told],
         )
     ]
@@ -209,7 +211,7 @@ def _row(told: Sequence[Told]) -> tuple[tuple[str, ...], dict[str, float]]:
 
 def _off(start_s: float, told: Told) -> float:
     """By what factor a wait is off, as a logarithm."""
-    at = told.said.at_s
+    at = told.forecast.at_s
     return log(told.started_s - at + LEAST_S) - log(start_s - at + LEAST_S)
 
 

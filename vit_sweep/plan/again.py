@@ -19,15 +19,15 @@ PLACE = ("nodes", "device", "gpu_model", "cpus_per_gpu")
 
 def point_of(cell: Cell, series: Series, profile: PartitionProfile) -> Point:
     """The point that asks for this cell in one of its curves; `cell_of` of it is the cell, where `profile` is alike."""
-    ways = 1 if series.batch_per is BatchPer.GPU else cell.data_ranks * cell.accum
+    ranks_and_steps = 1 if series.batch_per is BatchPer.GPU else cell.data_ranks * cell.accum
     share = cell.train_images / cell.data.train_images
     weak = series.scaling is Scaling.WEAK
-    named = series.placement in list(Placement)
+    by_placement = series.placement in list(Placement)
     return Point(
         gpus=cell.gpus,
-        nodes=None if named else cell.nodes,
-        placement=Placement(series.placement) if named else Placement.PACKED,
-        batch=cell.micro_batch * ways,
+        nodes=None if by_placement else cell.nodes,
+        placement=Placement(series.placement) if by_placement else Placement.PACKED,
+        batch=cell.micro_batch * ranks_and_steps,
         batch_per=series.batch_per,
         accum=cell.accum,
         scaling=series.scaling,
@@ -57,19 +57,19 @@ def point_of(cell: Cell, series: Series, profile: PartitionProfile) -> Point:
     )
 
 
-def unlike(published: Cell, here: Cell) -> tuple[str, ...]:
+def changed_fields(published: Cell, rebuilt: Cell) -> tuple[str, ...]:
     """Fields in which a cell that was built again is another one, the partition's name apart."""
-    if replace(here, partition=published.partition).cell_id == published.cell_id:
+    if replace(rebuilt, partition=published.partition).cell_id == published.cell_id:
         return ()
     # `identity` may leave out what differs (`model.counts`); then it is no reason.
-    others = [name for name in Cell.__dataclass_fields__ if name not in ("partition", *PLACE)]
-    alike = replace(here, partition=published.partition, **{name: getattr(published, name) for name in PLACE})
-    changed = [] if alike.cell_id == published.cell_id else [n for n in others if _differs(published, here, n)]
-    return (*(name for name in PLACE if getattr(published, name) != getattr(here, name)), *changed)
+    fields = [name for name in Cell.__dataclass_fields__ if name not in ("partition", *PLACE)]
+    same_place = replace(rebuilt, partition=published.partition, **{name: getattr(published, name) for name in PLACE})
+    changed = [] if same_place.cell_id == published.cell_id else [n for n in fields if _differs(published, rebuilt, n)]
+    return (*(name for name in PLACE if getattr(published, name) != getattr(rebuilt, name)), *changed)
 
 
-def _differs(published: Cell, here: Cell, name: str) -> bool:
-    return replace(published, **{name: getattr(here, name)}).cell_id != published.cell_id
+def _differs(published: Cell, rebuilt: Cell, name: str) -> bool:
+    return replace(published, **{name: getattr(rebuilt, name)}).cell_id != published.cell_id
 
 
 @checked
@@ -95,8 +95,8 @@ class Sample(NamedTuple):
         return sum(offer.gpu_hours for offer in self.chosen)
 
 
-def sampled(offers: Iterable[Offer], *, most: int, seed: int, budget: float) -> Sample:
-    """Take `most` cells within `budget` GPU-hours: one of the fewest GPUs, one of the most, then as `seed` draws.
+def sampled(offers: Iterable[Offer], *, count: int, seed: int, budget: float) -> Sample:
+    """Take `count` cells within `budget` GPU-hours: one of the fewest GPUs, one of the most, then as `seed` draws.
 
     A configuration comes a second time only when all have come once. The draw is by the digest of seed and cell id: it
     is the same on every machine, and one that holds fewer cells leaves the order of the others as it is.
@@ -104,15 +104,15 @@ def sampled(offers: Iterable[Offer], *, most: int, seed: int, budget: float) -> 
     ordered = _in_order(sorted(offers, key=lambda offer: _lot(seed, offer.cell_id)))
     chosen: list[Offer] = []
     dear: list[Offer] = []
-    left = budget
+    remaining = budget
     for offer in ordered:
-        if len(chosen) == most:
+        if len(chosen) == count:
             break
-        if offer.gpu_hours > left:
+        if offer.gpu_hours > remaining:
             dear.append(offer)
             continue
         chosen.append(offer)
-        left -= offer.gpu_hours
+        remaining -= offer.gpu_hours
     return Sample(tuple(chosen), tuple(dear))
 
 
@@ -120,14 +120,14 @@ def _lot(seed: int, cell_id: str) -> str:
     return hashlib.sha256(f"{seed} {cell_id}".encode()).hexdigest()
 
 
-def _in_order(drawn: Sequence[Offer]) -> list[Offer]:
-    if not drawn:
+def _in_order(shuffled: Sequence[Offer]) -> list[Offer]:
+    if not shuffled:
         return []
-    turn: dict[str, int] = {}
-    turns: dict[str, int] = {}
-    for offer in drawn:
-        turns[offer.cell_id] = turn[offer.configuration] = turn.get(offer.configuration, -1) + 1
-    fair = sorted(drawn, key=lambda offer: turns[offer.cell_id])
-    ends = [min(fair, key=lambda offer: offer.gpus), max(fair, key=lambda offer: offer.gpus)]
-    first = list(dict.fromkeys(ends))
-    return [*first, *(offer for offer in fair if offer not in first)]
+    repeats: dict[str, int] = {}
+    repeat_of: dict[str, int] = {}
+    for offer in shuffled:
+        repeat_of[offer.cell_id] = repeats[offer.configuration] = repeats.get(offer.configuration, -1) + 1
+    by_repeat = sorted(shuffled, key=lambda offer: repeat_of[offer.cell_id])
+    ends = [min(by_repeat, key=lambda offer: offer.gpus), max(by_repeat, key=lambda offer: offer.gpus)]
+    extremes = list(dict.fromkeys(ends))
+    return [*extremes, *(offer for offer in by_repeat if offer not in extremes)]

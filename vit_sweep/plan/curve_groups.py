@@ -55,13 +55,13 @@ def curves_of(members: Mapping[str, Member]) -> list[Curve]:
     # Cells share their profile's object, so few are ever written out.
     profiles = {id(member.profile): member.profile for member in members.values()}
     written = {key: to_json(profile) for key, profile in profiles.items()}
-    known = {
+    curves_by_cell = {
         cell_id: [(_curve(member.cell, series), written[id(member.profile)]) for series in member.series]
         for cell_id, member in members.items()
     }
-    size = Counter(curve for curves in known.values() for curve in curves)
+    size = Counter(curve for curves in curves_by_cell.values() for curve in curves)
     groups: dict[tuple[str, str], list[str]] = {}
-    for cell_id, curves in known.items():
+    for cell_id, curves in curves_by_cell.items():
         groups.setdefault(min(curves, key=lambda curve: (-size[curve], curve)), []).append(cell_id)
     return [_one_job(in_order(group), members) for group in sorted(groups.values(), key=min)]
 
@@ -86,11 +86,11 @@ def job_shape(shapes: Iterable[Shape], profile: PartitionProfile) -> Shape:
 
     The spare minutes give way to the partition's limit; whether the sum does not is another question.
     """
-    known = list(shapes)
-    minutes = sum(shape.minutes for shape in known)
+    cell_shapes = list(shapes)
+    minutes = sum(shape.minutes for shape in cell_shapes)
     return Shape(
-        nodes=max(shape.nodes for shape in known),
-        gpus_per_node=max(shape.gpus_per_node for shape in known),
+        nodes=max(shape.nodes for shape in cell_shapes),
+        gpus_per_node=max(shape.gpus_per_node for shape in cell_shapes),
         minutes=min(minutes + SPARE_MINUTES, max(minutes, profile.max_minutes)),
     )
 
@@ -99,11 +99,11 @@ def _why_not(cells: Sequence[Cell], job: Shape, profile: PartitionProfile) -> st
     """Say why no job of this shape can run these cells, which can all run by themselves; None if one can."""
     numbers = ",".join(str(gpus) for gpus in sorted({cell.gpus for cell in cells}))
     start = f"allocation=shared gpus={numbers}: their one job"
-    wanted = f"{nodes_by_gpus(job.nodes, job.gpus_per_node)} = {job.gpus}"
+    layout = f"{nodes_by_gpus(job.nodes, job.gpus_per_node)} = {job.gpus}"
     if profile.allowed_gpus and job.gpus not in profile.allowed_gpus:
         menu = " or ".join(map(str, profile.allowed_gpus))
         return (
-            f"{start} takes {wanted}, but {profile.name} allows {menu} GPUs only; use one placement, or "
+            f"{start} takes {layout}, but {profile.name} allows {menu} GPUs only; use one placement, or "
             "allocation=per_cell"
         )
     # Elsewhere the limits are the cells' own: the queues of this machine and of a hostfile have none.
@@ -115,11 +115,11 @@ def _why_not(cells: Sequence[Cell], job: Shape, profile: PartitionProfile) -> st
         )
     hosts = choose_hosts(profile, job.nodes, job.gpus_per_node) if profile.hosts else ()
     if isinstance(hosts, str):
-        return f"{start} takes {wanted}: {hosts}, or allocation=per_cell"
+        return f"{start} takes {layout}: {hosts}, or allocation=per_cell"
     models = " + ".join(sorted({model_of(profile, host) for host in hosts}))
     if hosts and models != cells[0].gpu_model:
         return (
-            f"{start} takes {wanted} on hosts with {models}, but alone the cells get {cells[0].gpu_model}; use gpus "
+            f"{start} takes {layout} on hosts with {models}, but alone the cells get {cells[0].gpu_model}; use gpus "
             "that fit on hosts of one kind, or allocation=per_cell"
         )
     return None
@@ -129,8 +129,8 @@ def _curve(cell: Cell, series: Series) -> str:
     """All that must be equal along a curve; see `scaling.SeriesKey`, which names the same for tables."""
     batch = cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch
     work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus
-    same = replace(cell, gpus=1, nodes=1, micro_batch=batch, train_images=work)
-    content = json.dumps(identity(same), sort_keys=True)
+    normalized = replace(cell, gpus=1, nodes=1, micro_batch=batch, train_images=work)
+    content = json.dumps(identity(normalized), sort_keys=True)
     if cell.task is Task.CONTRASTIVE and series.scaling is Scaling.STRONG:
         content += f" {cell.compared}"  # another number of compared pairs is another loss
     return f"{' '.join(series.sort_key)} {hashlib.sha256(content.encode()).hexdigest()}"

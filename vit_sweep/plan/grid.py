@@ -69,10 +69,10 @@ def series_of(point: Point) -> Series:
 def _derive(point: Point) -> Derived:
     selected = max(1, _part(point.data.train_images, point.fraction))
     weak_share = max(1, _part(selected, point.weak_fraction))
-    ways = 1 if point.batch_per is BatchPer.GPU else max(1, point.gpus // point.sequence) * point.accum
+    divisor = 1 if point.batch_per is BatchPer.GPU else max(1, point.gpus // point.sequence) * point.accum
     derived = Derived(
         nodes=_nodes(point),
-        micro_batch=point.batch // ways,
+        micro_batch=point.batch // divisor,
         selected_images=selected,
         train_images=selected if point.scaling is Scaling.STRONG else weak_share * point.gpus,
         engine=_engine(point),

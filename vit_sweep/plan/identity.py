@@ -23,15 +23,17 @@ def identity(value: object) -> dict[str, Any]:
     return _identity(value, to_plain(value))
 
 
-def _identity(value: object, plain: dict[str, Any]) -> dict[str, Any]:
+def _identity(value: object, serialized: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
-        own = getattr(value, field.name)
+        field_value = getattr(value, field.name)
         if field.name in _NEVER_IN_IDENTITY:
             continue
-        if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
+        if field.default is not MISSING and field_value == field.default and field.name not in _ALWAYS_IN_IDENTITY:
             continue
-        values[field.name] = _identity(own, plain[field.name]) if is_dataclass(own) else plain[field.name]
+        values[field.name] = (
+            _identity(field_value, serialized[field.name]) if is_dataclass(field_value) else serialized[field.name]
+        )
     return values
 
 
@@ -46,9 +48,9 @@ class Repeatable:
     def repeated(self, seed: int) -> Self:
         """The same with another seed."""
         myself: Any = self
-        other: Self = replace(myself, seed=seed)
-        object.__setattr__(other, "_around", self.around)
-        return other
+        repeat: Self = replace(myself, seed=seed)
+        object.__setattr__(repeat, "_around", self.around)
+        return repeat
 
     @property
     def around(self) -> tuple[str, str]:
@@ -61,8 +63,8 @@ class Repeatable:
     def digest(self) -> str:
         """8 hex digits of sha256 over the sorted fields of `identity`; asked for all the time, worked out once."""
         if not hasattr(self, "_digest"):
-            before, behind = self.around
-            text = f"{before}{self.seed}{behind}"  # type: ignore[attr-defined]  # a field of whoever is one of these
+            head, tail = self.around
+            text = f"{head}{self.seed}{tail}"  # type: ignore[attr-defined]  # a field of whoever is one of these
             object.__setattr__(self, "_digest", hashlib.sha256(text.encode()).hexdigest()[:8])
         return self._digest
 
@@ -78,7 +80,7 @@ def around_seed(values: Mapping[str, Any], *, comma: str = ", ", colon: str = ":
     ('{"gpus": 2, "seed": ', ', "zero": null}')
     """
     written = partial(json.dumps, sort_keys=True, separators=(comma, colon))
-    before = written({name: value for name, value in values.items() if name < "seed"})
+    head = written({name: value for name, value in values.items() if name < "seed"})
     behind = written({name: value for name, value in values.items() if name > "seed"})
-    start = f"{before[:-1]}{comma}" if before != "{}" else "{"
+    start = f"{head[:-1]}{comma}" if head != "{}" else "{"
     return f'{start}"seed"{colon}', f"{comma}{behind[1:]}" if behind != "{}" else "}"

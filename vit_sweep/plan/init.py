@@ -40,11 +40,11 @@ def digest(file: BufferedReader | BytesIO) -> str:
 
 
 def in_file(name: str, names: Mapping[str, object]) -> str:
-    """What a weight of ours is called in a file of these names."""
+    """The name of one of our weights in a file with these names."""
     if name in names or not any(other.startswith("blocks.") for other in names):
         return name
-    for ours, theirs in _TIMM:
-        name = re.sub(ours, theirs, name)
+    for our_name, timm_name in _TIMM:
+        name = re.sub(our_name, timm_name, name)
     return name
 
 
@@ -65,38 +65,40 @@ def grid_in_file(model: ModelSpec, shapes: Mapping[str, Shape]) -> Grid | None:
 
 def unlike(model: ModelSpec, shapes: Mapping[str, Shape]) -> str | None:
     """Say why weights of these shapes are not those of the model, or None."""
-    given = f"model={model.name} model.init={model.init}"
+    setting = f"model={model.name} model.init={model.init}"
     if model.target is not None:
-        return f"{given}: {model.target} builds this model, and only one that is built here takes a file; leave it out"
+        return (
+            f"{setting}: {model.target} builds this model, and only one that is built here takes a file; leave it out"
+        )
     d, m, p = model.width, model.mlp_width, model.patch_size
     block = {"self_attention.in_proj_weight": (3 * d, d), "mlp.0.weight": (m, d)}
-    wanted: dict[str, Shape] = {PATCHES: (d, model.channels, p, p)} | {
+    expected: dict[str, Shape] = {PATCHES: (d, model.channels, p, p)} | {
         f"encoder.layers.encoder_layer_{layer}.{name}": shape
         for layer in range(model.layers)
         for name, shape in block.items()
     }
-    absent = [name for name in (*wanted, POSITIONS) if in_file(name, shapes) not in shapes]
-    if len(absent) == len(wanted) + 1:
-        return f"{given}: its weights are named neither as torchvision's nor as timm's; convert it to one of these"
+    absent = [name for name in (*expected, POSITIONS) if in_file(name, shapes) not in shapes]
+    if len(absent) == len(expected) + 1:
+        return f"{setting}: its weights are named neither as torchvision's nor as timm's; convert it to one of these"
     layers = {match[1] for name in shapes if (match := re.search(r"(?:encoder_layer_|^blocks\.)(\d+)\.", name))}
     if absent or len(layers) != model.layers:
         return (
-            f"{given}: it has {len(layers)} encoder blocks, this model {model.layers}; use model.layers={len(layers)}"
+            f"{setting}: it has {len(layers)} encoder blocks, this model {model.layers}; use model.layers={len(layers)}"
         )
-    for name, shape in wanted.items():
-        there = shapes[in_file(name, shapes)]
-        if there != shape:
+    for name, shape in expected.items():
+        stored = shapes[in_file(name, shapes)]
+        if stored != shape:
             return (
-                f"{given}: {in_file(name, shapes)} is {_text(there)} there and {_text(shape)} here; use a model of "
+                f"{setting}: {in_file(name, shapes)} is {_text(stored)} there and {_text(shape)} here; use a model of "
                 "that width, patch size and number of channels"
             )
     if model.pool is Pool.CLASS and in_file(CLASS_TOKEN, shapes) not in shapes:
-        return f"{given}: it has no class token; use model.pool=mean"
+        return f"{setting}: it has no class token; use model.pool=mean"
     if grid_in_file(model, shapes) is None:
         count = shapes[in_file(POSITIONS, shapes)][1] - (in_file(CLASS_TOKEN, shapes) in shapes)
         return (
-            f"{given}: its {count} patches are neither those of {model.image_text} px nor of any square, so where they "
-            "lie is not known; use an image_size of as many patches"
+            f"{setting}: its {count} patches are neither those of {model.image_text} px nor of any square, so where "
+            "they lie is not known; use an image_size of as many patches"
         )
     return None
 

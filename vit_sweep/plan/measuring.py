@@ -49,9 +49,9 @@ LOGGED_STEPS = 8
 def rounds_and_steps(usual_step_s: float, trained_steps: int) -> tuple[int, int]:
     """How many rounds, and steps in a block, of a run of `trained_steps` steps that usually take so long; the same on
     all ranks."""
-    most = min(AT_MOST_S / max(usual_step_s, 1e-9), trained_steps)
+    max_steps = min(AT_MOST_S / max(usual_step_s, 1e-9), trained_steps)
     for steps in (BLOCK_STEPS, 1):
-        rounds = int(most / (EXPOSED_KINDS * steps))
+        rounds = int(max_steps / (EXPOSED_KINDS * steps))
         if rounds >= LEAST_ROUNDS:
             return min(rounds, ROUNDS), steps
     return LEAST_ROUNDS, 1

@@ -51,11 +51,12 @@ def wrong_model(point: Point, _: object) -> str | None:
             f"model={model.name} model.channels={model.channels} image_size={model.image_text}: torchvision's models "
             "take squares of 3 channels; use a model that is built here, or one of timm"
         )
-    given = [name for name in _SHAPE if getattr(model, name)]
-    if given:
+    overridden = [name for name in _SHAPE if getattr(model, name)]
+    if overridden:
         return (
-            f"model={model.name}: model.{given[0]}={getattr(model, given[0])} is of models that are built here, and "
-            f"{model.target} builds this one; give what it takes by model.arguments, or leave model.target out"
+            f"model={model.name}: model.{overridden[0]}={getattr(model, overridden[0])} is of models that are built "
+            f"here, and {model.target} builds this one; give what it takes by model.arguments, or leave model.target "
+            "out"
         )
     if any(name == "pretrained" for name, _ in model.arguments):
         return (

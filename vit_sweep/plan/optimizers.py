@@ -72,14 +72,14 @@ def pieces(engine: EngineSpec) -> Pieces:
 
 def another_algorithm(point: Point, engine: EngineSpec) -> str | None:
     """The sentence for an optimizer that would be another one under this engine."""
-    kind, given = point.optimizer.kind, pieces(engine)
-    what = DIFFERENT[given].get(kind)
-    if what is None:
+    kind, implementation = point.optimizer.kind, pieces(engine)
+    difference = DIFFERENT[implementation].get(kind)
+    if difference is None:
         return None
     return (
         f"optimizer={point.optimizer.name} engine={engine.name}: {kind.value} looks at whole tensors, and this engine "
-        f"gives it {given.value}, where it {what}; use engine=zero0 or ddp, or optimizer="
-        + " or ".join(other.value for other in OptimizerKind if other not in DIFFERENT[given])
+        f"gives it {implementation.value}, where it {difference}; use engine=zero0 or ddp, or optimizer="
+        + " or ".join(other.value for other in OptimizerKind if other not in DIFFERENT[implementation])
     )
 
 
@@ -102,9 +102,9 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
     Of a model that others build no shapes are known, so as if all its weights were vectors: at most that.
     """
     numbers = parameters(model, classes)
-    beside = model.text
-    blocks = beside.layers * text.block_shapes(beside) if beside is not None else ()
-    others = (*text.other_shapes(beside), (1,)) if beside is not None else ()
+    text_model = model.text
+    blocks = text_model.layers * text.block_shapes(text_model) if text_model is not None else ()
+    others = (*text.other_shapes(text_model), (1,)) if text_model is not None else ()
     if model.layers:
         blocks = (*blocks, *model.layers * block_shapes(model))
         others = (*others, *other_shapes(model, classes))
@@ -126,5 +126,5 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
 
 def _factored(shape: tuple[int, ...]) -> int:
     """Numbers of a second moment that is kept as its rows' and its columns' means; of a vector as it is."""
-    whole = math.prod(shape)
-    return whole // shape[-1] + whole // shape[-2] if len(shape) > 1 else whole
+    size = math.prod(shape)
+    return size // shape[-1] + size // shape[-2] if len(shape) > 1 else size

@@ -125,19 +125,19 @@ class Plan:
         return len(self.points) - len(self.infeasible) - len(self.cells)
 
 
-def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
+def make_plan(points: Iterable[Point], knowledge: Knowledge = NOTHING) -> Plan:
     """Check every point, merge equal cells, predict memory and time, and give each cell its shape.
 
     What does not depend on a seed is worked out once for all points that `Point.repeated` made of one another.
     """
     planned: list[PlannedPoint] = []
     cells: dict[str, PlannedCell] = {}
-    first: dict[int, _Worked] = {}
+    by_around: dict[int, _Worked] = {}
     for point in points:
-        worked = first.get(id(point.around))
+        worked = by_around.get(id(point.around))
         # Whether a checkpoint may be gone on from depends on the seed of whoever left it.
         if worked is None or point.origin is not None:
-            worked = first[id(point.around)] = _Worked(point, known)
+            worked = by_around[id(point.around)] = _Worked(point, knowledge)
         cell, cell_id = worked.of(point), None
         if cell is not None:
             cell_id = cell.cell.cell_id
@@ -155,7 +155,7 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
 class _Worked:
     """What becomes of a point, and of those that differ from it in their seed."""
 
-    def __init__(self, point: Point, known: Knowledge) -> None:
+    def __init__(self, point: Point, knowledge: Knowledge) -> None:
         self.point, self.axes = point, point.axes
         self.reasons: tuple[str, ...] = ()
         self.remarks: tuple[str, ...] = ()
@@ -164,12 +164,12 @@ class _Worked:
         if not isinstance(cell, Cell):
             self.reasons = cell
             return
-        time = cost.predict(cell, point.partition, known.finished, known.options)
-        self.reasons = _limits(cell, time, point, known)
+        time = cost.predict(cell, point.partition, knowledge.finished, knowledge.options)
+        self.reasons = _limits(cell, time, point, knowledge)
         if self.reasons:
             return
-        self.remarks = _remarks(cell, point, known)
-        minutes = _minutes(time, point.partition, known)
+        self.remarks = _remarks(cell, point, knowledge)
+        minutes = _minutes(time, point.partition, knowledge)
         self.cell = PlannedCell(
             cell=cell,
             # Half of it ran elsewhere: its times belong to no curve.
@@ -230,16 +230,16 @@ def _refuse(point: PlannedPoint, refused: Mapping[str, str]) -> PlannedPoint:
     return replace(point, cell_id=None, reasons=(refused[point.cell_id],), remarks=())
 
 
-def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledge) -> tuple[str, ...]:
+def _limits(cell: Cell, time: TimeEstimate | None, point: Point, knowledge: Knowledge) -> tuple[str, ...]:
     """Say why a cell that is sound in itself cannot run on its partition: memory, time."""
     reasons = []
     profile = point.partition
-    if known.memory_check is MemoryCheck.ERROR:
+    if knowledge.memory_check is MemoryCheck.ERROR:
         problem = _memory_problem(cell, profile)
-        given = f"{_ranks(cell)}batch={point.batch} precision={cell.precision.value}"
-        reasons.append(f"{given}: {problem}" if problem else None)
+        setting = f"{_ranks(cell)}batch={point.batch} precision={cell.precision.value}"
+        reasons.append(f"{setting}: {problem}" if problem else None)
         reasons.append(_no_room_on_the_host(cell, profile))
-    if time is not None and known.minutes is None and time.seconds > profile.max_minutes * 60:
+    if time is not None and knowledge.minutes is None and time.seconds > profile.max_minutes * 60:
         reasons.append(
             f"epochs={cell.epochs} gpus={cell.gpus} {_shared(cell)}batch={point.batch}: about "
             f"{time.seconds / 3600:.1f} h ({time.basis}), but {profile.name} ends a job after "
@@ -266,52 +266,52 @@ def _no_room_on_the_host(cell: Cell, profile: PartitionProfile) -> str | None:
     room = profile.mem_gib or ranks * (profile.mem_per_gpu_gib or per_core)
     if not room:
         return None
-    return memory.too_little_room(cell, Offload.CPU, room_gib=room, ranks=ranks, whose=f"a job on {profile.name}")
+    return memory.too_little_room(cell, Offload.CPU, room_gib=room, ranks=ranks, owner=f"a job on {profile.name}")
 
 
 def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:
     """The figures of a cell that does not fit into the smallest GPU that it may get."""
     hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
     sizes = [host.gpu_memory_gib or profile.gpu_memory_gib for host in hosts if not isinstance(host, str)]
-    known = [size for size in sizes or [profile.gpu_memory_gib] if size is not None]
-    return memory.why_it_does_not_fit(cell, min(known)) if known else None
+    sizes_gib = [size for size in sizes or [profile.gpu_memory_gib] if size is not None]
+    return memory.why_it_does_not_fit(cell, min(sizes_gib)) if sizes_gib else None
 
 
-def _minutes(time: TimeEstimate | None, profile: PartitionProfile, known: Knowledge) -> int:
+def _minutes(time: TimeEstimate | None, profile: PartitionProfile, knowledge: Knowledge) -> int:
     """Time limit: as given, else the estimate with a margin, rounded up, within the partition's limit."""
-    if known.minutes is not None:
-        return min(known.minutes, profile.max_minutes)
+    if knowledge.minutes is not None:
+        return min(knowledge.minutes, profile.max_minutes)
     if time is None:
         return profile.default_minutes
     margin = MARGIN_MEASURED if time.measured else MARGIN_GUESSED
-    wanted = margin * time.seconds / 60 + SPARE_MINUTES
-    return min(profile.max_minutes, math.ceil(wanted / ROUND_MINUTES) * ROUND_MINUTES)
+    needed = margin * time.seconds / 60 + SPARE_MINUTES
+    return min(profile.max_minutes, math.ceil(needed / ROUND_MINUTES) * ROUND_MINUTES)
 
 
 def _one_limit_per_shape(cells: dict[str, PlannedCell]) -> dict[str, PlannedCell]:
     """Give cells of equal nodes and GPUs the longest limit among them, so that they stay one array."""
     longest: dict[tuple[str, int, int], int] = {}
-    alone = {i: planned for i, planned in cells.items() if planned.cell.allocation is Allocation.PER_CELL}
-    for planned in alone.values():
+    per_cell = {i: planned for i, planned in cells.items() if planned.cell.allocation is Allocation.PER_CELL}
+    for planned in per_cell.values():
         key = (planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node)
         longest[key] = max(longest.get(key, 0), planned.shape.minutes)
-    limits = {i: longest[cell.profile.name, cell.shape.nodes, cell.shape.gpus_per_node] for i, cell in alone.items()}
+    limits = {i: longest[cell.profile.name, cell.shape.nodes, cell.shape.gpus_per_node] for i, cell in per_cell.items()}
     return cells | {
         cell_id: replace(planned, shape=replace(planned.shape, minutes=limits[cell_id]))
-        for cell_id, planned in alone.items()
+        for cell_id, planned in per_cell.items()
         if planned.shape.minutes != limits[cell_id]
     }
 
 
-def merge_series(known: Sequence[Series], more: Sequence[Series]) -> tuple[Series, ...]:
+def merge_series(old: Sequence[Series], new: Sequence[Series]) -> tuple[Series, ...]:
     """Union of curves, in an order that does not depend on the grid's."""
-    return tuple(sorted({*known, *more}, key=lambda series: series.sort_key))
+    return tuple(sorted({*old, *new}, key=lambda series: series.sort_key))
 
 
-def merge_points(known: Sequence[PlannedPoint], more: Sequence[PlannedPoint]) -> tuple[PlannedPoint, ...]:
+def merge_points(old: Sequence[PlannedPoint], new: Sequence[PlannedPoint]) -> tuple[PlannedPoint, ...]:
     """Union of a study's points over its sweeps; a newer word on the same point replaces the older."""
     by_id: dict[str, dict[str | None, PlannedPoint]] = {}
-    for point in (*known, *more):
+    for point in (*old, *new):
         words = by_id.setdefault(point.point_id, {})
         # A point that was infeasible once and has a cell now (its profile was mended), or the reverse, is one point;
         # one that has two cells (its partition was swept) is two.
@@ -335,11 +335,11 @@ def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape
     return [(members[0].profile, shape, members) for (_, _, shape), members in ordered]
 
 
-def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
+def _remarks(cell: Cell, point: Point, knowledge: Knowledge) -> tuple[str, ...]:
     remarks = [cell.origin.sentence] if cell.origin is not None else []
-    if known.cores is not None and oversubscribed(cell, known.cores):
-        remarks.append(crowd(cell, known.cores))
-    problem = _memory_problem(cell, point.partition) if known.memory_check is MemoryCheck.WARN else None
+    if knowledge.cores is not None and oversubscribed(cell, knowledge.cores):
+        remarks.append(crowd(cell, knowledge.cores))
+    problem = _memory_problem(cell, point.partition) if knowledge.memory_check is MemoryCheck.WARN else None
     if problem:
         remarks.append(f"may not fit: {problem}")
     if cell.sequence > 1 and cell.sequence_nodes > 1:

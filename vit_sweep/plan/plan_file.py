@@ -64,7 +64,7 @@ class PlanFile:
 
 def plan_file(
     plan: Plan,
-    known: PlanFile | None,
+    previous: PlanFile | None,
     *,
     repeat: RepeatRule | None = None,
     decide: DecideRule | None = None,
@@ -73,12 +73,12 @@ def plan_file(
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = Profiles()
     cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
-    for cell in known.cells if known else ():
-        if known and known.profiles and cell.cell_id not in plan.cells:
-            cells.append(replace(cell, profile_index=profiles.place(known.profiles[cell.profile_index])))
+    for cell in previous.cells if previous else ():
+        if previous and previous.profiles and cell.cell_id not in plan.cells:
+            cells.append(replace(cell, profile_index=profiles.place(previous.profiles[cell.profile_index])))
     return PlanFile(
         digest=_digest(plan.points),
-        points=merge_points(known.points if known else (), plan.points),
+        points=merge_points(previous.points if previous else (), plan.points),
         cells=tuple(cells),
         profiles=tuple(profiles.listed),
         repeat=repeat,
@@ -87,20 +87,20 @@ def plan_file(
     )
 
 
-def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
+def with_cells(plan: PlanFile, cells: Mapping[str, PlannedCell]) -> PlanFile:
     """A written plan and further cells: repeats that nobody had asked for by their seed."""
-    profiles = Profiles(known.profiles)
-    added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in more.items()]
-    return replace(known, cells=(*known.cells, *added), profiles=tuple(profiles.listed))
+    profiles = Profiles(plan.profiles)
+    added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in cells.items()]
+    return replace(plan, cells=(*plan.cells, *added), profiles=tuple(profiles.listed))
 
 
-def without(plan: PlanFile, points: Sequence[PlannedPoint], gone: Collection[str]) -> PlanFile:
-    """The same plan with these of its points, and without the cells that are `gone`."""
+def without(plan: PlanFile, points: Sequence[PlannedPoint], cell_ids: Collection[str]) -> PlanFile:
+    """The same plan with these of its points, and without the cells of `cell_ids`."""
     return replace(
         plan,
         digest=_digest(points),
         points=tuple(points),
-        cells=tuple(cell for cell in plan.cells if cell.cell_id not in gone),
+        cells=tuple(cell for cell in plan.cells if cell.cell_id not in cell_ids),
     )
 
 
@@ -128,8 +128,8 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
 
 def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
     """Say which cells no plan of the study knows: somebody put them there."""
-    known = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
-    unplanned = [cell for cell in cells if cell not in known]
+    planned = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
+    unplanned = [cell for cell in cells if cell not in planned]
     if not unplanned:
         return []
     return [
@@ -140,8 +140,8 @@ def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
 class Profiles:
     """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
 
-    def __init__(self, known: Sequence[PartitionProfile] = ()) -> None:
-        self.listed = list(known)
+    def __init__(self, profiles: Sequence[PartitionProfile] = ()) -> None:
+        self.listed = list(profiles)
         self._by_object: dict[int, int] = {}
 
     def place(self, profile: PartitionProfile) -> int:

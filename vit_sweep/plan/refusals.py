@@ -147,10 +147,10 @@ def _global_batch(point: Point, _: Derived) -> str | None:
             "batch shrinks it; use batch_per=gpu, or scaling=strong"
         )
     ranks = max(1, point.gpus // point.sequence)
-    ways = ranks * point.accum
-    if point.batch % ways == 0:
+    micro_steps = ranks * point.accum
+    if point.batch % micro_steps == 0:
         return None
-    lower, upper = point.batch // ways * ways, (point.batch // ways + 1) * ways
+    lower, upper = point.batch // micro_steps * micro_steps, (point.batch // micro_steps + 1) * micro_steps
     menu = f"{lower} or {upper}" if lower else f"{upper}"
     return (
         f"batch={point.batch} accum={point.accum} gpus={point.gpus} batch_per=global: {point.batch} images "
@@ -195,8 +195,8 @@ def _batch_beyond_an_epoch(point: Point, derived: Derived) -> str | None:
 def _two_zero_stages(point: Point, derived: Derived) -> str | None:
     if derived.engine is not None:
         return None
-    own = point.engine.zero_stage
-    stage = "this engine has no ZeRO stages" if own is None else f"this engine's ZeRO stage is {own}"
+    engine_stage = point.engine.zero_stage
+    stage = "this engine has no ZeRO stages" if engine_stage is None else f"this engine's ZeRO stage is {engine_stage}"
     return f"zero={point.zero} engine={point.engine.name}: {stage}; use one of the two words"
 
 
@@ -205,15 +205,15 @@ def _precision_that_the_gpus_lack(point: Point, derived: Derived) -> str | None:
     hosts = derived.hosts if isinstance(derived.hosts, tuple) else ()
     lacking = {host.name: _lacking(host.refused_precisions, profile.device) for host in hosts}
     lacking[profile.name] = _lacking(profile.refused_precisions, profile.device)
-    who = next((name for name, precisions in lacking.items() if point.precision in precisions), None)
-    if who is None:
+    component = next((name for name, precisions in lacking.items() if point.precision in precisions), None)
+    if component is None:
         return None
     # Not tf32: it is fp32 with coarser products, no answer to a format that is missing.
-    others = [p for p in Precision if p is not Precision.TF32 and not any(p in some for some in lacking.values())]
-    plain = [p.value for p in others if not p.autocast]
+    supported = [p for p in Precision if p is not Precision.TF32 and not any(p in some for some in lacking.values())]
+    names = [p.value for p in supported if not p.autocast]
     return (
-        f"precision={point.precision}: {who} ({derived.gpu_model(point)}) refuses it; "
-        f"use {' or '.join(plain) or 'another partition'}"
+        f"precision={point.precision}: {component} ({derived.gpu_model(point)}) refuses it; "
+        f"use {' or '.join(names) or 'another partition'}"
     )
 
 

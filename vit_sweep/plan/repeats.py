@@ -88,9 +88,9 @@ def t_quantile(freedom: float, probability: float = 0.975) -> float:
     if freedom < 3:
         exact = (tan(pi * (probability - 0.5)), (2 * probability - 1) / sqrt(2 * probability * (1 - probability)))
         fewer = 1 if freedom < 2 else 2
-        first, second = exact[fewer - 1], exact[1] if fewer == 1 else t_quantile(3, probability)
+        below, above = exact[fewer - 1], exact[1] if fewer == 1 else t_quantile(3, probability)
         part = (1 / fewer - 1 / freedom) * fewer * (fewer + 1)
-        return exp((1 - part) * log(first) + part * log(second))
+        return exp((1 - part) * log(below) + part * log(above))
     z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
@@ -112,11 +112,11 @@ def seen_spread(cells: Iterable[Sequence[Sequence[float]]]) -> SeenSpread | None
     return SeenSpread(deviation=sqrt(squares / freedom), freedom=freedom) if freedom else None
 
 
-def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WANTED) -> Advice:
-    """How many runs each of `cells` cells needs for times to ±`wanted`; `runs`: of the cell that has the fewest."""
+def advise(cells: int, runs: int, *, seen: SeenSpread | None, target: float = WANTED) -> Advice:
+    """How many runs each of `cells` cells needs for times to ±`target`; `runs`: of the cell that has the fewest."""
     deviation = seen.deviation if seen is not None else USUAL
     enough = range(LEAST_RUNS, MOST_ADVISED + 1)
-    repeats = next((n for n in enough if half_width(n, cells, deviation) <= wanted), MOST_ADVISED)
+    repeats = next((n for n in enough if half_width(n, cells, deviation) <= target), MOST_ADVISED)
     if runs >= repeats:
         return Advice(repeats=repeats, sentence="", gives="")
     basis = (
@@ -124,11 +124,11 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
         if seen is not None
         else f"if runs differ by {USUAL:.0%}, an assumption"
     )
-    few = "a single run per count gives no interval" if runs < LEAST_RUNS else f"{runs} runs per count are few"
+    shortage = "a single run per count gives no interval" if runs < LEAST_RUNS else f"{runs} runs per count are few"
     times = f"times to ±{max(half_width(repeats, cells, deviation), 0.001):.1%}"
-    spread = f"as runs differ by {deviation:.1%} so far" if seen is not None else f"if runs differ by {USUAL:.0%}"
+    assumption = f"as runs differ by {deviation:.1%} so far" if seen is not None else f"if runs differ by {USUAL:.0%}"
     return Advice(
         repeats=repeats,
-        sentence=f"{few}; {basis}, repeats={repeats} gives {times}",
-        gives=f"{times} {spread}",
+        sentence=f"{shortage}; {basis}, repeats={repeats} gives {times}",
+        gives=f"{times} {assumption}",
     )

@@ -54,13 +54,13 @@ def _by_look(
     from launchers.slurm.outlook import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
-    from vit_sweep.plan.waiting.strategy import unforeseen, wanted
+    from vit_sweep.plan.waiting.strategy import unmodelled_request, wanted
 
     simulated = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
     past = earlier(waited(study), QUEUE)
     files = {}
     for batch, starts in zip(batches, simulated, strict=True):
-        unknown = unforeseen(batch.profile) or (starts if isinstance(starts, str) else "")
+        unknown = unmodelled_request(batch.profile) or (starts if isinstance(starts, str) else "")
         forecast = start_forecast(starts[0], past, QUEUE) if not unknown and not isinstance(starts, str) else None
         files[batch.name] = forecast_file(batch, forecast, unknown or "in most of the simulated queues it never starts")
     return files

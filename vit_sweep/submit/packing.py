@@ -39,7 +39,7 @@ def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max
     exclusions = {cell_id: item.exclude for cell_id, item in todo.items()}
     if pack == "auto":
         return _by_expected_wait(cells, exclusions, batches, max_gpus)
-    packing = packed(cells, pack, apart=exclusions)
+    packing = packed(cells, pack, exclusions=exclusions)
     least = _at_once(batches(packing))
     if max_gpus is not None and packing.jobs and least > max_gpus:
         raise UserError(
@@ -56,7 +56,7 @@ def _by_expected_wait(
 
     largest = most_that_fit(cells.values())
     if largest < 2:
-        remarks = packed(cells, 2, apart=exclusions, asked="auto").remarks
+        remarks = packed(cells, 2, exclusions=exclusions, asked="auto").remarks
         return Sending(remarks=remarks) if remarks else _unpacked("no two cells have one shape and differ")
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
     outlook = _outlook(of_slurm)
@@ -65,7 +65,7 @@ def _by_expected_wait(
     seconds = {cell_id: cell.time.seconds for cell_id, cell in of_slurm.items() if cell.time is not None}
     strategies, packings = [], {}
     for count in candidates(largest):
-        packing = packed(cells, count, apart=exclusions)
+        packing = packed(cells, count, exclusions=exclusions)
         slurm_batches = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
         if max_gpus is not None and count > 1 and _at_once(slurm_batches) > max_gpus:
             continue
@@ -83,7 +83,7 @@ def _by_expected_wait(
 def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     """What the queue has that these cells would wait in; else why it says nothing."""
     from launchers.slurm.outlook import look
-    from vit_sweep.plan.waiting.strategy import unforeseen
+    from vit_sweep.plan.waiting.strategy import unmodelled_request
 
     unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]
     if unknown:
@@ -97,7 +97,7 @@ def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     nameless = sorted({cell.profile.name for cell in cells.values() if not cell.profile.partition})
     if nameless:
         return f"the profile {nameless[0]} names no partition of Slurm to look at"
-    beyond = next(filter(None, (unforeseen(cell.profile) for cell in cells.values())), "")
+    beyond = next(filter(None, (unmodelled_request(cell.profile) for cell in cells.values())), "")
     if beyond:
         return beyond
     outlook = look(next(iter(clusters)) or users_clusters(os.environ))

@@ -24,7 +24,7 @@ from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.config.words import word
 from vit_sweep.data import datasets
-from vit_sweep.plan.again import PLACE, Offer, Sample, point_of, sampled, unlike
+from vit_sweep.plan.again import PLACE, Offer, Sample, changed_fields, point_of, sampled
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.plan import Knowledge, PlannedCell, make_plan
@@ -128,7 +128,7 @@ def rerun(published: Published, wish: Wish) -> Rerun:
     budget = BUDGET_GPU_HOURS if settings.budget_gpu_hours is None else settings.budget_gpu_hours
     offers = [_offer(files[cell_id], one, published.records.get(cell_id)) for cell_id, one in built.items()]
     max_cells = wish.cells or max(LEAST, round(wish.part * len(published.cells)))
-    sample = sampled(offers, most=max_cells, seed=wish.seed, budget=budget)
+    sample = sampled(offers, count=max_cells, seed=wish.seed, budget=budget)
     if not sample.chosen:
         least = min(offer.gpu_hours for offer in sample.dear)
         raise UserError(
@@ -262,7 +262,7 @@ def _built(file: CellFile, partition: _Partition, across: Sequence[str]) -> _Bui
     if len(plan.cells) > 1:
         return "its curves ask for different cells here"
     (planned,) = plan.cells.values()
-    changed = [name for name in unlike(file.cell, planned.cell) if not _may_differ(name, across)]
+    changed = [name for name in changed_fields(file.cell, planned.cell) if not _may_differ(name, across)]
     if changed:
         return _difference(changed[0], file.cell, planned.cell)
     if cores is not None and oversubscribed(planned.cell, cores):

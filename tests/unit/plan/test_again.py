@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import cell, data, point
-from vit_sweep.plan.again import Offer, point_of, sampled, unlike
+from vit_sweep.plan.again import Offer, changed_fields, point_of, sampled
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import BatchPer, LrScaling, Placement, Scaling
 from vit_sweep.plan.grid import cell_of, series_of
@@ -40,7 +40,7 @@ def test_whatever_a_grid_asked_for_is_the_same_cell_again(curve, images, batch, 
     again = point_of(found, series_of(asked), asked.partition)
     assert cell_of(again) == found
     assert series_of(again) == series_of(asked)
-    assert unlike(found, found) == ()
+    assert changed_fields(found, found) == ()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_whatever_a_grid_asked_for_is_the_same_cell_again(curve, images, batch, 
     ],
 )
 def test_what_a_cell_differs_in_is_named_but_for_the_name_of_its_partition(change, names):
-    assert unlike(cell(), cell(**change)) == names
+    assert changed_fields(cell(), cell(**change)) == names
 
 
 def offers(*gpus, hours=1.0, repeats=1):
@@ -75,8 +75,8 @@ def offers(*gpus, hours=1.0, repeats=1):
 )
 def test_a_sample_keeps_its_bounds_and_does_not_hang_on_the_order_of_the_cells(gpus, repeats, most, seed, budget):
     there = offers(*gpus, repeats=repeats)
-    made = sampled(there, most=most, seed=seed, budget=budget)
-    assert made == sampled(reversed(there), most=most, seed=seed, budget=budget)
+    made = sampled(there, count=most, seed=seed, budget=budget)
+    assert made == sampled(reversed(there), count=most, seed=seed, budget=budget)
     assert len(made.chosen) == min(most, len(there), int(budget)) and made.gpu_hours <= budget
     assert len({offer.cell_id for offer in made.chosen}) == len(made.chosen)
     ends = [min(gpus), max(gpus)]
@@ -86,15 +86,15 @@ def test_a_sample_keeps_its_bounds_and_does_not_hang_on_the_order_of_the_cells(g
 
 
 def test_another_seed_draws_other_cells_between_the_ends_and_a_machine_that_holds_fewer_keeps_their_order():
-    drawn = {tuple(o.gpus for o in sampled(offers(*range(1, 21)), most=4, seed=s, budget=99).chosen) for s in range(9)}
+    drawn = {tuple(o.gpus for o in sampled(offers(*range(1, 21)), count=4, seed=s, budget=99).chosen) for s in range(9)}
     assert len(drawn) > 3 and {sample[:2] for sample in drawn} == {(1, 20)}
-    wide = [o.gpus for o in sampled(offers(*range(1, 21)), most=20, seed=0, budget=99).chosen[2:]]
-    small = [o.gpus for o in sampled(offers(*range(1, 11)), most=20, seed=0, budget=99).chosen[2:]]
+    wide = [o.gpus for o in sampled(offers(*range(1, 21)), count=20, seed=0, budget=99).chosen[2:]]
+    small = [o.gpus for o in sampled(offers(*range(1, 11)), count=20, seed=0, budget=99).chosen[2:]]
     assert small == [gpus for gpus in wide if gpus < 10]
 
 
 def test_what_is_too_dear_is_passed_over_and_named():
     there = [*offers(1, 2), *offers(8, hours=50.0)]
-    made = sampled(there, most=3, seed=0, budget=2.5)
+    made = sampled(there, count=3, seed=0, budget=2.5)
     assert [offer.gpus for offer in made.chosen] == [1, 2] and [offer.gpus for offer in made.dear] == [8]
-    assert sampled([], most=2, seed=0, budget=1).chosen == ()
+    assert sampled([], count=2, seed=0, budget=1).chosen == ()

@@ -95,6 +95,6 @@ def test_repeats_count_the_epochs_that_the_tables_count():
 @pytest.mark.parametrize("wanted", [0.05, 0.02, 0.01])
 def test_advice_gives_the_fewest_repeats_that_reach_the_wanted_precision(wanted):
     """Eight cells whose runs differ by 2 %; t and the rest by `half_width`."""
-    made = advise(8, 1, seen=SeenSpread(deviation=0.02, freedom=20), wanted=wanted)
+    made = advise(8, 1, seen=SeenSpread(deviation=0.02, freedom=20), target=wanted)
     assert half_width(made.repeats, 8, 0.02) <= wanted or made.repeats == MOST_ADVISED
     assert made.repeats == 2 or half_width(made.repeats - 1, 8, 0.02) > wanted

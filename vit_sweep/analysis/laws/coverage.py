@@ -109,7 +109,7 @@ def coverage(
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
     short = missing(known, [law for law in laws if not (link and law is Law.LATENCY_BANDWIDTH)])
     more = further(known, possible, most, wanted=short)
-    advice = advise(len(known) + len(more), runs, seen=seen, wanted=wanted)
+    advice = advise(len(known) + len(more), runs, seen=seen, target=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
     then = [law for law in laws if law not in carries and len(known) + len(more) >= counts_needed(law)]
     gains = [name for name in _briefly(then) if name not in _briefly(carries)]

@@ -44,8 +44,8 @@ class Origin:
     @property
     def sentence(self) -> str:
         """What a reader of its figures must know."""
-        inside = f", step {self.step}" if self.step else ""
+        step = f", step {self.step}" if self.step else ""
         return (
-            f"goes on from epoch {self.epoch}{inside} of {self.cell_id}, which ran on {plural(self.gpus, 'GPU')} with "
+            f"goes on from epoch {self.epoch}{step} of {self.cell_id}, which ran on {plural(self.gpus, 'GPU')} with "
             f"{self.engine}: its times stand in no series"
         )

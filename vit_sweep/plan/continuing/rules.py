@@ -47,8 +47,8 @@ def training_of(cell: Cell) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
-def origin_of(cell: Cell, **seen: Any) -> Origin:
-    """The origin that a checkpoint of this cell is; `seen`: what was found where it lies."""
+def origin_of(cell: Cell, **checkpoint: Any) -> Origin:
+    """The origin that a checkpoint of this cell is; `checkpoint`: what is known of its files."""
     return Origin(
         cell_id=cell.cell_id,
         gpus=cell.gpus,
@@ -58,7 +58,7 @@ def origin_of(cell: Cell, **seen: Any) -> Origin:
         offloads=_offloads(cell),
         sequence=cell.sequence,
         training=training_of(cell),
-        **seen,
+        **checkpoint,
     )
 
 
@@ -66,59 +66,61 @@ def refusals_of(point: Point, cell: Cell) -> tuple[str, ...]:
     """Say why `cell`, made of `point`, cannot go on from the checkpoint that the point names; empty if it can."""
     if point.origin is None:
         return ()
-    given = f"continue_from={point.continue_from}"
-    return tuple(f"{given}: {reason}" for reason in _reasons(point.origin, cell))
+    setting = f"continue_from={point.continue_from}"
+    return tuple(f"{setting}: {reason}" for reason in _reasons(point.origin, cell))
 
 
 def _reasons(origin: Origin, cell: Cell) -> Iterator[str]:
-    yield from _unlike(origin, cell)
-    for whose, kind in ((f"{origin.cell_id} ran with", origin.machinery), ("this cell has", machinery(cell.engine))):
+    yield from _changes(origin, cell)
+    for subject, kind in ((f"{origin.cell_id} ran with", origin.machinery), ("this cell has", machinery(cell.engine))):
         if kind not in MOVABLE:
             yield (
-                f"{whose} engine {kind}, whose states no other number of ranks can take over; only those of ddp, "
+                f"{subject} engine {kind}, whose states no other number of ranks can take over; only those of ddp, "
                 "fsdp2, accelerate and deepspeed can be taken over"
             )
     if origin.offloads or _offloads(cell):
-        whose = origin.cell_id if origin.offloads else "this cell"
+        subject = origin.cell_id if origin.offloads else "this cell"
         yield (
-            f"{whose} keeps states away from the GPUs (offload_optimizer, offload_param), which are not taken over; "
+            f"{subject} keeps states away from the GPUs (offload_optimizer, offload_param), which are not taken over; "
             "both must keep them on the GPUs"
         )
     if cell.allocation is Allocation.SHARED:
         yield "its times belong to no curve, so it shares no allocation; use allocation=per_cell"
-    done = origin.epoch - 1
-    if cell.epochs <= done:
-        yield f"epochs={cell.epochs}, and {done} are done: nothing is left; use more epochs"
+    finished_epochs = origin.epoch - 1
+    if cell.epochs <= finished_epochs:
+        yield f"epochs={cell.epochs}, and {finished_epochs} are done: nothing is left; use more epochs"
 
 
-def _unlike(origin: Origin, cell: Cell) -> Iterator[str]:
+def _changes(origin: Origin, cell: Cell) -> Iterator[str]:
     """One sentence of all that is not as it was."""
-    there, here = dict(origin.training), dict(training_of(cell))
+    before, now = dict(origin.training), dict(training_of(cell))
     if cell.schedule is LrSchedule.CONSTANT:
-        here["epochs"] = there["epochs"]  # of which no step depends
-    unlike = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+        now["epochs"] = before["epochs"]  # of which no step depends
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     # What a name stands for says nothing more where the name differs.
-    unlike = [name for name in unlike if "." not in name or name.partition(".")[0] not in unlike]
-    if not unlike:
+    changed = [name for name in changed if "." not in name or name.partition(".")[0] not in changed]
+    if not changed:
         return
-    values = [f"{name} is {here.get(name, _DEFAULT)}, there {there.get(name, _DEFAULT)}" for name in unlike]
-    more = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
+    values = [f"{name} is {now.get(name, _DEFAULT)}, there {before.get(name, _DEFAULT)}" for name in changed]
+    further = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
     yield (
         f"a training goes on as if nothing had happened, and this would be another one: "
-        f"{'; '.join(values[:_MOST_NAMED])}{more}; use {_advice(unlike, there)}"
+        f"{'; '.join(values[:_MOST_NAMED])}{further}; use {_advice(changed, before)}"
     )
 
 
-def _advice(unlike: list[str], there: dict[str, str]) -> str:
+def _advice(changed: list[str], before: dict[str, str]) -> str:
     """The words that make a command the same training."""
-    words = [f"{name}={there[name]}" for name in unlike if name in there and name not in (_BATCH, _IMAGES, _COMPARED)]
-    words += [f"{name} as it is by itself" for name in unlike if name not in there]
-    if _BATCH in unlike:
-        words.append(f"batch={there[_BATCH]} batch_per=global")
-    if _COMPARED in unlike:
-        words.append(f"batch x gpus / sequence = {there[_COMPARED]}")
-    if _IMAGES in unlike:
-        words.append(f"fraction (or weak_fraction, scaling) that gives {there[_IMAGES]} images")
+    words = [
+        f"{name}={before[name]}" for name in changed if name in before and name not in (_BATCH, _IMAGES, _COMPARED)
+    ]
+    words += [f"{name} as it is by itself" for name in changed if name not in before]
+    if _BATCH in changed:
+        words.append(f"batch={before[_BATCH]} batch_per=global")
+    if _COMPARED in changed:
+        words.append(f"batch x gpus / sequence = {before[_COMPARED]}")
+    if _IMAGES in changed:
+        words.append(f"fraction (or weak_fraction, scaling) that gives {before[_IMAGES]} images")
     return " ".join(words[:_MOST_NAMED])
 
 

@@ -82,5 +82,5 @@ def candidates_file(planned: Mapping[int, PlannedCell]) -> CandidatesFile:
 
 def alike(cell: Cell, candidates: Mapping[int, PlannedCell]) -> bool:
     """Whether a cell is one of the candidates, or a repeat of one."""
-    other = candidates.get(cell.gpus)
-    return other is not None and replace(cell, seed=0) == replace(other.cell, seed=0)
+    candidate = candidates.get(cell.gpus)
+    return candidate is not None and replace(cell, seed=0) == replace(candidate.cell, seed=0)

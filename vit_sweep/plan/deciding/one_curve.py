@@ -18,19 +18,19 @@ def candidates_of(points: Sequence[Point], plan: Plan, question: Question, cores
     """
     _require_one_curve(points, question)
     crowded = [cell.cell for cell in plan.cells.values() if cores is not None and oversubscribed(cell.cell, cores)]
-    found = {cell.cell.gpus: cell for cell in plan.cells.values() if cell.series and cell.cell not in crowded}
-    counts = sorted(found)
+    by_gpus = {cell.cell.gpus: cell for cell in plan.cells.values() if cell.series and cell.cell not in crowded}
+    counts = sorted(by_gpus)
     if len(counts) < 2:
-        asked = sorted({point.gpus for point in points})
+        gpus = ",".join(map(str, sorted({point.gpus for point in points})))
         why = "; ".join(dict.fromkeys(reason for point in plan.infeasible for reason in point.reasons))
         why = why or "; ".join(crowd(cell, cores or 0) for cell in crowded)
         raise UserError(
-            f'until="{question.text}": gpus={",".join(map(str, asked))} leaves {plural(len(counts), "GPU count")} that '
+            f'until="{question.text}": gpus={gpus} leaves {plural(len(counts), "GPU count")} that '
             f"can run{f' ({why})' if why else ''}, and a sweep that decides chooses among several; use for example "
             f"gpus=1,2,4,8"
         )
     require_comparison(question, counts)
-    return found
+    return by_gpus
 
 
 def require_comparison(question: Question, counts: Sequence[int]) -> None:
@@ -60,11 +60,11 @@ def _require_one_curve(points: Sequence[Point], question: Question) -> None:
             f'until="{question.text}": seed has {plural(len(varied["seed"]), "value")}; a sweep that decides repeats '
             "where that narrows its answer, so give one seed"
         )
-    what = (
+    problem = (
         "; ".join(f"{name} has {plural(len(values), 'value')} ({some(values)})" for name, values in varied.items())
         or f"the grid has {plural(len(kinds), 'curve')}"
     )
     raise UserError(
-        f'until="{question.text}": {what}, and a question is about one curve; give each its own command and study, '
+        f'until="{question.text}": {problem}, and a question is about one curve; give each its own command and study, '
         "for example study=NAME"
     )

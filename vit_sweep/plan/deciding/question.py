@@ -89,8 +89,8 @@ _ALSO = {
 
 def question_of(text: str) -> Question:
     """Read a question; raises `UserError` with the right spelling."""
-    plain = " ".join(text.lower().split())
-    if match := _LARGEST.fullmatch(plain):
+    normalized = " ".join(text.lower().split())
+    if match := _LARGEST.fullmatch(normalized):
         quantity = _quantity(text, match["quantity"])
         if quantity is not Quantity.EFFICIENCY:
             raise _wrong(text, f"the largest count is asked for by its efficiency, not by its {quantity}")
@@ -100,7 +100,7 @@ def question_of(text: str) -> Question:
         return Question(
             text=text, quantity=quantity, gpus=None, threshold=threshold, confidence=_confidence(text, match)
         )
-    if match := _WIDTH.fullmatch(plain):
+    if match := _WIDTH.fullmatch(normalized):
         gpus, width = int(match["gpus"]), float(match["width"]) / 100
         quantity = _quantity(text, match["quantity"])
         if gpus < 1:
@@ -108,42 +108,42 @@ def question_of(text: str) -> Question:
         if not 0 < width <= 1:
             raise _wrong(text, f"+- {match['width']} % is no width: above 0 and up to 100 %")
         return Question(text=text, quantity=quantity, gpus=gpus, half_width=width, confidence=_confidence(text, match))
-    raise _wrong(text, _slip(plain))
+    raise _wrong(text, _slip(normalized))
 
 
 def _quantity(text: str, word: str) -> Quantity:
-    known = [quantity.value for quantity in Quantity]
-    if word in known:
+    names = [quantity.value for quantity in Quantity]
+    if word in names:
         return Quantity(word)
     if word in _ALSO:
         return _ALSO[word]
-    raise _wrong(text, f"there is no quantity {word} – {closest(word, known)}")
+    raise _wrong(text, f"there is no quantity {word} – {closest(word, names)}")
 
 
 def _confidence(text: str, match: re.Match[str]) -> float:
-    given = match["confidence"]
-    if given is None:
+    percent = match["confidence"]
+    if percent is None:
         return CONFIDENCE
-    confidence = float(given) / 100
+    confidence = float(percent) / 100
     if not 0.5 <= confidence < 1:
-        raise _wrong(text, f"at {given} %: a confidence is 50 % or more, and below 100 %")
+        raise _wrong(text, f"at {percent} %: a confidence is 50 % or more, and below 100 %")
     return confidence
 
 
-def _slip(plain: str) -> str:
+def _slip(normalized: str) -> str:
     """What is likely wrong with a text that is no question."""
-    if "%" not in plain:
+    if "%" not in normalized:
         return "how well is said in per cent, with its sign: +- 3 %, efficiency 80 %"
-    if found := re.search(r"<=|≤|>=|≥|<|>|==|~|=", plain):
-        if plain.startswith("largest"):
-            return f"{found[0]} is not understood there"
-        return f"{found[0]} asks nothing here: how well a number is to be known is said by +- 3 %"
-    if re.match(r"[a-z_/]+\s*(\d|\+-|±)", plain):
+    if comparison := re.search(r"<=|≤|>=|≥|<|>|==|~|=", normalized):
+        if normalized.startswith("largest"):
+            return f"{comparison[0]} is not understood there"
+        return f"{comparison[0]} asks nothing here: how well a number is to be known is said by +- 3 %"
+    if re.match(r"[a-z_/]+\s*(\d|\+-|±)", normalized):
         return "the GPU count stands in brackets behind the quantity: efficiency(64)"
-    word = re.match(r"[a-z]+", plain)
+    word = re.match(r"[a-z]+", normalized)
     if word and nearest(word[0], ["largest"]):
         return "did you mean largest gpus with efficiency 80 %?"
-    if re.match(r"[a-z_/]+\s*\(.*,.*\)", plain):
+    if re.match(r"[a-z_/]+\s*\(.*,.*\)", normalized):
         return "it is about one GPU count"
     return "it is not understood"
 

@@ -66,10 +66,10 @@ def ds_config(cell: Cell) -> dict[str, Any]:
         config["communication_data_type"] = cell.engine.communication_data_type.value
     for key, value in further(cell.engine):
         *sections, name = key.split(".")
-        place = config
+        target = config
         for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
+            target = target.setdefault(section, {})
+        target[name] = value
     check(config, gpus=cell.gpus)
     return config
 

@@ -38,12 +38,12 @@ def knob_without_a_stage(_: Point, engine: EngineSpec) -> str | None:
     for name, stages in STAGES.items():
         if not changed(engine, name):
             continue
-        given = f"engine={engine.name} engine.{name}={_spelt(getattr(engine, name))}"
+        setting = f"engine={engine.name} engine.{name}={_spelt(getattr(engine, name))}"
         use = f"zero={' or '.join(map(str, stages))}, or leave it out"
         if machinery(engine) != DEEPSPEED:
-            return f"{given}: only DeepSpeed has this knob; use {use}"
+            return f"{setting}: only DeepSpeed has this knob; use {use}"
         if engine.zero_stage not in stages:
-            return f"{given}: ZeRO stage {engine.zero_stage} has nothing that it could change; use {use}"
+            return f"{setting}: ZeRO stage {engine.zero_stage} has nothing that it could change; use {use}"
     return None
 
 
@@ -66,13 +66,13 @@ def offload_without_a_place(point: Point, engine: EngineSpec) -> str | None:
     names = [name for name in ("offload_optimizer", "offload_param") if getattr(engine, name) is Offload.NVME]
     if not names:
         return None
-    given = f"engine={engine.name} engine.{names[0]}=nvme"
+    setting = f"engine={engine.name} engine.{names[0]}=nvme"
     if engine.zero_stage != 3:
-        return f"{given}: DeepSpeed swaps to NVMe in ZeRO stage 3 only; use zero=3, or {names[0]}=cpu"
+        return f"{setting}: DeepSpeed swaps to NVMe in ZeRO stage 3 only; use zero=3, or {names[0]}=cpu"
     if point.partition.nvme is None:
         return (
-            f"{given}: {point.partition.name} names no folder on NVMe; write it into the profile (nvme: /local/nvme), "
-            f"say +partition.nvme=FOLDER, or use {names[0]}=cpu"
+            f"{setting}: {point.partition.name} names no folder on NVMe; write it into the profile (nvme: "
+            f"/local/nvme), say +partition.nvme=FOLDER, or use {names[0]}=cpu"
         )
     if "offload_param" in names and point.partition.device is Device.CPU:
         return (
@@ -108,20 +108,20 @@ def further(engine: EngineSpec) -> list[tuple[str, Any]]:
 def further_key_refused(_: Point, engine: EngineSpec) -> str | None:
     """A key of DeepSpeed's configuration that it does not know, or that a word of ours says."""
     for key, value in further(engine):
-        given = f"engine.config.{key}={_spelt(value)}"
+        setting = f"engine.config.{key}={_spelt(value)}"
         section, _dot, name = key.rpartition(".")
         if machinery(engine) != DEEPSPEED:
-            return f"{given}: engine={engine.name} is not DeepSpeed; leave it out"
+            return f"{setting}: engine={engine.name} is not DeepSpeed; leave it out"
         if key in _AXES:
-            return f"{given}: {_AXES[key]} says it; use {_AXES[key]}=..."
+            return f"{setting}: {_AXES[key]} says it; use {_AXES[key]}=..."
         if section not in KEYS:
-            return f"{given}: DeepSpeed {VERSION} has no such section – {closest(section, filter(None, KEYS))}"
+            return f"{setting}: DeepSpeed {VERSION} has no such section – {closest(section, filter(None, KEYS))}"
         if name not in KEYS[section]:
             within = f" in {section}" if section else ""
             menu = {*KEYS[section], *(() if section else filter(None, KEYS))}
-            return f"{given}: DeepSpeed {VERSION} has no key {name}{within} – {closest(name, menu)}"
+            return f"{setting}: DeepSpeed {VERSION} has no key {name}{within} – {closest(name, menu)}"
         if section.startswith("zero_optimization.offload") and not changed(engine, section.rpartition(".")[2]):
-            return f"{given}: nothing is offloaded there; use engine.{section.rpartition('.')[2]}=cpu as well"
+            return f"{setting}: nothing is offloaded there; use engine.{section.rpartition('.')[2]}=cpu as well"
     return None
 
 

@@ -115,10 +115,10 @@ def computes(cell: Cell, profile: PartitionProfile, finished: Sequence[Throughpu
     if peak is None:
         return None
     fraction = FRACTION_OF_PEAK[cell.precision.products]
-    again = RECOMPUTATION if cell.activation_checkpointing else 1
+    passes = RECOMPUTATION if cell.activation_checkpointing else 1
     recomputed = " + recomputation" if cell.activation_checkpointing else ""
     return Computation(
-        image_s=(again * train_flop(cell.model, cell.outputs) + pairs.loss_flop(cell)) / (fraction * peak * 1e12),
+        image_s=(passes * train_flop(cell.model, cell.outputs) + pairs.loss_flop(cell)) / (fraction * peak * 1e12),
         basis=f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}",
         measured=False,
     )
@@ -217,5 +217,5 @@ def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
     names = [cell.precision.products.value]
     if cell.precision is Precision.TF32:
         names.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
-    known = [next((t[name] for name in names if name in t), None) for t in tables or [profile.peak_tflops]]
-    return min((peak for peak in known if peak is not None), default=None)
+    peaks = [next((t[name] for name in names if name in t), None) for t in tables or [profile.peak_tflops]]
+    return min((peak for peak in peaks if peak is not None), default=None)

@@ -66,20 +66,20 @@ class MemoryEstimate:
 def predict(cell: Cell) -> MemoryEstimate | None:
     """Predict the peak of one GPU; None on a CPU device, where the host's memory is no such limit, and for a model of
     whose activations nothing is known."""
-    kept = kept_bytes(
+    activations = kept_bytes(
         cell.model,
         cell.precision,
         checkpointing=cell.activation_checkpointing,
         sequence=cell.sequence,
         attention=cell.attention,
     )
-    if cell.device is Device.CPU or kept is None:
+    if cell.device is Device.CPU or activations is None:
         return None
     if cell.activation_checkpointing:
         # Gradients of the block that is computed again: about half of what it keeps.
-        kept += (kept - _block_inputs(cell.model, cell.precision, cell.sequence)) / 2
+        activations += (activations - _block_inputs(cell.model, cell.precision, cell.sequence)) / 2
     if cell.model.text is not None:
-        kept += text.kept_bytes(cell.model.text, cell.precision, checkpointing=cell.activation_checkpointing)
+        activations += text.kept_bytes(cell.model.text, cell.precision, checkpointing=cell.activation_checkpointing)
     count = parameters(cell.model, cell.outputs)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
@@ -87,7 +87,7 @@ def predict(cell: Cell) -> MemoryEstimate | None:
             _buffer_bytes(cell, count) + cast_bytes(cell, count) + _exchanged_bytes(cell) + pairs.loss_bytes(cell)
         )
         / 2**30,
-        activations_gib=_ALLOCATOR * cell.micro_batch * kept / 2**30,
+        activations_gib=_ALLOCATOR * cell.micro_batch * activations / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
         host_gib=offloaded_bytes(cell, Offload.CPU) / 2**30,
@@ -95,31 +95,31 @@ def predict(cell: Cell) -> MemoryEstimate | None:
     )
 
 
-def offloaded_bytes(cell: Cell, place: Offload) -> float:
-    """Bytes of a rank's states in that place, in the memory of the node those included that come and go to NVMe.
+def offloaded_bytes(cell: Cell, target: Offload) -> float:
+    """Bytes of a rank's states offloaded to `target`; in host memory, those included that are swapped to NVMe.
 
     Of the optimizer: its fp32 copy of the weights, its fp32 gradients and its moments; the updates are made there.
     """
     engine, count, weight = cell.engine, parameters(cell.model, cell.outputs), cell.precision.bytes
     updates = 8 * count + moment_bytes(cell.optimizer, cell.model, cell.outputs)
-    held = updates / cell.gpus if engine.offload_optimizer is place else 0.0
-    held += weight * count / cell.gpus if engine.offload_param is place else 0.0
-    if place is Offload.CPU and engine.offload_param is Offload.NVME:
-        held += weight * _SWAPPED_WEIGHTS
-    if place is Offload.CPU and engine.offload_optimizer is Offload.NVME:
-        held += updates / cell.gpus  # of a ViT all at once: DeepSpeed's sub groups of 1e9 weights are larger
-    return held
+    states = updates / cell.gpus if engine.offload_optimizer is target else 0.0
+    states += weight * count / cell.gpus if engine.offload_param is target else 0.0
+    if target is Offload.CPU and engine.offload_param is Offload.NVME:
+        states += weight * _SWAPPED_WEIGHTS
+    if target is Offload.CPU and engine.offload_optimizer is Offload.NVME:
+        states += updates / cell.gpus  # of a ViT all at once: DeepSpeed's sub groups of 1e9 weights are larger
+    return states
 
 
-def too_little_room(cell: Cell, place: Offload, *, room_gib: float, ranks: int, whose: str) -> str | None:
+def too_little_room(cell: Cell, target: Offload, *, room_gib: float, ranks: int, owner: str) -> str | None:
     """One sentence where `ranks` of a node need more than there is for their offloaded states, else None."""
-    need = ranks * offloaded_bytes(cell, place) / 2**30
+    need = ranks * offloaded_bytes(cell, target) / 2**30
     if need <= room_gib:
         return None
     names = [n for n in ("offload_optimizer", "offload_param") if getattr(cell.engine, n) is not Offload.NONE]
     return (
         f"engine.{names[0]}={getattr(cell.engine, names[0]).value}: the states of {plural(ranks, 'rank')} need about "
-        f"{need:.1f} GiB {'of memory' if place is Offload.CPU else 'on disk'} a node, {whose} has {room_gib:.1f}; use "
+        f"{need:.1f} GiB {'of memory' if target is Offload.CPU else 'on disk'} a node, {owner} has {room_gib:.1f}; use "
         f"more nodes or a smaller model, or {names[0]}=none"
     )
 
@@ -137,10 +137,10 @@ def kept_bytes(
     With checkpointing of each block only its input, L N D numbers, and the whole of the one block that is computed
     again: fp32 4 LND + 64 ND (M = 4D).
     """
-    whole = activation_bytes(model, precision, sequence=sequence, attention=attention)
-    if not checkpointing or whole is None:
-        return whole
-    return _block_inputs(model, precision, sequence) + whole / model.layers
+    activations = activation_bytes(model, precision, sequence=sequence, attention=attention)
+    if not checkpointing or activations is None:
+        return activations
+    return _block_inputs(model, precision, sequence) + activations / model.layers
 
 
 def _block_inputs(model: ModelSpec, precision: Precision, sequence: int) -> int:
@@ -196,8 +196,8 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
     )
     degree = smallest_sequence(cell, gpu_memory_gib)
     if degree is not None:
-        on = f" on gpus={degree.gpus}" if degree.gpus != cell.gpus else ""
-        advice += f", or sequence={degree.sequence}{on}, from which on {cell.model.image_text} px fits"
+        gpus = f" on gpus={degree.gpus}" if degree.gpus != cell.gpus else ""
+        advice += f", or sequence={degree.sequence}{gpus}, from which on {cell.model.image_text} px fits"
     if not cell.activation_checkpointing:
         advice += ", or activation_checkpointing=true"
     if cell.pipeline is Pipeline.DEVICE and estimate.data_gib > _DATA_WORTH_SAYING_GIB:
@@ -226,9 +226,9 @@ def _state_bytes(cell: Cell, count: int) -> float:
     if cell.engine.offload_optimizer is not Offload.NONE:
         master = moments = 0
     weights = weight if cell.engine.offload_param is Offload.NONE else 0
-    whole = {0: 2 * weight + extra + master + moments, 1: 2 * weight, 2: weight, 3: 0}[stage]
+    replicated = {0: 2 * weight + extra + master + moments, 1: 2 * weight, 2: weight, 3: 0}[stage]
     shared = {0: 0, 1: master + moments, 2: weight + master + moments, 3: weights + weight + master + moments}[stage]
-    return count * (whole + shared / ranks)
+    return count * (replicated + shared / ranks)
 
 
 def cast_bytes(cell: Cell, count: int) -> int:
@@ -262,8 +262,12 @@ def _exchanged_bytes(cell: Cell) -> int:
     """Of ranks that share tokens: three copies of a tensor on its way, and the whole pixels that each rank has."""
     if cell.sequence == 1:
         return 0
-    own = local_tokens(tokens(cell.model), cell.sequence) * cell.model.width
-    return cell.micro_batch * cell.precision.bytes * (3 * own + cell.model.channels * math.prod(cell.model.image_shape))
+    activations = local_tokens(tokens(cell.model), cell.sequence) * cell.model.width
+    return (
+        cell.micro_batch
+        * cell.precision.bytes
+        * (3 * activations + cell.model.channels * math.prod(cell.model.image_shape))
+    )
 
 
 def used_mib(reserved_mib: float) -> float:

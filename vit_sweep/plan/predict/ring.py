@@ -51,13 +51,13 @@ def all_to_all_s(network: Network, *, ranks: int, nodes: int, size_bytes: float,
     """
     if ranks == 1:
         return 0.0
-    inside, between = network.inside, network.between or network.inside
+    intra_node, inter_node = network.inside, network.between or network.inside
     if nodes == 1:
-        speed, sent = _bytes_per_s(inside, 1), (ranks - 1) / ranks
-        return calls * _latency_s(inside, ranks - 1) + sent * size_bytes / speed
+        speed, share = _bytes_per_s(intra_node, 1), (ranks - 1) / ranks
+        return calls * _latency_s(intra_node, ranks - 1) + share * size_bytes / speed
     local = ranks / nodes
-    speed, sent = _bytes_per_s(between, min(between.ports, local)) / local, (ranks - local) / ranks
-    return calls * _latency_s(between, ranks - 1) + sent * size_bytes / speed
+    speed, share = _bytes_per_s(inter_node, min(inter_node.ports, local)) / local, (ranks - local) / ranks
+    return calls * _latency_s(inter_node, ranks - 1) + share * size_bytes / speed
 
 
 def pass_on_s(network: Network, *, nodes: int, size_bytes: float, calls: int) -> float:
@@ -73,15 +73,15 @@ def over_nodes_s(network: Network, *, gpus: int, nodes: int, size_bytes: float, 
     """
     if gpus == 1:
         return 0.0
-    inside, between = network.inside, network.between or network.inside
+    intra_node, inter_node = network.inside, network.between or network.inside
     if nodes == 1:
-        return calls * _latency_s(inside, messages(gpus)) + traffic(gpus) * size_bytes / _bytes_per_s(inside, 1)
+        return calls * _latency_s(intra_node, messages(gpus)) + traffic(gpus) * size_bytes / _bytes_per_s(intra_node, 1)
     local = gpus / nodes
-    speed = _bytes_per_s(between, min(between.ports, local))
+    speed = _bytes_per_s(inter_node, min(inter_node.ports, local))
     if local > 1:
-        speed = min(speed, _bytes_per_s(inside, 1))
-    ring_s = calls * _latency_s(between, messages(gpus)) + traffic(gpus) * size_bytes / speed
-    hops_s = _latency_s(inside, 2 * (local - 1)) + _latency_s(between, 2 * math.log2(nodes))
+        speed = min(speed, _bytes_per_s(intra_node, 1))
+    ring_s = calls * _latency_s(inter_node, messages(gpus)) + traffic(gpus) * size_bytes / speed
+    hops_s = _latency_s(intra_node, 2 * (local - 1)) + _latency_s(inter_node, 2 * math.log2(nodes))
     return min(ring_s, calls * hops_s + 2 * size_bytes / speed)
 
 

@@ -66,7 +66,7 @@ def _shared_tokens_of_others(point: Point, _: object) -> str | None:
     model = point.model
     if model.target is None:
         return None
-    given = [
+    settings = [
         word
         for word, changed in (
             (f"sequence={point.sequence}", point.sequence > 1),
@@ -75,10 +75,10 @@ def _shared_tokens_of_others(point: Point, _: object) -> str | None:
         )
         if changed
     ]
-    if not given:
+    if not settings:
         return None
     return (
-        f"{given[0]} model={model.name}: it works on encoder blocks, and which those are in {model.name} of "
+        f"{settings[0]} model={model.name}: it works on encoder blocks, and which those are in {model.name} of "
         f"{model.target} is not known; leave it out, or use a model that is built here"
     )
 
@@ -108,13 +108,13 @@ def _shared_tokens_that_nobody_tried(point: Point, _: object) -> str | None:
 def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
     """A degree that the model's heads or tokens do not allow."""
     model, degree = point.model, point.sequence
-    known = model.target is None and model.patch_size and model.heads
-    if degree == 1 or point.gpus % degree or not known:
+    has_blocks = model.target is None and model.patch_size and model.heads
+    if degree == 1 or point.gpus % degree or not has_blocks:
         return None
-    count, given = tokens(model), f"sequence={degree} sequence_method={point.sequence_method.value}"
+    count, setting = tokens(model), f"sequence={degree} sequence_method={point.sequence_method.value}"
     if count <= degree:
         return (
-            f"{given}: an image of {model.image_text} px has {count} tokens, no more than the {degree} ranks that "
+            f"{setting}: an image of {model.image_text} px has {count} tokens, no more than the {degree} ranks that "
             "would share them; use a smaller sequence"
         )
     if point.sequence_method is SequenceMethod.ULYSSES:
@@ -123,7 +123,7 @@ def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
         use = [d for d in _divisors(point.gpus) if model.heads % d == 0]
         ring = _words_of_a_ring(point)
         return (
-            f"{given}: {model.heads} heads of {model.name} do not divide over {degree} ranks; use "
+            f"{setting}: {model.heads} heads of {model.name} do not divide over {degree} ranks; use "
             f"{_either(_menu(use), ring)}"
         )
     if count % degree:
@@ -131,7 +131,7 @@ def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
         ulysses = "sequence_method=ulysses" if model.heads % degree == 0 else None
         mean = "model.pool=mean" if _patches_divide(point) else None
         return (
-            f"{given}: {count} tokens of an image do not divide over {degree} ranks, and torch's ring masks no "
+            f"{setting}: {count} tokens of an image do not divide over {degree} ranks, and torch's ring masks no "
             f"padding; use {_either(_menu(use), ulysses, mean)}"
         )
     return _ring_without_a_kernel(point)
@@ -139,8 +139,8 @@ def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
 
 def _patches_divide(point: Point) -> bool:
     """Whether the ranks share the tokens evenly that are left without a class token."""
-    left = tokens(point.model) - 1
-    return point.model.pool is Pool.CLASS and left % point.sequence == 0 and left > point.sequence
+    patches = tokens(point.model) - 1
+    return point.model.pool is Pool.CLASS and patches % point.sequence == 0 and patches > point.sequence
 
 
 def _words_of_a_ring(point: Point) -> str | None:

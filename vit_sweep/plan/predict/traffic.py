@@ -81,10 +81,10 @@ def of_step(engine: EngineSpec, accum: int, parameters: int, *, blocks: int = 1)
         return Traffic(reduced=1 - parts, scattered=parts, gathered=parts, buckets=buckets)
     stage = sharding(engine)
     size = engine.reduce_bucket_size if stage else _ONE_BUCKET
-    again = max(0.0, 1 - REUSE_DISTANCE / 2 / parameters)
+    regathered = max(0.0, 1 - REUSE_DISTANCE / 2 / parameters)
     return Traffic(
         reduced=(0 if stage == 3 else accum if stage == 2 else 1),
         scattered=accum if stage == 3 else 0,
-        gathered=accum * (1 + again) if stage == 3 else min(stage, 1),
+        gathered=accum * (1 + regathered) if stage == 3 else min(stage, 1),
         buckets=math.ceil(parameters / size),
     )

@@ -38,11 +38,11 @@ def parameters(model: ModelSpec, classes: int) -> int:
 
     Of two towers both, and the scale of their products.
     """
-    beside = text.parameters(model.text) + 1 if model.text is not None else 0
+    text_parameters = text.parameters(model.text) + 1 if model.text is not None else 0
     if model.counts is not None:
-        return model.counts.parameters + beside
+        return model.counts.parameters + text_parameters
     shapes = (*model.layers * block_shapes(model), *other_shapes(model, classes))
-    return sum(math.prod(shape) for shape in shapes) + beside
+    return sum(math.prod(shape) for shape in shapes) + text_parameters
 
 
 def block_shapes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
@@ -60,12 +60,12 @@ def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
 
 def forward_flop(model: ModelSpec, classes: int) -> float:
     """Operations of one image's forward pass, of P patches: 2PD cp^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
-    beside = text.forward_flop(model.text) if model.text is not None else 0
+    text_flop = text.forward_flop(model.text) if model.text is not None else 0
     if model.counts is not None:
-        return (model.counts.forward_flop or model.counts.flop_per_image / 3) + beside
+        return (model.counts.forward_flop or model.counts.flop_per_image / 3) + text_flop
     n, d, m = tokens(model), model.width, model.mlp_width
     blocks = model.layers * (8 * n * d * d + 4 * n * d * m + 4 * n * n * d)
-    return _patch_flop(model) + blocks + 2 * d * classes + beside
+    return _patch_flop(model) + blocks + 2 * d * classes + text_flop
 
 
 def train_flop(model: ModelSpec, classes: int) -> float:
@@ -104,17 +104,21 @@ def activation_bytes(
     """
     halves = precision.products in (Precision.BF16, Precision.FP16)
     if model.counts is not None:
-        kept = model.counts.kept_bytes_16 if halves else model.counts.kept_bytes_32
-        return kept * _AUTOCAST if kept is not None and precision.autocast else kept
+        kept_bytes = model.counts.kept_bytes_16 if halves else model.counts.kept_bytes_32
+        return kept_bytes * _AUTOCAST if kept_bytes is not None and precision.autocast else kept_bytes
     n, d, m, layers, heads = tokens(model), model.width, model.mlp_width, model.layers, model.heads
     math_weights = 4 * heads * n if attention is Attention.MATH else 0
     if sequence > 1:
         size = precision.products.bytes
         attended = 12 * d + math_weights if math_weights else 4 * d * size + 4 * heads
         block = (5 * d + 2 * m) * size + attended + 16 + (4 * d if precision.autocast else 0)
-        once = (model.channels * model.patch_size**2 + 2 * d) * size
-        return local_tokens(n, sequence) * (layers * block + once)
-    again = (6 if halves else 8) * d if math_weights else 0
+        embedding_and_norm = (model.channels * model.patch_size**2 + 2 * d) * size
+        return local_tokens(n, sequence) * (layers * block + embedding_and_norm)
+    attention_copies = (6 if halves else 8) * d if math_weights else 0
     if not halves:
-        return round(layers * n * (1.017 * (32 * d + 8 * m) + again + math_weights))
-    return layers * n * ((20 if precision.autocast else 16) * d + 4 * m + (again + math_weights or 4 * heads) + 16)
+        return round(layers * n * (1.017 * (32 * d + 8 * m) + attention_copies + math_weights))
+    return (
+        layers
+        * n
+        * ((20 if precision.autocast else 16) * d + 4 * m + (attention_copies + math_weights or 4 * heads) + 16)
+    )

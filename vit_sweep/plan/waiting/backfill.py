@@ -14,10 +14,10 @@ from math import inf
 from random import Random
 
 from launchers.outlook import Outlook
-from vit_sweep.plan.waiting.reading import Ask, Reader
+from vit_sweep.plan.waiting.reading import Reader, Request
 from vit_sweep.plan.waiting.simulation import NEVER, Entry, Queue, Stay
 
-__all__ = ["DRAWS", "NEVER", "Shares", "Stay", "Wanted", "any_share", "makespan_s", "promised", "starts"]
+__all__ = ["DRAWS", "NEVER", "PlannedJob", "Shares", "Stay", "any_share", "makespan_s", "promised", "starts"]
 
 DRAWS = 20
 """Simulations of a queue, each with other run times."""
@@ -41,7 +41,7 @@ def any_share(random: Random, least: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class PlannedJob:
     """Jobs of one shape that are not in the queue yet: one, or the tasks of an array."""
 
     partitions: tuple[str, ...]
@@ -63,43 +63,43 @@ class Wanted:
     """Nodes that it must not get."""
 
     def entry(self, reader: Reader) -> Entry:
-        """It in the queue."""
-        asked = Ask(
+        """As an entry of the queue."""
+        request = Request(
             partitions=self.partitions,
             nodes=self.nodes,
             gpus=self.gpus_per_node,
             cpus=self.cpus_per_node,
-            whole=self.whole_nodes,
+            whole_nodes=self.whole_nodes,
             limit_s=self.limit_s,
             hosts=self.hosts,
             exclude=self.exclude,
         )
         runs = [min(run, self.limit_s) for run in self.runs_s]
         priority = BEHIND_ALL if self.priority is None else self.priority
-        return reader.entry(asked, runs, priority, self.at_once, awaited=True)
+        return reader.entry(request, runs, priority, self.at_once, awaited=True)
 
 
 def starts(
-    outlook: Outlook, wanted: Sequence[Wanted], *, draws: int = DRAWS, seed: int = 0, shares: Shares = any_share
+    outlook: Outlook, jobs: Sequence[PlannedJob], *, draws: int = DRAWS, seed: int = 0, shares: Shares = any_share
 ) -> tuple[tuple[tuple[Stay, ...], ...], ...]:
     """When each task of each wanted job has its nodes: of each draw, of each wanted, of each task.
 
-    Wanted ones come into the queue at once, in their order. `NEVER` where nothing that is known lets it start, or where
+    The jobs come into the queue at once, in their order. `NEVER` where nothing that is known lets one start, or where
     the queue is so long that it is not followed to the end. A long queue is drawn less often.
     """
-    drawn, effort = list[tuple[tuple[Stay, ...], ...]](), 0
+    simulated, effort = list[tuple[tuple[Stay, ...], ...]](), 0
     for draw in range(draws):
-        stays, cost = _once(outlook, wanted, Random(f"{seed} {draw}"), shares)
-        drawn.append(stays)
+        stays, cost = _once(outlook, jobs, Random(f"{seed} {draw}"), shares)
+        simulated.append(stays)
         effort += cost
-        if cost >= EFFORT or (effort >= EFFORT_OF_ALL and len(drawn) >= LEAST_DRAWS):
+        if cost >= EFFORT or (effort >= EFFORT_OF_ALL and len(simulated) >= LEAST_DRAWS):
             break
-    return tuple(drawn)
+    return tuple(simulated)
 
 
-def makespan_s(outlook: Outlook, drawn: Sequence[Sequence[Stay]]) -> float:
+def makespan_s(outlook: Outlook, stays_by_job: Sequence[Sequence[Stay]]) -> float:
     """From now to the end of the last task, in one draw."""
-    return max((stay.end_s for stays in drawn for stay in stays), default=outlook.at_s) - outlook.at_s
+    return max((stay.end_s for stays in stays_by_job for stay in stays), default=outlook.at_s) - outlook.at_s
 
 
 def promised(outlook: Outlook) -> dict[str, float | None]:
@@ -109,21 +109,21 @@ def promised(outlook: Outlook) -> dict[str, float | None]:
     """
     reader = Reader(outlook)
     entries = {job.handle: reader.waiting(job, (1.0,)) for job in reader.pending}
-    running = [reader.running(job, 1.0) for job in reader.holding]
+    running = [reader.running(job, 1.0) for job in reader.running_jobs]
     waiting = [entry for entry in entries.values() if entry.needs]
     Queue(reader.nodes, running, waiting, now=outlook.at_s).promise_all()
     return {handle: entry.promised_s if entry.promised_s != inf else None for handle, entry in entries.items()}
 
 
 def _once(
-    outlook: Outlook, wanted: Sequence[Wanted], random: Random, shares: Shares
+    outlook: Outlook, jobs: Sequence[PlannedJob], random: Random, shares: Shares
 ) -> tuple[tuple[tuple[Stay, ...], ...], int]:
     """One draw, and what it cost."""
     reader = Reader(outlook)
-    running = [reader.running(job, shares(random, reader.least_share(job))) for job in reader.holding]
-    others = [reader.waiting(job, [shares(random, 0.0) for _ in range(job.tasks)]) for job in reader.pending]
-    ours = [one.entry(reader) for one in wanted]
-    entries = [entry for entry in (*others, *ours) if entry.needs]
+    running = [reader.running(job, shares(random, reader.least_share(job))) for job in reader.running_jobs]
+    queued = [reader.waiting(job, [shares(random, 0.0) for _ in range(job.tasks)]) for job in reader.pending]
+    prospective = [one.entry(reader) for one in jobs]
+    entries = [entry for entry in (*queued, *prospective) if entry.needs]
     queue = Queue(reader.nodes, running, entries, now=outlook.at_s)
     queue.run(EFFORT)
-    return tuple((*entry.stays, *[NEVER] * entry.left) for entry in ours), queue.effort
+    return tuple((*entry.stays, *[NEVER] * entry.left) for entry in prospective), queue.effort

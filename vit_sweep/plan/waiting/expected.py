@@ -5,7 +5,7 @@ may be off by as many parts of it as one that is expected in a day. Forecasts of
 so they count as one. Of n looks:
 
     start    = expected wait x median ratio, of whose logarithm is left what chance does not explain
-    interval = as said, each end moved by the (n + 1) 90 %-th smallest ratio by which earlier starts lay beyond theirs
+    interval = forecast, each end moved by the (n + 1) 90 %-th smallest ratio by which earlier starts lay beyond theirs
                (below 1 where they lay inside)
 
 The latter is conformalized quantile regression (Romano, Patterson, Candes, NeurIPS 2019): as many starts as stated lie
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from launchers.outlook import Outlook
 from launchers.text import plural
-from vit_sweep.plan.waiting.backfill import DRAWS, Stay, Wanted, starts
+from vit_sweep.plan.waiting.backfill import DRAWS, PlannedJob, Stay, starts
 
 COVERED = 0.8
 """Of starts that lie in the interval."""
@@ -43,20 +43,20 @@ _JOBS, _FEWEST = 400, 5
 """Jobs of a queue beyond which it is simulated less often, and the fewest times."""
 
 
-class Said(NamedTuple):
-    """What was said of a start, uncorrected."""
+class RawForecast(NamedTuple):
+    """When a job is expected to start, uncorrected."""
 
     at_s: float
-    """When it was said."""
+    """When it was made."""
     start_s: float
     earliest_s: float
     latest_s: float
 
 
-class Past(NamedTuple):
-    """What was said, and what came."""
+class PastForecast(NamedTuple):
+    """A forecast, and when the job did start."""
 
-    said: Said
+    forecast: RawForecast
     started_s: float
 
 
@@ -75,23 +75,23 @@ class Expected(NamedTuple):
         """What it rests on, after `source`: "from the queue at 14:02", "from Slurm's plan"."""
         if not self.jobs:
             return f"{source}, no earlier job of this study to correct it by"
-        few = f" ({plural(self.looks, 'look')}: few)" if self.looks < ENOUGH_LOOKS else ""
-        return f"{source}, corrected by {plural(self.jobs, 'earlier job')} of this study{few}"
+        warning = f" ({plural(self.looks, 'look')}: few)" if self.looks < ENOUGH_LOOKS else ""
+        return f"{source}, corrected by {plural(self.jobs, 'earlier job')} of this study{warning}"
 
 
 def from_queue(
-    outlook: Outlook | str, wanted: Sequence[Wanted], *, seed: int = 0
-) -> tuple[tuple[Said, ...] | str, ...]:
-    """What a simulation of the queue says of each task of each wanted job, if all come into it now.
+    outlook: Outlook | str, jobs: Sequence[PlannedJob], *, seed: int = 0
+) -> tuple[tuple[RawForecast, ...] | str, ...]:
+    """What a simulation of the queue says of each task of each job, if all are submitted now.
 
     In place of the tasks' starts: why nothing is known. `outlook`: a look at the queue, or why there is none.
     """
     if isinstance(outlook, str):
-        return (outlook,) * len(wanted)
+        return (outlook,) * len(jobs)
     if outlook.hidden is not None:
-        return (outlook.hidden,) * len(wanted)
-    drawn = starts(outlook, wanted, draws=draws_of(outlook), seed=seed)
-    return tuple(_said(outlook, one, [stays[place] for stays in drawn]) for place, one in enumerate(wanted))
+        return (outlook.hidden,) * len(jobs)
+    draws = starts(outlook, jobs, draws=draws_of(outlook), seed=seed)
+    return tuple(_forecasts(outlook, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
 
 
 def draws_of(outlook: Outlook) -> int:
@@ -99,49 +99,53 @@ def draws_of(outlook: Outlook) -> int:
     return max(_FEWEST, min(DRAWS, DRAWS * _JOBS // max(1, len(outlook.jobs))))
 
 
-def from_slurm(at_s: float, start_s: float) -> Said:
+def from_slurm(at_s: float, start_s: float) -> RawForecast:
     """What Slurm says of a submitted job: by limits, so the job may start at any time until then."""
-    return Said(at_s, max(at_s, start_s), at_s, max(at_s, start_s))
+    return RawForecast(at_s, max(at_s, start_s), at_s, max(at_s, start_s))
 
 
-def corrected(said: Said, past: Iterable[Past]) -> Expected:
+def corrected(forecast: RawForecast, past: Iterable[PastForecast]) -> Expected:
     """Correct a forecast by earlier ones of the same kind (simulated, or Slurm's)."""
-    alike = (one for one in past if one.said.at_s <= said.at_s and _at_once(one.said) == _at_once(said))
-    known = sorted(alike, key=lambda one: one.said.at_s)
-    looks = _by_look(known)[-LAST_LOOKS:]
-    shift = _shift([median(_beyond(one, one.said.start_s) for one in look) for look in looks])
-    before = [median(-_beyond(one, one.said.earliest_s) for one in look) for look in looks]
-    after = [median(_beyond(one, one.said.latest_s) for one in look) for look in looks]
-    earlier, later = _farther(before, -shift), _farther(after, shift)
-    start = _moved(said, said.start_s, shift)
-    earliest, latest = _moved(said, said.earliest_s, -earlier), _moved(said, said.latest_s, later)
+    comparable = (
+        one for one in past if one.forecast.at_s <= forecast.at_s and _at_once(one.forecast) == _at_once(forecast)
+    )
+    ordered = sorted(comparable, key=lambda one: one.forecast.at_s)
+    looks = _by_look(ordered)[-LAST_LOOKS:]
+    shift = _shift([median(_log_ratio(one, one.forecast.start_s) for one in look) for look in looks])
+    too_early = [median(-_log_ratio(one, one.forecast.earliest_s) for one in look) for look in looks]
+    too_late = [median(_log_ratio(one, one.forecast.latest_s) for one in look) for look in looks]
+    earlier, later = _widening(too_early, -shift), _widening(too_late, shift)
+    start = _shifted(forecast, forecast.start_s, shift)
+    earliest, latest = _shifted(forecast, forecast.earliest_s, -earlier), _shifted(forecast, forecast.latest_s, later)
     return Expected(start, min(earliest, start), max(latest, start), sum(map(len, looks)), len(looks))
 
 
-def _said(outlook: Outlook, wanted: Wanted, drawn: Sequence[Sequence[Stay]]) -> tuple[Said, ...] | str:
-    tasks = [sorted(stays[task].start_s for stays in drawn) for task in range(len(wanted.runs_s))]
-    ends = [(times[0], times[-1]) if len(drawn) >= _FEWEST else (outlook.at_s, inf) for times in tasks]
-    said = tuple(Said(outlook.at_s, times[(len(times) - 1) // 2], *end) for times, end in zip(tasks, ends, strict=True))
-    return why_never(outlook, wanted) if said and said[0].start_s == inf else said
+def _forecasts(outlook: Outlook, job: PlannedJob, draws: Sequence[Sequence[Stay]]) -> tuple[RawForecast, ...] | str:
+    tasks = [sorted(stays[task].start_s for stays in draws) for task in range(len(job.runs_s))]
+    ends = [(times[0], times[-1]) if len(draws) >= _FEWEST else (outlook.at_s, inf) for times in tasks]
+    forecasts = tuple(
+        RawForecast(outlook.at_s, times[(len(times) - 1) // 2], *end) for times, end in zip(tasks, ends, strict=True)
+    )
+    return why_never(outlook, job) if forecasts and forecasts[0].start_s == inf else forecasts
 
 
-def why_never(outlook: Outlook, wanted: Wanted) -> str:
+def why_never(outlook: Outlook, job: PlannedJob) -> str:
     """Why nothing that is known lets a job start."""
-    partitions = wanted.partitions or outlook.default_partitions
+    partitions = job.partitions or outlook.default_partitions
     if not partitions:
         return "the profile names no partition, and which is Slurm's default one is not known here"
     names = " or ".join(partitions)
-    there = [room for room in outlook.nodes if set(room.partitions) & set(partitions)]
-    fitting = [room for room in there if room.gpus >= wanted.gpus_per_node]
+    in_partition = [room for room in outlook.nodes if set(room.partitions) & set(partitions)]
+    fitting = [room for room in in_partition if room.gpus >= job.gpus_per_node]
     usable = [room for room in fitting if room.usable]
-    if not there:
+    if not in_partition:
         return f"the queue shows no node of partition {names}"
-    if len(fitting) < wanted.nodes:
+    if len(fitting) < job.nodes:
         return (
-            f"partition {names} has {plural(len(fitting), 'node')} with {plural(wanted.gpus_per_node, 'GPU')} or more, "
-            f"and {wanted.nodes} are asked for"
+            f"partition {names} has {plural(len(fitting), 'node')} with {plural(job.gpus_per_node, 'GPU')} or more, "
+            f"and {job.nodes} are asked for"
         )
-    if len(usable) < wanted.nodes:
+    if len(usable) < job.nodes:
         return (
             f"{len(fitting) - len(usable)} of {plural(len(fitting), 'node')} in partition {names} are down or drained"
         )
@@ -151,31 +155,31 @@ def why_never(outlook: Outlook, wanted: Wanted) -> str:
     )
 
 
-def _by_look(past: Sequence[Past]) -> list[list[Past]]:
-    looks: list[list[Past]] = []
-    for one in past:
-        if not looks or one.said.at_s - looks[-1][0].said.at_s > LOOK_S:
+def _by_look(past: Sequence[PastForecast]) -> list[list[PastForecast]]:
+    looks: list[list[PastForecast]] = []
+    for forecast in past:
+        if not looks or forecast.forecast.at_s - looks[-1][0].forecast.at_s > LOOK_S:
             looks.append([])
-        looks[-1].append(one)
+        looks[-1].append(forecast)
     return looks
 
 
-def _at_once(said: Said) -> bool:
-    return said.start_s - said.at_s < LEAST_S
+def _at_once(forecast: RawForecast) -> bool:
+    return forecast.start_s - forecast.at_s < LEAST_S
 
 
-def _wait(said: Said, moment_s: float) -> float:
-    return max(0.0, moment_s - said.at_s) + LEAST_S
+def _wait(forecast: RawForecast, moment_s: float) -> float:
+    return max(0.0, moment_s - forecast.at_s) + LEAST_S
 
 
-def _beyond(one: Past, end_s: float) -> float:
+def _log_ratio(past: PastForecast, end_s: float) -> float:
     """How far a start lay beyond a moment: the logarithm of the ratio of waits."""
-    return log(_wait(one.said, one.started_s)) - log(_wait(one.said, end_s))
+    return log(_wait(past.forecast, past.started_s)) - log(_wait(past.forecast, end_s))
 
 
-def _moved(said: Said, moment_s: float, shift: float) -> float:
-    """A moment whose wait is so much longer."""
-    return said.at_s + max(0.0, _wait(said, moment_s) * exp(shift) - LEAST_S)
+def _shifted(forecast: RawForecast, moment_s: float, shift: float) -> float:
+    """The moment whose wait is longer by the factor exp(`shift`)."""
+    return forecast.at_s + max(0.0, _wait(forecast, moment_s) * exp(shift) - LEAST_S)
 
 
 def _shift(ratios: Sequence[float]) -> float:
@@ -185,13 +189,13 @@ def _shift(ratios: Sequence[float]) -> float:
     """
     if not ratios or (middle := median(ratios)) == 0:
         return 0.0
-    spread = max(_LEAST_SPREAD, _OF_NORMAL * median(abs(ratio - middle) for ratio in ratios))
-    return middle * max(0.0, 1 - pi / 2 * spread**2 / len(ratios) / middle**2)
+    deviation = max(_LEAST_SPREAD, _OF_NORMAL * median(abs(ratio - middle) for ratio in ratios))
+    return middle * max(0.0, 1 - pi / 2 * deviation**2 / len(ratios) / middle**2)
 
 
-def _farther(beyond: Iterable[float], shift: float) -> float:
+def _widening(beyond: Iterable[float], shift: float) -> float:
     """How far an end of an interval has to move outwards, by how far starts lay beyond it."""
-    known = sorted(one for one in beyond if one > -inf)  # an end that was left open teaches nothing
-    if len(known) < ENOUGH_LOOKS:
-        return max([0.0, shift, *known])
-    return known[min(len(known), ceil(_EACH * (len(known) + 1) - _ROUNDING)) - 1]
+    distances = sorted(one for one in beyond if one > -inf)  # an end that was left open teaches nothing
+    if len(distances) < ENOUGH_LOOKS:
+        return max([0.0, shift, *distances])
+    return distances[min(len(distances), ceil(_EACH * (len(distances) + 1) - _ROUNDING)) - 1]

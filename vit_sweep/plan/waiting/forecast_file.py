@@ -57,7 +57,7 @@ class Choice:
 
 @checked
 class ForecastFile:
-    """Written just before the batch is submitted; Slurm's first word on it is added by who sees it first."""
+    """Written just before the batch is submitted; Slurm's first forecast is added by the first client that sees it."""
 
     schema_version: int = SCHEMA_VERSION
     partition: Line
@@ -96,13 +96,13 @@ class Waited:
 
     @property
     def forecasts(self) -> tuple[tuple[str, StartForecast], ...]:
-        """What was said of it, and by whom."""
-        said = (QUEUE, self.forecast.before), (SLURMS_PLAN, self.forecast.submitted)
-        return tuple((source, forecast) for source, forecast in said if forecast is not None)
+        """The forecasts of it by their source."""
+        forecasts = (QUEUE, self.forecast.before), (SLURMS_PLAN, self.forecast.submitted)
+        return tuple((source, forecast) for source, forecast in forecasts if forecast is not None)
 
-    def error_s(self, said: StartForecast) -> float | None:
-        """How much later than `said` it began; below 0: earlier."""
-        return seconds(self.started_at) - seconds(said.start) if self.started_at else None
+    def error_s(self, forecast: StartForecast) -> float | None:
+        """How much later than `forecast` it began; below 0: earlier."""
+        return seconds(self.started_at) - seconds(forecast.start) if self.started_at else None
 
 
 def forecast_file(batch: Batch, before: StartForecast | None = None, unknown: str = NOT_LOOKED) -> ForecastFile:

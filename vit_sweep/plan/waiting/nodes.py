@@ -21,14 +21,14 @@ class Room:
     """Indices of the nodes that it may have, in the scheduler's order."""
     gpus: int
     cpus: int
-    whole: bool
+    whole_nodes: bool
     """Whether it gets all that its nodes have."""
-    since: list[float] = field(default_factory=list)
+    free_from: list[float] = field(default_factory=list)
     """Of each candidate: from when on it is free by the limits of what runs there; 0: now, inf: never."""
-    place: dict[int, int] = field(default_factory=dict)
-    """Where in `since` a node stands."""
-    known: int = 0
-    """Changes of nodes that `since` heeds."""
+    position: dict[int, int] = field(default_factory=dict)
+    """A node's index in `free_from`."""
+    applied: int = 0
+    """Changes of nodes that `free_from` takes into account."""
 
 
 @dataclass(eq=False, slots=True)
@@ -40,8 +40,8 @@ class Need:
     limit_s: float
 
 
-class Held(NamedTuple):
-    """What a running job has on one of its nodes."""
+class NodeAllocation(NamedTuple):
+    """What a running job has allocated on one of its nodes."""
 
     until_s: float
     """By its limit."""
@@ -59,55 +59,55 @@ class Nodes:
         self.cpus = [UNLIMITED if room.cpus is None else room.cpus for room in rooms]
         self.closed = {node: sorted(times) for node, times in closed.items()}
         self._free_gpus, self._free_cpus = list(self.gpus), list(self.cpus)
-        self._held: list[list[Held]] = [[] for _ in rooms]
+        self._allocations: list[list[NodeAllocation]] = [[] for _ in rooms]
         self._changed: list[int] = []
 
-    def take(self, job: int, chosen: Sequence[int], room: Room, until_s: float) -> None:
-        """Give a job its room, by its limit until `until_s`."""
-        for node in chosen:
-            gpus, cpus = (self._free_gpus[node], self._free_cpus[node]) if room.whole else (room.gpus, room.cpus)
+    def allocate(self, job: int, nodes: Sequence[int], room: Room, until_s: float) -> None:
+        """Allocate a job's room on `nodes`, by its limit until `until_s`."""
+        for node in nodes:
+            gpus, cpus = (self._free_gpus[node], self._free_cpus[node]) if room.whole_nodes else (room.gpus, room.cpus)
             self._free_gpus[node] -= gpus
             self._free_cpus[node] -= cpus
-            insort(self._held[node], Held(until_s, job, gpus, cpus))
-        self._changed += chosen
+            insort(self._allocations[node], NodeAllocation(until_s, job, gpus, cpus))
+        self._changed += nodes
 
-    def give_back(self, job: int, chosen: Sequence[int]) -> None:
-        """Take a job's room back."""
-        for node in chosen:
-            held = self._held[node]
-            one = held.pop(next(index for index, one in enumerate(held) if one.job == job))
+    def release(self, job: int, nodes: Sequence[int]) -> None:
+        """Release a job's room on `nodes`."""
+        for node in nodes:
+            allocations = self._allocations[node]
+            one = allocations.pop(next(index for index, allocation in enumerate(allocations) if allocation.job == job))
             self._free_gpus[node] += one.gpus
             self._free_cpus[node] += one.cpus
-        self._changed += chosen
+        self._changed += nodes
 
     def closed_after(self, node: int, now: float) -> list[tuple[float, float]]:
         """When a node takes no job from now on."""
         return [one for one in self.closed[node] if one[1] > now]
 
-    def since(self, room: Room) -> list[float]:
-        """The room's `since`, as of now."""
-        if not room.place:
-            room.place = {node: place for place, node in enumerate(room.candidates)}
-            room.since = [self._free_from(node, room) for node in room.candidates]
-        elif room.known < len(self._changed):
-            for node in set(self._changed[room.known :]):
-                if node in room.place:
-                    room.since[room.place[node]] = self._free_from(node, room)
-        room.known = len(self._changed)
-        return room.since
+    def free_from(self, room: Room) -> list[float]:
+        """The room's `free_from`, as of now."""
+        if not room.position:
+            room.position = {node: place for place, node in enumerate(room.candidates)}
+            room.free_from = [self._free_from(node, room) for node in room.candidates]
+        elif room.applied < len(self._changed):
+            for node in set(self._changed[room.applied :]):
+                if node in room.position:
+                    room.free_from[room.position[node]] = self._free_from(node, room)
+        room.applied = len(self._changed)
+        return room.free_from
 
     def _free_from(self, node: int, room: Room) -> float:
-        gpus, cpus, since = self._free_gpus[node], self._free_cpus[node], 0.0
-        held = self._held[node]
-        if room.whole:
-            return held[-1].until_s if held else since
-        left = iter(held)
+        gpus, cpus, free_from_s = self._free_gpus[node], self._free_cpus[node], 0.0
+        allocations = self._allocations[node]
+        if room.whole_nodes:
+            return allocations[-1].until_s if allocations else free_from_s
+        ending = iter(allocations)
         while gpus < room.gpus or cpus < room.cpus:
-            one = next(left, None)
-            if one is None:
+            allocation = next(ending, None)
+            if allocation is None:
                 return inf
-            gpus, cpus, since = gpus + one.gpus, cpus + one.cpus, one.until_s
-        return since
+            gpus, cpus, free_from_s = gpus + allocation.gpus, cpus + allocation.cpus, allocation.until_s
+        return free_from_s
 
 
 def choose(fitting: Sequence[int], count: int) -> list[int]:
@@ -119,7 +119,7 @@ def choose(fitting: Sequence[int], count: int) -> list[int]:
     enough = [group for group in groups if len(group) >= count]
     if enough:
         return min(enough, key=len)[:count]
-    chosen: list[int] = []
+    nodes: list[int] = []
     for group in sorted(groups, key=len, reverse=True):
-        chosen += group[: count - len(chosen)]
-    return chosen
+        nodes += group[: count - len(nodes)]
+    return nodes

@@ -45,32 +45,36 @@ NOTHING = Packing()
 
 
 def packed(
-    cells: Mapping[str, PlannedCell], most: int, *, apart: Mapping[str, object] | None = None, asked: Pack | None = None
+    cells: Mapping[str, PlannedCell],
+    max_cells: int,
+    *,
+    exclusions: Mapping[str, object] | None = None,
+    asked: Pack | None = None,
 ) -> Packing:
-    """Put `cells` (by id) into jobs of at most `most` each, as equal in number as they come.
+    """Put `cells` (by id) into jobs of at most `max_cells` each, as equal in number as they come.
 
-    `asked`: the word that remarks repeat, where it is another. `apart`: cells to which it gives unlike values do not
+    `asked`: the value that remarks repeat, where it is another. `exclusions`: cells with different values do not
     share a job (nodes that they must not get, say). Neither jobs nor orders depend on the order of `cells`.
     """
-    if most < 2:
+    if max_cells < 2:
         return NOTHING
-    typed = f"pack={asked or most}"
+    typed = f"pack={asked or max_cells}"
     remarks = [_why_not_at_all(typed, list(cells.values()))]
     jobs: list[PackedJob] = []
-    of_slurm = {cell_id: cell for cell_id, cell in cells.items() if _why_apart(cell) is None}
+    of_slurm = {cell_id: cell for cell_id, cell in cells.items() if _why_unpacked(cell) is None}
     for profile, shape, members in by_shape(of_slurm.values()):
         room = _room(profile, shape)
-        if room < min(most, len(members)):
-            remarks.append(_less(profile, shape, room, typed))
-        for some_cells in _by(apart or {}, members):
-            remarks.append(_for_repeats(profile, shape, some_cells, min(most, room), typed))
-            jobs += _jobs(some_cells, min(most, room), profile)
+        if room < min(max_cells, len(members)):
+            remarks.append(_fewer_than_asked(profile, shape, room, typed))
+        for some_cells in _by_exclusion(exclusions or {}, members):
+            remarks.append(_limited_by_repeats(profile, shape, some_cells, min(max_cells, room), typed))
+            jobs += _jobs(some_cells, min(max_cells, room), profile)
     return Packing(tuple(sorted(jobs, key=lambda job: min(job.cell_ids))), tuple(filter(None, remarks)))
 
 
 def most_that_fit(cells: Iterable[PlannedCell]) -> int:
-    """The largest `most` that makes a difference for these cells; 1 where none can be packed."""
-    of_slurm = [cell for cell in cells if _why_apart(cell) is None]
+    """The largest `max_cells` that makes a difference for these cells; 1 where none can be packed."""
+    of_slurm = [cell for cell in cells if _why_unpacked(cell) is None]
     return max(
         (min(_room(profile, shape), len(_kinds(members))) for profile, shape, members in by_shape(of_slurm)), default=1
     )
@@ -81,20 +85,20 @@ def kind_of(cell: Cell) -> Cell:
     return replace(cell, seed=0)
 
 
-def _jobs(members: Sequence[PlannedCell], most: int, profile: PartitionProfile) -> list[PackedJob]:
+def _jobs(members: Sequence[PlannedCell], max_cells: int, profile: PartitionProfile) -> list[PackedJob]:
     """Deal cells out like cards, kind after kind, so that no job gets two repeats of one cell.
 
     There are at least as many jobs as one cell has repeats. Kinds are dealt in an order drawn by their content, and so
     do cells run: a value of an axis is confounded neither with a job nor with the time since it began.
     """
     kinds = _kinds(members)
-    count = max(-(-len(members) // most), *map(len, kinds.values()))
+    count = max(-(-len(members) // max_cells), *map(len, kinds.values()))
     dealt: list[list[PlannedCell]] = [[] for _ in range(count)]
-    for place, cell in enumerate(cell for kind in kinds.values() for cell in kind):
-        dealt[place % count].append(cell)
+    for position, cell in enumerate(cell for kind in kinds.values() for cell in kind):
+        dealt[position % count].append(cell)
     return [
         PackedJob(
-            tuple(sorted((cell.cell.cell_id for cell in some_cells), key=_drawn)),
+            tuple(sorted((cell.cell.cell_id for cell in some_cells), key=_hashed)),
             job_shape((cell.shape for cell in some_cells), profile),
         )
         for some_cells in dealt
@@ -104,23 +108,23 @@ def _jobs(members: Sequence[PlannedCell], most: int, profile: PartitionProfile) 
 
 def _kinds(members: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     """Cells by what they repeat, the kinds in a drawn order, each by its seeds."""
-    found: dict[str, list[PlannedCell]] = {}
+    kinds: dict[str, list[PlannedCell]] = {}
     names: dict[Cell, str] = {}
     for member in sorted(members, key=lambda member: member.cell.seed):
         kind = kind_of(member.cell)
-        found.setdefault(names.setdefault(kind, kind.cell_id), []).append(member)
-    return {name: found[name] for name in sorted(found, key=_drawn)}
+        kinds.setdefault(names.setdefault(kind, kind.cell_id), []).append(member)
+    return {name: kinds[name] for name in sorted(kinds, key=_hashed)}
 
 
-def _drawn(name: str) -> bytes:
+def _hashed(name: str) -> bytes:
     """An order by content: the same in every dry run, and for what is left of it."""
     return hashlib.sha256(f"pack {name}".encode()).digest()
 
 
-def _by(apart: Mapping[str, object], members: Sequence[PlannedCell]) -> list[list[PlannedCell]]:
+def _by_exclusion(exclusions: Mapping[str, object], members: Sequence[PlannedCell]) -> list[list[PlannedCell]]:
     groups: dict[object, list[PlannedCell]] = {}
     for member in members:
-        groups.setdefault(apart.get(member.cell.cell_id), []).append(member)
+        groups.setdefault(exclusions.get(member.cell.cell_id), []).append(member)
     return list(groups.values())
 
 
@@ -129,7 +133,7 @@ def _room(profile: PartitionProfile, shape: Shape) -> int:
     return profile.max_minutes // shape.minutes if shape.minutes <= SMALL * profile.max_minutes else 1
 
 
-def _why_apart(planned: PlannedCell) -> str | None:
+def _why_unpacked(planned: PlannedCell) -> str | None:
     """Why a cell is never packed; None if it may be."""
     profile = planned.profile
     if profile.scheduler is not Scheduler.SLURM:
@@ -145,14 +149,14 @@ def _why_apart(planned: PlannedCell) -> str | None:
 
 
 def _why_not_at_all(typed: str, cells: Sequence[PlannedCell]) -> str | None:
-    reasons = sorted({reason for cell in cells if (reason := _why_apart(cell)) is not None})
+    reasons = sorted({reason for cell in cells if (reason := _why_unpacked(cell)) is not None})
     if not reasons:
         return None
-    count = sum(_why_apart(cell) is not None for cell in cells)
+    count = sum(_why_unpacked(cell) is not None for cell in cells)
     return f"{typed} leaves {plural(count, 'cell')} as {'it is' if count == 1 else 'they are'}: {some(reasons, 3)}"
 
 
-def _less(profile: PartitionProfile, shape: Shape, room: int, typed: str) -> str:
+def _fewer_than_asked(profile: PartitionProfile, shape: Shape, room: int, typed: str) -> str:
     """Say why jobs of this shape hold fewer cells than was asked for."""
     start = f"{typed}: cells of {shape.label} on {profile.name} take up to {shape.minutes} min"
     if room < 2:
@@ -163,7 +167,7 @@ def _less(profile: PartitionProfile, shape: Shape, room: int, typed: str) -> str
     return f"{start} each, so {room} fit into the {profile.max_minutes} min that a job may last there"
 
 
-def _for_repeats(
+def _limited_by_repeats(
     profile: PartitionProfile, shape: Shape, members: Sequence[PlannedCell], room: int, typed: str
 ) -> str | None:
     """Say that repeats of one cell are why jobs of this shape are more than they need be."""

@@ -12,7 +12,7 @@ OVERDUE_S = 60.0
 """How much longer a job runs that has passed its limit: Slurm ends it within a minute or so."""
 
 
-class Ask(NamedTuple):
+class Request(NamedTuple):
     """What a job asks for, by names."""
 
     partitions: tuple[str, ...]
@@ -21,7 +21,7 @@ class Ask(NamedTuple):
     gpus: int | None
     """On each node, as the cores; None: not known, so the whole node."""
     cpus: int
-    whole: bool
+    whole_nodes: bool
     limit_s: float
     hosts: tuple[str, ...]
     """Nodes that it must get; none: any."""
@@ -32,8 +32,8 @@ class Reader:
     """Reads an outlook for one simulation."""
 
     def __init__(self, outlook: Outlook) -> None:
-        """What runs, and what waits and could start, is told apart."""
-        self._now, self._places, self._default = outlook.at_s, 0, outlook.default_partitions
+        """Separate the running jobs from the pending ones that could start."""
+        self._now, self._order, self._default = outlook.at_s, 0, outlook.default_partitions
         self._index = {room.name: index for index, room in enumerate(outlook.nodes)}
         self._rooms: dict[tuple[tuple[int, ...], int, int, bool], Room] = {}
         self._needs: dict[tuple[Room, int, float], Need] = {}
@@ -43,10 +43,10 @@ class Reader:
                 self._usable.setdefault(partition, []).append(index)
         closed: dict[int, list[tuple[float, float]]] = {}
         for closure in outlook.closed:
-            for node in self._known(closure.hosts):
+            for node in self._indices(closure.hosts):
                 closed.setdefault(node, []).append((closure.from_s, closure.until_s))
         self.nodes = Nodes(outlook.nodes, closed)
-        self.holding = [job for job in outlook.jobs if job.state is QueueState.RUNNING]
+        self.running_jobs = [job for job in outlook.jobs if job.state is QueueState.RUNNING]
         self.pending = [job for job in outlook.jobs if job.state is QueueState.PENDING and job.held is None]
 
     def least_share(self, job: QueuedJob) -> float:
@@ -56,63 +56,63 @@ class Reader:
 
     def running(self, job: QueuedJob, share: float) -> Running:
         """A job that runs, for so much of its limit in all."""
-        on = tuple(self._known(job.hosts))
-        need = self._need(on, len(on), _asked(job))
+        nodes = tuple(self._indices(job.hosts))
+        need = self._need(nodes, len(nodes), _request(job))
         if job.limit_s is None:
-            return Running(need, on, inf, inf)
+            return Running(need, nodes, inf, inf)
         began = self._now if job.started_s is None else job.started_s
-        until = max(began + job.limit_s, self._now + OVERDUE_S)
-        return Running(need, on, until, until if share >= 1 else max(self._now, began + share * job.limit_s))
+        limit_end = max(began + job.limit_s, self._now + OVERDUE_S)
+        return Running(need, nodes, limit_end, limit_end if share >= 1 else max(self._now, began + share * job.limit_s))
 
     def waiting(self, job: QueuedJob, shares: Sequence[float]) -> Entry:
         """A job that waits, each of its tasks for so much of its limit."""
-        asked = _asked(job)
-        runs = [share * asked.limit_s for share in shares]
-        return self.entry(asked, runs, job.priority or 0.0, job.at_once, awaited=False)
+        request = _request(job)
+        runs = [share * request.limit_s for share in shares]
+        return self.entry(request, runs, job.priority or 0.0, job.at_once, awaited=False)
 
     def entry(
-        self, asked: Ask, runs_s: Sequence[float], priority: float, at_once: int | None, *, awaited: bool
+        self, request: Request, runs_s: Sequence[float], priority: float, at_once: int | None, *, awaited: bool
     ) -> Entry:
         """A job in the queue, behind those of its priority that were read before it."""
-        self._places += 1
+        self._order += 1
         needs = tuple(
-            self._need(candidates, asked.nodes, asked)
-            for partition in asked.partitions or self._default
-            if len(candidates := self._candidates(partition, asked)) >= asked.nodes
+            self._need(candidates, request.nodes, request)
+            for partition in request.partitions or self._default
+            if len(candidates := self._candidates(partition, request)) >= request.nodes
         )
         return Entry(
-            priority, self._places, needs, runs_s, submit_s=self._now, at_once=at_once, awaited=awaited and bool(needs)
+            priority, self._order, needs, runs_s, submit_s=self._now, at_once=at_once, awaited=awaited and bool(needs)
         )
 
-    def _candidates(self, partition: str, asked: Ask) -> tuple[int, ...]:
+    def _candidates(self, partition: str, request: Request) -> tuple[int, ...]:
         """Nodes that could run it if nothing else ran."""
-        must, never = set(self._known(asked.hosts)), set(self._known(asked.exclude))
+        required, excluded = set(self._indices(request.hosts)), set(self._indices(request.exclude))
         gpus, cpus = self.nodes.gpus, self.nodes.cpus
         return tuple(
             node
             for node in self._usable.get(partition, ())
-            if node not in never
-            and (not asked.hosts or node in must)
-            and gpus[node] >= (asked.gpus or 0)
-            and cpus[node] >= asked.cpus
+            if node not in excluded
+            and (not request.hosts or node in required)
+            and gpus[node] >= (request.gpus or 0)
+            and cpus[node] >= request.cpus
         )
 
-    def _need(self, on: tuple[int, ...], nodes: int, asked: Ask) -> Need:
-        alike = on, asked.gpus or 0, asked.cpus, asked.whole or asked.gpus is None
-        room = self._rooms.setdefault(alike, Room(*alike))
-        return self._needs.setdefault((room, nodes, asked.limit_s), Need(room, nodes, asked.limit_s))
+    def _need(self, candidates: tuple[int, ...], nodes: int, request: Request) -> Need:
+        shape = candidates, request.gpus or 0, request.cpus, request.whole_nodes or request.gpus is None
+        room = self._rooms.setdefault(shape, Room(*shape))
+        return self._needs.setdefault((room, nodes, request.limit_s), Need(room, nodes, request.limit_s))
 
-    def _known(self, hosts: Sequence[str]) -> list[int]:
+    def _indices(self, hosts: Sequence[str]) -> list[int]:
         return [self._index[host] for host in hosts if host in self._index]
 
 
-def _asked(job: QueuedJob) -> Ask:
-    return Ask(
+def _request(job: QueuedJob) -> Request:
+    return Request(
         partitions=job.partitions,
         nodes=job.nodes,
         gpus=job.gpus_per_node,
         cpus=job.cpus_per_node or 0,
-        whole=job.whole_nodes,
+        whole_nodes=job.whole_nodes,
         limit_s=inf if job.limit_s is None else job.limit_s,
         hosts=job.hosts,
     )

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
-from vit_sweep.plan.waiting.look import Look
+from vit_sweep.plan.waiting.look import BackfillCycle
 from vit_sweep.plan.waiting.nodes import Need, Nodes
 
 TESTED = 500
@@ -33,7 +33,7 @@ class Stay(NamedTuple):
 
     start_s: float
     end_s: float
-    on: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
     """Their indices."""
 
 
@@ -44,7 +44,7 @@ class Running(NamedTuple):
     """A job that has its nodes already."""
 
     need: Need
-    on: tuple[int, ...]
+    nodes: tuple[int, ...]
     until_s: float
     """By its limit."""
     end_s: float
@@ -56,8 +56,8 @@ class Entry:
     """A job in the queue, or the tasks of an array: its needs, and in what time each of them ends."""
 
     priority: float
-    place: int
-    """Among equals."""
+    order: int
+    """Among jobs of equal priority."""
     needs: tuple[Need, ...]
     """One for each partition that it may start in."""
     runs_s: Sequence[float]
@@ -84,7 +84,7 @@ class Entry:
 
     def __lt__(self, other: "Entry") -> bool:
         """Whether it comes first."""
-        return (-self.priority, self.place) < (-other.priority, other.place)
+        return (-self.priority, self.order) < (-other.priority, other.order)
 
 
 class Queue:
@@ -96,8 +96,8 @@ class Queue:
         self.effort = 0
         """What it has cost so far: nodes that were looked at for promises."""
         self._ends: list[tuple[float, int, tuple[int, ...], Entry | None]] = []
-        for one in running:
-            self._hold(one.need, one.on, one.until_s, max(now, one.end_s), None)
+        for job in running:
+            self._hold(job.need, job.nodes, job.until_s, max(now, job.end_s), None)
         self._ends += [(end, -1, (), None) for times in nodes.closed.values() for _, end in times if end > now]
         heapify(self._ends)
         self._coming = sorted(entries, key=lambda entry: entry.submit_s, reverse=True)
@@ -114,19 +114,19 @@ class Queue:
             if self._now == inf:
                 return
             while self._ends and self._ends[0][0] <= self._now:
-                _, job, on, entry = heappop(self._ends)
-                self._nodes.give_back(job, on)
+                _, job, nodes, entry = heappop(self._ends)
+                self._nodes.release(job, nodes)
                 if entry is not None:
                     entry.running -= 1
             self._come()
             self._look()
 
     def promise_all(self) -> None:
-        """Look through the queue once without starting anything: each entry's `promised_s`, as of now."""
+        """BackfillCycle through the queue once without starting anything: each entry's `promised_s`, as of now."""
         self._come()
-        look = Look(self._nodes, (), self._now)
+        cycle = BackfillCycle(self._nodes, (), self._now)
         for entry in self._waiting[:TESTED]:
-            entry.promised_s = min(look.promise(need, self._now + WINDOW_S) for need in entry.needs)
+            entry.promised_s = min(cycle.promise(need, self._now + WINDOW_S) for need in entry.needs)
 
     def _come(self) -> None:
         while self._coming and self._coming[-1].submit_s <= self._now:
@@ -135,50 +135,50 @@ class Queue:
             self._needs.update(entry.needs)
 
     def _look(self) -> None:
-        """Look through the queue by priority, for as long as anything in it could start."""
-        look, beyond = Look(self._nodes, self._needs, self._now), set[Need]()
-        done = False
+        """BackfillCycle through the queue by priority, for as long as anything in it could start."""
+        cycle, beyond = BackfillCycle(self._nodes, self._needs, self._now), set[Need]()
+        any_started = False
         for entry in self._waiting[:TESTED]:
-            if look.over:
+            if cycle.is_over:
                 break
             may_start = entry.may_start
             if may_start <= 0:
                 continue
             for need in entry.needs:
-                while may_start > 0 and (on := look.nodes_for(need)) is not None:
-                    self._start(entry, need, on)
-                    look.started(on)
+                while may_start > 0 and (nodes := cycle.nodes_for(need)) is not None:
+                    self._start(entry, need, nodes)
+                    cycle.started(nodes)
                     may_start -= 1
             if may_start:
-                self._promise(entry, min(may_start, PROMISED_TASKS), look, beyond)
-            done = done or entry.left == 0
-        if done:
+                self._promise(entry, min(may_start, PROMISED_TASKS), cycle, beyond)
+            any_started = any_started or entry.left == 0
+        if any_started:
             self._remove_started()
 
-    def _promise(self, entry: Entry, tasks: int, look: Look, beyond: set[Need]) -> None:
+    def _promise(self, entry: Entry, tasks: int, cycle: BackfillCycle, beyond: set[Need]) -> None:
         """Promise tasks their nodes; `beyond`: needs that find none as far ahead as anything is promised."""
         for need in entry.needs:
             for _ in range(tasks):
-                if need in beyond or look.over:
+                if need in beyond or cycle.is_over:
                     break
                 self.effort += len(need.room.candidates)
-                if look.promise(need, self._now + WINDOW_S) == inf:
+                if cycle.promise(need, self._now + WINDOW_S) == inf:
                     beyond.add(need)
 
-    def _start(self, entry: Entry, need: Need, on: Sequence[int]) -> None:
+    def _start(self, entry: Entry, need: Need, nodes: Sequence[int]) -> None:
         end = self._now + entry.runs_s[len(entry.stays)]
-        entry.stays.append(Stay(self._now, end, tuple(on)))
+        entry.stays.append(Stay(self._now, end, tuple(nodes)))
         entry.left -= 1
         entry.running += 1
-        self._hold(need, tuple(on), self._now + need.limit_s, end, entry)
+        self._hold(need, tuple(nodes), self._now + need.limit_s, end, entry)
         if entry.awaited and entry.left == 0:
             self._awaited -= 1
 
-    def _hold(self, need: Need, on: tuple[int, ...], until_s: float, end_s: float, entry: Entry | None) -> None:
+    def _hold(self, need: Need, nodes: tuple[int, ...], until_s: float, end_s: float, entry: Entry | None) -> None:
         self._jobs += 1
-        self._nodes.take(self._jobs, on, need.room, until_s)
+        self._nodes.allocate(self._jobs, nodes, need.room, until_s)
         if end_s < inf:
-            heappush(self._ends, (end_s, self._jobs, on, entry))
+            heappush(self._ends, (end_s, self._jobs, nodes, entry))
 
     def _remove_started(self) -> None:
         for entry in self._waiting:

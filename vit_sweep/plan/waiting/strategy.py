@@ -12,7 +12,7 @@ from launchers.batch import Batch
 from launchers.outlook import Outlook
 from launchers.profile import PartitionProfile
 from launchers.text import lasting, plural
-from vit_sweep.plan.waiting.backfill import NEVER, Wanted, makespan_s, starts
+from vit_sweep.plan.waiting.backfill import NEVER, PlannedJob, makespan_s, starts
 from vit_sweep.plan.waiting.expected import draws_of, why_never
 from vit_sweep.plan.waiting.forecast_file import Choice, Strategy
 
@@ -25,14 +25,14 @@ STEP_S = 2.0
 """Between two cells of a packed job."""
 
 
-def candidates(most: int) -> list[int]:
-    """Cells a job to compare: doublings up to `most`, one first.
+def candidates(max_cells: int) -> list[int]:
+    """Cells a job to compare: doublings up to `max_cells`, one first.
 
     >>> candidates(6), candidates(1)
     ([1, 2, 4, 6], [1])
     """
-    doublings = [2**power for power in range(most.bit_length()) if 2**power < most]
-    return [*doublings, most]
+    doublings = [2**power for power in range(max_cells.bit_length()) if 2**power < max_cells]
+    return [*doublings, max_cells]
 
 
 def expected(outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float]) -> Strategy | str:
@@ -40,19 +40,19 @@ def expected(outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Map
 
     `seconds`: how long each cell runs, by its id.
     """
-    ours = wanted(batches, seconds)
-    drawn = starts(outlook, ours, draws=draws_of(outlook))
-    never = next((one for one, stays in zip(ours, drawn[0], strict=True) if NEVER in stays), None)
-    if never is not None:
-        return why_never(outlook, never)
-    spans = [makespan_s(outlook, once) for once in drawn]
+    jobs = wanted(batches, seconds)
+    draws = starts(outlook, jobs, draws=draws_of(outlook))
+    stuck = next((one for one, stays in zip(jobs, draws[0], strict=True) if NEVER in stays), None)
+    if stuck is not None:
+        return why_never(outlook, stuck)
+    spans = [makespan_s(outlook, once) for once in draws]
     if max(spans) == inf:
         return "in some of the simulated queues a cell never starts"
     mean = fmean(spans)
     tenths = quantiles(spans, n=10, method="inclusive") if len(spans) > 1 else spans * 9
     return Strategy(
         pack=pack,
-        jobs=sum(len(one.runs_s) for one in ours),
+        jobs=sum(len(one.runs_s) for one in jobs),
         makespan_s=mean,
         low_s=min(tenths[0], mean),
         high_s=max(tenths[-1], mean),
@@ -65,18 +65,18 @@ def choose(strategies: Sequence[Strategy]) -> Choice:
 
     `strategies`: one job a cell first, and at least that one.
     """
-    alone = strategies[0]
+    unpacked = strategies[0]
     soonest = min(one.makespan_s for one in strategies)
     alike = [one for one in strategies if one.makespan_s < soonest + ALIKE_S]
     best = min(alike, key=lambda one: (one.gpu_hours, one.pack))
     rival = best if best.pack > 1 else min(strategies[1:], key=lambda one: one.makespan_s, default=None)
-    return Choice(strategies=tuple(strategies), pack=best.pack, why=_sentence(alone, rival, best))
+    return Choice(strategies=tuple(strategies), pack=best.pack, why=_sentence(unpacked, rival, best))
 
 
-def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[Wanted]:
+def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[PlannedJob]:
     """Batches as the queue would see them: a task of an array is a job, a shared batch is one."""
     return [
-        Wanted(
+        PlannedJob(
             partitions=tuple(filter(None, (batch.profile.partition or "").split(","))),
             nodes=batch.shape.nodes,
             gpus_per_node=batch.shape.gpus_per_node,
@@ -91,33 +91,34 @@ def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[Wante
     ]
 
 
-def unforeseen(profile: PartitionProfile) -> str:
+def unmodelled_request(profile: PartitionProfile) -> str:
     """What a profile asks for that the simulation knows nothing of; empty where there is no such thing."""
-    asked = [name for name in ("reservation", "constraint", "nodelist") if getattr(profile, name) is not None]
+    unmodelled = [name for name in ("reservation", "constraint", "nodelist") if getattr(profile, name) is not None]
     return (
-        f"partition {profile.name} asks for {asked[0]}={getattr(profile, asked[0])}, which no simulation here knows of"
-        if asked
+        f"partition {profile.name} asks for {unmodelled[0]}={getattr(profile, unmodelled[0])}, which no simulation "
+        "here knows of"
+        if unmodelled
         else ""
     )
 
 
 def _runs_s(batch: Batch, seconds: Mapping[str, float]) -> tuple[float, ...]:
     """What each job keeps its nodes from others of ours, the lag before the next one with it."""
-    each = [seconds[task.name] for task in batch.tasks]
+    run_times = [seconds[task.name] for task in batch.tasks]
     if batch.shared:
-        return (sum(each) + STEP_S * (len(each) - 1) + LAG_S,)
-    return tuple(run + LAG_S for run in each)
+        return (sum(run_times) + STEP_S * (len(run_times) - 1) + LAG_S,)
+    return tuple(run + LAG_S for run in run_times)
 
 
-def _sentence(alone: Strategy, rival: Strategy | None, best: Strategy) -> str:
-    start = f"expected, queue and run: one job a cell ends in {_told(alone)}"
+def _sentence(unpacked: Strategy, rival: Strategy | None, best: Strategy) -> str:
+    start = f"expected, queue and run: one job a cell ends in {_span(unpacked)}"
     if rival is None:
         return f"{start}; nothing else is possible"
-    gained = abs(alone.makespan_s - rival.makespan_s)
+    gained = abs(unpacked.makespan_s - rival.makespan_s)
     difference = f"{lasting(gained)} {'sooner' if best.pack > 1 else 'later'}" if gained >= ALIKE_S else "no sooner"
-    return f"{start}, pack={rival.pack} ({plural(rival.jobs, 'job')}) in {_told(rival)}, {difference}"
+    return f"{start}, pack={rival.pack} ({plural(rival.jobs, 'job')}) in {_span(rival)}, {difference}"
 
 
-def _told(one: Strategy) -> str:
-    low, mean, high = (lasting(span) for span in (one.low_s, one.makespan_s, one.high_s))
+def _span(strategy: Strategy) -> str:
+    low, mean, high = (lasting(span) for span in (strategy.low_s, strategy.makespan_s, strategy.high_s))
     return mean if low == high else f"{mean} ({low} to {high})"

@@ -3,7 +3,7 @@
 from math import inf
 
 from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
-from vit_sweep.plan.waiting.backfill import Wanted
+from vit_sweep.plan.waiting.backfill import PlannedJob
 
 NOW = 1.8e9
 HOUR = 3600.0
@@ -34,7 +34,7 @@ def waits(handle, gpus, hours, *, priority=1.0, **more):
 
 def wants(gpus, hours, *, tasks=1, **more):
     """What we would send: it runs to its limit."""
-    return Wanted(**(_shape(gpus, hours) | {"runs_s": (hours * HOUR,) * tasks} | more))
+    return PlannedJob(**(_shape(gpus, hours) | {"runs_s": (hours * HOUR,) * tasks} | more))
 
 
 def look(*jobs, on=None, **more):

@@ -8,20 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plan.waiting.queues import HOUR, NOW, look, nodes, runs, waits, wants
-from vit_sweep.plan.waiting.expected import COVERED, ENOUGH_LOOKS, Past, Said, corrected, from_queue, from_slurm
+from vit_sweep.plan.waiting.expected import (
+    COVERED,
+    ENOUGH_LOOKS,
+    PastForecast,
+    RawForecast,
+    corrected,
+    from_queue,
+    from_slurm,
+)
 
 DAY = 24 * HOUR
 
 
 def said(wait_s, *, at=NOW, low=None, high=None):
     """A forecast, without an interval where none is given."""
-    return Said(at, at + wait_s, at + (wait_s if low is None else low), at + (wait_s if high is None else high))
+    return RawForecast(at, at + wait_s, at + (wait_s if low is None else low), at + (wait_s if high is None else high))
 
 
 def past(factor, *, looks=1, jobs=1, wait_s=HOUR):
     """Earlier jobs that waited so many times as long as was said."""
     return [
-        Past(said(wait_s, at=NOW - (look + 1) * DAY), NOW - (look + 1) * DAY + wait_s * factor)
+        PastForecast(said(wait_s, at=NOW - (look + 1) * DAY), NOW - (look + 1) * DAY + wait_s * factor)
         for look in range(looks)
         for _ in range(jobs)
     ]
@@ -29,7 +37,7 @@ def past(factor, *, looks=1, jobs=1, wait_s=HOUR):
 
 def test_an_idle_node_is_expected_to_start_a_job_at_once():
     ((one,),) = from_queue(look(), [wants(1, 1)])
-    assert one == Said(NOW, NOW, NOW, NOW)
+    assert one == RawForecast(NOW, NOW, NOW, NOW)
 
 
 def test_a_job_starts_between_now_and_the_limit_of_what_it_waits_for():
@@ -60,8 +68,8 @@ def test_where_nothing_is_known_it_says_why(outlook, wanted, words):
 
 
 def test_slurm_says_the_latest_time():
-    assert from_slurm(NOW, NOW + HOUR) == Said(NOW, NOW + HOUR, NOW, NOW + HOUR)
-    assert from_slurm(NOW, NOW - 5) == Said(NOW, NOW, NOW, NOW)
+    assert from_slurm(NOW, NOW + HOUR) == RawForecast(NOW, NOW + HOUR, NOW, NOW + HOUR)
+    assert from_slurm(NOW, NOW - 5) == RawForecast(NOW, NOW, NOW, NOW)
 
 
 def test_without_earlier_jobs_nothing_is_corrected():
@@ -108,7 +116,7 @@ def test_one_wild_error_moves_nothing_far():
 
 
 def test_a_forecast_does_not_learn_from_later_ones():
-    later = Past(said(HOUR, at=NOW + DAY), NOW + 9 * DAY)
+    later = PastForecast(said(HOUR, at=NOW + DAY), NOW + 9 * DAY)
     assert corrected(said(HOUR), [later]) == corrected(said(HOUR), [])
 
 
@@ -119,7 +127,7 @@ def test_an_end_that_nobody_knows_stays_open():
 
 
 def test_ends_that_were_left_open_teach_nothing():
-    open_ended = [Past(one.said._replace(latest_s=inf), one.started_s) for one in past(2, looks=20)]
+    open_ended = [PastForecast(one.forecast._replace(latest_s=inf), one.started_s) for one in past(2, looks=20)]
     assert corrected(said(HOUR, high=2 * HOUR), open_ended).latest_s - NOW == pytest.approx(4 * HOUR, rel=0.1)
 
 
@@ -130,7 +138,7 @@ def test_ends_that_were_left_open_teach_nothing():
 )  # fmt: skip
 def test_it_stays_in_order_and_never_in_the_past(wait, low, high, waits_of_old):
     one = said(wait, low=wait * low, high=wait * high)
-    known = [Past(said(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]
+    known = [PastForecast(said(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]
     told = corrected(one, known)
     assert NOW <= told.earliest_s <= told.start_s <= told.latest_s < inf
 
@@ -149,8 +157,8 @@ def test_planted_errors_are_covered_as_stated(looks, bias, spread):
             wait = draw.uniform(HOUR, DAY)
             at = NOW - ago * DAY * 9
             came = at + wait * bias * exp(draw.gauss(0, spread))
-            told.append(Past(said(wait, at=at, low=wait / 2, high=wait * 2), came))
-        expected = corrected(told[0].said, told[1:])
+            told.append(PastForecast(said(wait, at=at, low=wait / 2, high=wait * 2), came))
+        expected = corrected(told[0].forecast, told[1:])
         held += expected.earliest_s <= told[0].started_s <= expected.latest_s
     assert held / trials >= COVERED - 0.05
 
@@ -158,7 +166,9 @@ def test_planted_errors_are_covered_as_stated(looks, bias, spread):
 def test_a_forecast_that_is_right_by_itself_is_narrowed_by_experience():
     draw = random.Random(1)
     old = [
-        Past(said(HOUR, at=NOW - day * DAY, low=60, high=9 * HOUR), NOW - day * DAY + HOUR * exp(draw.gauss(0, 0.1)))
+        PastForecast(
+            said(HOUR, at=NOW - day * DAY, low=60, high=9 * HOUR), NOW - day * DAY + HOUR * exp(draw.gauss(0, 0.1))
+        )
         for day in range(1, 21)
     ]
     told = corrected(said(HOUR, low=60, high=9 * HOUR), old)

@@ -7,7 +7,7 @@ import pytest
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import parse_json, to_json
 from tests.unit.builders import profile
-from vit_sweep.plan.waiting.expected import Said, from_slurm
+from vit_sweep.plan.waiting.expected import RawForecast, from_slurm
 from vit_sweep.plan.waiting.forecast_file import (
     EACH_ALONE,
     NOT_LOOKED,
@@ -24,7 +24,7 @@ from vit_sweep.plan.waiting.learning import earlier, start_forecast
 
 NOW = 1_796_032_000.0
 HOUR = 3600.0
-SAID = Said(NOW, NOW + HOUR, NOW, NOW + 2 * HOUR)
+SAID = RawForecast(NOW, NOW + HOUR, NOW, NOW + 2 * HOUR)
 
 
 def batch(**changes):
@@ -60,7 +60,7 @@ def test_what_is_written_comes_back_and_teaches_what_was_said_and_not_what_was_s
     corrected = start_forecast(SAID, earlier([waited(first, NOW + HOUR / 10)], QUEUE), QUEUE)
     assert seconds(corrected.start) < NOW + HOUR
     (past,) = earlier([waited(corrected, NOW + HOUR / 10)], QUEUE)
-    assert past.said == SAID
+    assert past.forecast == SAID
     assert past.started_s == NOW + HOUR / 10
 
 
@@ -68,11 +68,11 @@ def test_an_end_that_nobody_knows_stays_open():
     told = start_forecast(SAID._replace(latest_s=inf), [], QUEUE)
     assert told.latest == ""
     (past,) = earlier([waited(told, NOW)], QUEUE)
-    assert past.said.latest_s == inf
+    assert past.forecast.latest_s == inf
 
 
 def test_a_start_that_is_never_is_no_forecast():
-    assert start_forecast(Said(NOW, inf, inf, inf), [], QUEUE) is None
+    assert start_forecast(RawForecast(NOW, inf, inf, inf), [], QUEUE) is None
 
 
 def test_each_source_learns_from_its_own_errors_and_only_from_jobs_that_began():

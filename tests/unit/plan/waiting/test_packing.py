@@ -168,7 +168,7 @@ def test_what_cannot_be_packed_is_left_as_it_is_and_said(changes, why):
 def test_cells_that_must_not_get_the_same_nodes_share_no_job():
     cells = grid()
     first = min(cells)
-    jobs = packed(cells, 4, apart={cell_id: ("n1",) if cell_id == first else () for cell_id in cells}).jobs
+    jobs = packed(cells, 4, exclusions={cell_id: ("n1",) if cell_id == first else () for cell_id in cells}).jobs
     assert [len(job.cell_ids) for job in jobs] == [3]
     assert first not in jobs[0].cell_ids
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from launchers.outlook import Outlook
 from tests.unit.plan.waiting.queues import NOW, nodes
 from vit_sweep.plan.waiting.nodes import choose
-from vit_sweep.plan.waiting.reading import Ask, Reader
+from vit_sweep.plan.waiting.reading import Reader, Request
 from vit_sweep.plan.waiting.simulation import Queue
 
 GPUS = 4
@@ -22,12 +22,12 @@ def simulated(count, jobs):
     reader = Reader(Outlook(at_s=NOW, nodes=nodes(count, gpus=GPUS), jobs=()))
     entries = []
     for wide, gpus, limit, run, priority, comes in jobs:
-        ask = Ask(("p",), wide, gpus, 0, False, float(limit), ())
+        ask = Request(("p",), wide, gpus, 0, False, float(limit), ())
         entry = reader.entry(ask, [float(min(run, limit))], float(priority), None, awaited=True)
         entry.submit_s = NOW + comes
         entries.append(entry)
     Queue(reader.nodes, (), [entry for entry in entries if entry.needs], now=NOW).run()
-    return [(entry.stays[0].start_s - NOW, entry.stays[0].on) if entry.stays else None for entry in entries]
+    return [(entry.stays[0].start_s - NOW, entry.stays[0].nodes) if entry.stays else None for entry in entries]
 
 
 def slow(count, jobs):

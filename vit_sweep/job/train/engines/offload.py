@@ -29,7 +29,7 @@ def require_room(cell: Cell, me: RankIdentity, nvme: str | None, environ: Mappin
     if offloaded_bytes(cell, Offload.CPU):
         share = limit_mib(environ, local_world_size=1)
         free_gib = min(psutil.virtual_memory().available / 2**30, share / 1024 if share else float("inf"))
-        _refuse(too_little_room(cell, Offload.CPU, room_gib=free_gib, ranks=ranks, whose=f"{platform.node()} now"))
+        _refuse(too_little_room(cell, Offload.CPU, room_gib=free_gib, ranks=ranks, owner=f"{platform.node()} now"))
     if offloaded_bytes(cell, Offload.NVME):
         folder = Path(os.path.expandvars(nvme or ""))
         if not nvme or not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -40,7 +40,7 @@ def require_room(cell: Cell, me: RankIdentity, nvme: str | None, environ: Mappin
         free_gib = shutil.disk_usage(folder).free / 2**30
         _refuse(
             too_little_room(
-                cell, Offload.NVME, room_gib=free_gib, ranks=ranks, whose=f"{folder} on {platform.node()} now"
+                cell, Offload.NVME, room_gib=free_gib, ranks=ranks, owner=f"{folder} on {platform.node()} now"
             )
         )
         os.environ[_FOLDER] = str(folder)
