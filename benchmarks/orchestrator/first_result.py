@@ -7,6 +7,7 @@ its end, both over what importing torch takes, once before each sweep. It is wal
 What a rank does until its first step: `benchmarks/trainer/start.py`.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -19,27 +20,29 @@ from statistics import median
 from benchmarks.provenance import ROOT, Table, options, report
 from benchmarks.rounds import ran, verb
 
-SWEEP = ["-m", "gpus=1", "batch=64,128,256", "scaling=weak", "epochs=1", "partition=local", "data=digits", "study=s"]
-FIRST_TABLE = "scaling so far"
+SWEEP = ["-m", "gpus=1", "batch=32,64,128", "scaling=weak", "epochs=1", "partition=local", "data=digits", "study=s"]
+FIRST_TABLE = "weak scaling so far"
 
 
 def sweep(folder: Path) -> tuple[float, float]:
     """Seconds from a sweep's command to its first table, and to its end."""
     here = os.environ | {"PYTHONPATH": str(ROOT)}
-    begun, first = time.perf_counter(), float("nan")
+    begun, first = time.perf_counter(), math.inf
     with subprocess.Popen(
         verb(*SWEEP), cwd=folder, env=here, stdout=subprocess.PIPE, text=True, process_group=0
     ) as client:
         assert client.stdout is not None
         try:
             for line in client.stdout:
-                if FIRST_TABLE in line:
+                if line.startswith(FIRST_TABLE):
                     first = min(first, time.perf_counter() - begun)
         except BaseException:
             os.killpg(client.pid, signal.SIGINT)
             raise
     if client.returncode:
         raise RuntimeError(f"the sweep ended with exit code {client.returncode}")
+    if first == math.inf:
+        raise RuntimeError(f"no table before the sweep's end: no line begins with {FIRST_TABLE!r}")
     return first, time.perf_counter() - begun
 
 
