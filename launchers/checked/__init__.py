@@ -18,7 +18,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 from pydantic_core import ArgsKwargs, SchemaSerializer, SchemaValidator, ValidationError
 
-from launchers.checked.frozen import freeze
+from launchers.checked.frozen import freeze, varied
 from launchers.checked.kinds import (
     ANY_FLOAT,
     CLUSTER,
@@ -88,6 +88,7 @@ __all__ = [
     "to_compact_json",
     "to_json",
     "to_plain",
+    "varied",
     "words_under",
 ]
 

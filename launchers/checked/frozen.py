@@ -5,8 +5,11 @@ Python's own decorator compiles six functions for each class, 0.4 ms of it, and 
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
+from functools import cache
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 
 def freeze(cls: Any) -> None:
@@ -54,6 +57,28 @@ def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     return lambda one: tuple(getattr(one, name) for name in names)
+
+
+def varied(value: T, **changed: Any) -> T:
+    """A frozen object with other fields, taken as they are: of such as were checked before, for thousands of objects.
+
+    `dataclasses.replace` has every field checked again, which takes five times as long.
+    """
+    cls: Any = type(value)
+    made: T = object.__new__(cls)
+    values, slots = _slots(cls)
+    for assign, field in zip(slots, values(value), strict=True):
+        assign(made, field)
+    for name, field in changed.items():
+        object.__setattr__(made, name, field)
+    return made
+
+
+@cache
+def _slots(cls: Any) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Callable[[Any, Any], None], ...]]:
+    """What reads all fields of a class at once, and what sets each of them."""
+    names = tuple(field.name for field in fields(cls))
+    return _values(names), tuple(getattr(cls, name).__set__ for name in names)
 
 
 def _not_set(_self: object, name: str, _value: object) -> NoReturn:

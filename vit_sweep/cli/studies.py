@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -22,7 +22,9 @@ from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
-from vit_sweep.submit.deciding import QuestionStatus, so_far
+
+if TYPE_CHECKING:
+    from vit_sweep.submit.deciding import QuestionStatus
 
 
 def status(
@@ -58,11 +60,13 @@ def status(
         agree_to_tend(opened, show.console(stderr=quiet), trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     # A row for each cell comes with tables of their times, and an answer by now rests on them.
-    needs_records = opened.decide_rule() is not None or (whole and not as_json)
+    needs_records = opened.candidates() is not None or (whole and not as_json)
     results, now = (settled_results if needs_records else results_in_short)(opened), datetime.now(UTC)
     if not as_json and not show_status.is_folded(results) and any(result.noted for result in results):
         results = settled_results(opened)
-    expected = forecast(results, opened.plan_file(), now=now, core_flops=core_flops())
+    # Of a study whose cells have ended nothing is expected, and its plan, megabytes of a large one, is not read.
+    plan = opened.plan_file() if any(result.status.under_way for result in results) else None
+    expected = forecast(results, plan, now=now, core_flops=core_flops())
     asked = _asked(opened, results)
     if as_json:
         told = show_status.as_data(opened.name, results, expected, opened.problems, now=now, asked=asked)
@@ -80,11 +84,14 @@ def status(
     raise typer.Exit(exit_code(results))
 
 
-def _asked(study: Study, results: Sequence[Result]) -> QuestionStatus | None:
+def _asked(study: Study, results: Sequence[Result]) -> "QuestionStatus | None":
     """Of a study that decides: its question, and the answer by now."""
-    rule, offered = study.decide_rule(), study.candidates()
+    offered = study.candidates()
+    rule = study.decide_rule() if offered is not None else None
     if rule is None or offered is None:
         return None
+    from vit_sweep.submit.deciding import so_far
+
     return so_far(rule, offered.planned, study.decisions(), results)
 
 

@@ -5,7 +5,7 @@ before anything else is sent, never submitted twice.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from launchers.batch import Batch
@@ -43,13 +43,13 @@ class JobEntry:
     """Whether a person asked for these attempts, or a policy."""
 
 
-@checked
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedAttempt:
-    """The latest submission of a cell: of which attempt, and where it went."""
+    """The latest submission of a cell, out of checked lines: of which attempt, and where it went."""
 
-    batch: Name
+    batch: str
     scheduler: Scheduler
-    handle: Handle
+    handle: str
     """Empty while the submission is in doubt."""
     index: int
     tasks: int

@@ -11,17 +11,16 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
 from launchers.atomic import is_ours_alone, reading, replacing
-from launchers.checked import Name, Whole, checked, field_names, parse_json, to_compact_json
+from launchers.checked import Name, Whole, checked, field_names, parse_json, to_compact_json, varied
 from launchers.errors import UserError
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell, CellFile
 from vit_sweep.record.brief import Brief
-from vit_sweep.study.journal import latest_attempts
+from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.reading import smallest_first
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -29,8 +28,8 @@ from vit_sweep.study.unchanged import YOUNG_NS, clock_ns, code_stamp, key_of
 
 NOTE_FROM = 50
 """Cells from which on those that are done are noted."""
-_FIRST = "1"
-"""The attempt of what is noted."""
+_FIRST, _SECOND = "1", 2
+"""The attempt of what is noted; the one that nobody may have asked for since."""
 _OWN = ("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
 """What tells most cells of a grid apart; all else is written once for those that share it."""
 _SHARED = attrgetter(
@@ -69,13 +68,14 @@ def results_in_short(study: Study) -> list[Result]:
         with suppress(OSError):
             keys[name] = key_of(f"{study.folder}/cells/{name}", "")
     path = study.folder / f".done-{os.geteuid()}"
-    latest = latest_attempts(study.jobs())
+    free = next_attempts(study.jobs())
     cached = {
         name: done
         for name, done in _read(path).items()
-        if name in keys and keys[name][0] == done[0] and (name not in latest or latest[name].attempt <= int(_FIRST))
+        if name in keys and keys[name][0] == done[0] and free.get(name, _SECOND) <= _SECOND
     }
-    read = settled_results(study, study.cell_files(name for name in names if name not in cached))
+    rest = [name for name in names if name not in cached]
+    read = settled_results(study, study.cell_files(rest)) if rest else []
     old = {name: key for name, (key, at_ns) in keys.items() if began_ns is not None and at_ns + YOUNG_NS < began_ns}
     new = {name: (old[name], result) for result in read if (name := result.file.cell_id) in old and _lasts(result)}
     if new:
@@ -95,23 +95,14 @@ def _read(path: Path) -> dict[str, tuple[str, Result]]:
             info, head, text = os.fstat(file.fileno()), file.readline(), file.read()
         if is_ours_alone(info) and head == _head(text):
             cache = parse_json(_Noted, text, what="cells that were done")
-            return {done.name: (done.key, _result(done, cache.files[done.like])) for done in cache.cells}
+            like = [Result(file=file, record=None, status=Status.DONE, attempt=_FIRST) for file in cache.files]
+            return {done.name: (done.key, _result(done, like[done.like])) for done in cache.cells}
     return {}
 
 
-def _result(done: _Done, like: CellFile) -> Result:
-    gpus, nodes, micro_batch, accum, train_images, seed = done.own
-    cell = replace(
-        like.cell,
-        gpus=gpus,
-        nodes=nodes,
-        micro_batch=micro_batch,
-        accum=accum,
-        train_images=train_images,
-        seed=seed,
-    )
-    file = replace(like, cell_id=done.name, cell=cell)
-    return Result(file=file, record=None, status=Status.DONE, attempt=_FIRST, noted=done.brief)
+def _result(done: _Done, like: Result) -> Result:
+    cell = varied(like.file.cell, **dict(zip(_OWN, done.own, strict=True)))
+    return varied(like, file=varied(like.file, cell_id=done.name, cell=cell), noted=done.brief)
 
 
 def _write(path: Path, results: Mapping[str, tuple[str, Result]]) -> None:

@@ -76,6 +76,18 @@ def test_keys_and_profiles_are_read_without_hydra(tmp_path):
     assert heavy_imports(verbs, tmp_path, names=("hydra", *IN_TYPER)) == [[words, []] for words in verbs]
 
 
+def test_many_cells_are_counted_without_what_analyses_predicts_and_submits(tmp_path):
+    commands = [["plan", "-m", "gpus=1", "seed=range(60)", "study=many"], ["status", "outputs/many"]]
+    rooms = (
+        "vit_sweep.analysis",
+        "vit_sweep.runs",
+        "vit_sweep.submit.batches",
+        "vit_sweep.outcome.eta_jobs",
+    )
+    heavy_imports(commands[:1], tmp_path)
+    assert heavy_imports(commands[1:], tmp_path, names=rooms) == [[commands[1], []]]
+
+
 def test_a_verb_imports_no_other_verbs_file(tmp_path):
     files = tuple(f"vit_sweep.cli.{name}" for name in ("audit", "compare", "report", "simulate", "data", "profiles"))
     verbs = [["check", "--help"], ["simulate", "--help"]]

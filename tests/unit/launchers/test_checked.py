@@ -1,9 +1,23 @@
 """What a text from a file may be at most: it becomes a part of a path, a word of a command, a line of a script."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic_core import SchemaValidator, ValidationError
 
-from launchers.checked import AttemptName, Below, ClusterName, Handle, HostList, Instant, Line, Name
+from launchers.checked import (
+    AttemptName,
+    Below,
+    ClusterName,
+    Handle,
+    HostList,
+    Instant,
+    Line,
+    Name,
+    Whole,
+    checked,
+    varied,
+)
 from launchers.checked.schema import schema_of
 
 BREAKS = ["a\nb", "a\n", "a\rb", "a\x00", "\x1b[2J", "a\x85b", "a\u2028b"]
@@ -43,3 +57,19 @@ def test_a_text_of_a_kind_is_that_and_nothing_else(kind, text, valid):
         assert valid
     except ValidationError:
         assert not valid
+
+
+@checked
+class _One:
+    count: Whole
+    name: Name = "a"
+    of: tuple[Whole, ...] = ()
+
+
+def test_a_varied_object_is_what_replace_makes_of_it():
+    one = _One(count=1, of=(3,))
+    made = varied(one, count=2)
+    assert made == replace(one, count=2)
+    assert (one.count, made.of, hash(made)) == (1, (3,), hash(replace(one, count=2)))
+    with pytest.raises(AttributeError):
+        varied(one, number=2)

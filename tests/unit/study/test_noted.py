@@ -9,7 +9,7 @@ from launchers.backend import TaskState, TaskStatus
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.__main__ import main
-from vit_sweep.study import noted, unchanged
+from vit_sweep.study import noted, schema_file, unchanged
 from vit_sweep.study.journal import Event
 from vit_sweep.study.noted import results_in_short
 from vit_sweep.study.status import settled_results
@@ -74,6 +74,17 @@ def were_read(study, monkeypatch):
 def test_no_record_of_a_cell_that_was_done_is_read_again(study, monkeypatch):
     assert told(study) == anew(study)
     assert were_read(study, monkeypatch) == []
+
+
+def test_nothing_is_read_of_a_finished_study_but_its_journal_and_the_note(study, monkeypatch):
+    """Its plan is megabytes of a large one, and was read three times."""
+    monkeypatch.setattr("vit_sweep.cli.terminal.show_status._FOLDED", 1)
+    monkeypatch.setattr(schema_file, "_read_file", lambda path, kind: pytest.fail(f"{path} is read"))
+    monkeypatch.setattr(Study, "candidates", lambda self: None)
+    journals, real = [], Study.jobs
+    monkeypatch.setattr(Study, "jobs", lambda self: (journals.append(self), real(self))[1])
+    assert main(["status", str(study.folder)]) == 0
+    assert len(journals) == 1
 
 
 @pytest.mark.parametrize("words", [[], ["--all"], ["--json"]])

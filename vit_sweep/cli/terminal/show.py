@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -29,7 +30,10 @@ from vit_sweep.report.tables.form.rounding import field
 from vit_sweep.report.tables.form.table import LOW, Cells, Column
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed
-from vit_sweep.submit.foretelling import Foretold
+
+if TYPE_CHECKING:
+    # It stands on all that submits, which `status` does not need.
+    from vit_sweep.submit.foretelling import Foretold
 
 _CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {
@@ -199,7 +203,7 @@ def batches(console: Console, planned: Sequence[Batch], remarks: Sequence[str] =
         console.print(f"{plural(len(planned), noun)}: {', '.join(told)}")
 
 
-def foretold(console: Console, told: Foretold, *, dry_run: bool = False) -> None:
+def foretold(console: Console, told: "Foretold", *, dry_run: bool = False) -> None:
     """Say when the arrays are expected to start; a dry run on a machine without a queue to look at says nothing."""
     for line in told.lines if told.seen or not dry_run else ():
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)

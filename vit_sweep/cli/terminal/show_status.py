@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from launchers.checked import to_plain
 from launchers.text import plural
-from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
@@ -19,12 +18,11 @@ from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.waiting.saying import start_of
-from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
-from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
-from vit_sweep.runs.of_study import runs_of
-from vit_sweep.submit.deciding import QuestionStatus
+
+if TYPE_CHECKING:
+    from vit_sweep.submit.deciding import QuestionStatus
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = (
@@ -63,7 +61,7 @@ _AXES: dict[str, Callable[[Cell], object]] = {
 
 
 def status(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: QuestionStatus | None = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: "QuestionStatus | None" = None
 ) -> RenderableType:
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
     it ended; below, what is left of them all, and of a study that decides its question and the answer by now."""
@@ -77,7 +75,7 @@ def is_folded(results: Sequence[Result]) -> bool:
 
 
 def folded(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: QuestionStatus | None = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: "QuestionStatus | None" = None
 ) -> RenderableType:
     """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, as for
     all rows, what is left and what was asked."""
@@ -92,7 +90,7 @@ def folded(
     return _above(Group(*parts), _below(expected, now, asked))
 
 
-def _below(expected: Forecast, now: datetime, asked: QuestionStatus | None) -> str:
+def _below(expected: Forecast, now: datetime, asked: "QuestionStatus | None") -> str:
     """What is left of the sweep, and the question of one that decides."""
     return "\n".join(filter(None, [left(expected, now=now), asked.sentence if asked else ""]))
 
@@ -123,7 +121,7 @@ def as_data(
     problems: Sequence[str],
     *,
     now: datetime,
-    asked: QuestionStatus | None = None,
+    asked: "QuestionStatus | None" = None,
 ) -> dict[str, Any]:
     """The same for programs: counts by state, what is left (seconds, and the end in UTC), the question of a study that
     decides (`submit.deciding.QuestionStatus`), and an object for each cell; null where something is not known."""
@@ -163,6 +161,12 @@ def filling(results: Sequence[Result]) -> list[Fitted]:
 
 def filled(results: Sequence[Result]) -> list[Data]:
     """The same as tables that nobody has drawn."""
+    # They stand on the whole analysis, which a study of many cells is shown without.
+    from vit_sweep.analysis.series.grouping import group
+    from vit_sweep.report.tables.form.counting import in_pairs
+    from vit_sweep.report.tables.scaling import scaling_table
+    from vit_sweep.runs.of_study import runs_of
+
     runs = runs_of(results)
     made = (scaling_table(group(runs, mode), (), mode, timed_only=True) for mode in Scaling)
     return in_pairs(filter(None, made), runs)

@@ -7,7 +7,6 @@ from typing import Any
 
 from vit_sweep.outcome import eta
 from vit_sweep.outcome.eta import Forecast, Left
-from vit_sweep.outcome.eta_jobs import jobs_of
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.waiting.forecast_file import StartForecast
@@ -99,6 +98,8 @@ def forecast(
     """
     if not any(result.status.under_way for result in results):
         return Forecast(cells={}, sweep=None)
+    from vit_sweep.outcome.eta_jobs import jobs_of  # with all that predicts; of a finished study nothing is
+
     return eta.forecast(jobs_of(results, plan, core_flops=core_flops), now.timestamp())
 
 

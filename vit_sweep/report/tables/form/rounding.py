@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.report.tables.form.table import HIGH, LOW, Column
+
+if TYPE_CHECKING:
+    from vit_sweep.analysis.series.series import Estimate
 
 EMPTY = "–"
 _DIGITS = 4
@@ -70,7 +72,7 @@ def with_interval(value: float, low: float | None, high: float | None, *, percen
     return texts[0], f"[{texts[1]}, {texts[2]}]"
 
 
-def estimate_text(estimate: Estimate, *, percent: bool = False) -> str:
+def estimate_text(estimate: "Estimate", *, percent: bool = False) -> str:
     """A number of the analysis with its interval, if it has one: `15.2 [15.0, 15.4]`, `82.6% [81.5, 83.8]`."""
     number, interval = with_interval(estimate.value, estimate.low, estimate.high, percent=percent)
     return " ".join(filter(None, (f"{number}%" if percent else number, interval)))

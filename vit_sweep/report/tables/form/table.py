@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launchers.checked import checked
-from vit_sweep.analysis.series.contention import contention
-from vit_sweep.runs.run import Run
+
+if TYPE_CHECKING:
+    from vit_sweep.runs.run import Run
 
 Cells = dict[str, Any]
 """One row: value by column name; None is an empty field."""
@@ -82,10 +83,19 @@ def table(
         return None
     return Table(
         name=name, title=title, columns=tuple(known[column] for column in columns), rows=tuple(made),
-        notes=(*dict.fromkeys(note for note in notes if note), *contention(behind)),
+        notes=(*dict.fromkeys(note for note in notes if note), *_contention(behind)),
     )  # fmt: skip
 
 
 def contended(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Notes of any table: which runs of contended hosts its rows pool or compare with quiet ones."""
-    return contention(run for row in rows for run in row.get(BEHIND, ()))
+    return _contention([run for row in rows for run in row.get(BEHIND, ())])
+
+
+def _contention(behind: Sequence["Run"]) -> tuple[str, ...]:
+    """The notes on these runs; without one, all that a run is made of is not imported."""
+    if not behind:
+        return ()
+    from vit_sweep.analysis.series.contention import contention
+
+    return contention(behind)
