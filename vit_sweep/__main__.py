@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     if COMPLETES in os.environ:
         from vit_sweep.cli.app import app_with
-        from vit_sweep.cli.terminal.completing import begin
+        from vit_sweep.cli.terminal.options.completing import begin
 
         begin()
         return _code_of(app_with(), [], SCRIPT)

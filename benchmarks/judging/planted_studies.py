@@ -14,7 +14,7 @@ import numpy as np
 from vit_sweep.analysis.audit.judge import audit
 from vit_sweep.record.machine import Fingerprint, Gpu
 from vit_sweep.runs.run import Origin, Run
-from vit_sweep.runs.tidy import tidy
+from vit_sweep.runs.tidy.table import tidy
 
 COUNTS = (1, 2, 4, 8)
 BETWEEN, WITHIN = 0.02, 0.005

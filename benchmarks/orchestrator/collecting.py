@@ -30,8 +30,8 @@ from vit_sweep.record.breakdown import Breakdown, Collective, Exposed, Phases, R
 from vit_sweep.record.counts import CollectiveKind
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
+from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import Event
-from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study
 
 GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)

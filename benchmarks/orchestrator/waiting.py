@@ -26,7 +26,7 @@ from launchers.queue.files import read_states
 from launchers.queue.slots import Slots, slot_folder, slots_of
 from tests.unit.builders import profile
 
-MODULE = "tests.unit.launchers.queue_probe"
+MODULE = "tests.unit.launchers.queue.queue_probe"
 SETTLE_S = 2.0
 GOAL = 0.005
 HERE = profile(

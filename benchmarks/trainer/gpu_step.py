@@ -32,7 +32,7 @@ from benchmarks.trainer.one_rank import one_rank
 from benchmarks.trainer.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
 from benchmarks.trainer.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
 from launchers.checked import to_plain
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.train.machine.fingerprint import fingerprint, processor
 from vit_sweep.job.train.measure.preflight import matmul_tflops

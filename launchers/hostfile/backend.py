@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from launchers.backend import Rendered, Submission
 from launchers.batch import Batch, Shape
 from launchers.checked import to_json
-from launchers.environment import (
+from launchers.errors import UserError
+from launchers.hosts import choose_hosts, model_of
+from launchers.process.environment import (
     ALLOCATED_GPUS,
     JOB_ENDS,
     JOB_ID,
@@ -22,12 +24,10 @@ from launchers.environment import (
     TASK_INDEX,
     clean_environment,
 )
-from launchers.errors import UserError
-from launchers.hosts import choose_hosts, model_of
+from launchers.process.script import mpirun_command, rank_command, refuse_pyxis, setup_lines
 from launchers.profile import Host
 from launchers.queue.client import QueueClient, start_queue
 from launchers.references import shell_word
-from launchers.script import mpirun_command, rank_command, refuse_pyxis, setup_lines
 from launchers.text import plural
 
 _KILL_AFTER_S = 10

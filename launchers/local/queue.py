@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 
 from launchers.batch import Batch
-from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
+from launchers.process.environment import LOCAL_JOB
 from launchers.profile import Device
 from launchers.queue.bell import Bell
 from launchers.queue.exits import job_code, sentence, shell_code

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.batch import RUN_AGAIN, Batch, Shape
-from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, JOB_ID, RESTART, TASK_INDEX
+from launchers.process.environment import ALLOCATED_GPUS, JOB_ENDS, JOB_ID, RESTART, TASK_INDEX
 from launchers.queue.clock import Due, Moments, due
 from launchers.queue.signals import send
 from launchers.references import resolved

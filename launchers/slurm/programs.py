@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Sequence
 
-from launchers.environment import clean_environment
+from launchers.process.environment import clean_environment
 
 PATIENCE_S = 60.0
 """How long one command may take; without a controller Slurm's own give up after about 20 s."""

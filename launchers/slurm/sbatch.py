@@ -8,10 +8,9 @@ import shlex
 from typing import Any
 
 from launchers.batch import RUN_AGAIN, Batch, Task
-from launchers.environment import ALLOCATED_GPUS, GOT_PARTITION, JOB_ENDS, NODES, TASK_INDEX
 from launchers.errors import UserError
-from launchers.profile import PartitionProfile, Spawner
-from launchers.script import (
+from launchers.process.environment import ALLOCATED_GPUS, GOT_PARTITION, JOB_ENDS, NODES, TASK_INDEX
+from launchers.process.script import (
     MEETING_POINT,
     background_lines,
     closing_command,
@@ -23,6 +22,7 @@ from launchers.script import (
     requeue_lines,
     setup_lines,
 )
+from launchers.profile import PartitionProfile, Spawner
 from launchers.slurm.renderer import make_script
 from launchers.slurm.step import gpu_flags
 from launchers.text import nodes_by_gpus, plural

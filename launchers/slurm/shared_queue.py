@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from launchers.backend import Ended, TaskState
 from launchers.batch import RUN_AGAIN
-from launchers.environment import JOB_ENDS
+from launchers.process.environment import JOB_ENDS
 from launchers.queue.bell import Bell
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states

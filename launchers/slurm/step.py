@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from launchers.batch import Batch, Shape
+from launchers.process.script import container_flags, rank_command
 from launchers.profile import GpuDialect, PartitionProfile, Spawner
-from launchers.script import container_flags, rank_command
 
 
 def gpu_flags(profile: PartitionProfile, shape: Shape) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser import browser as browsers
-from tests.unit.report.contents import full
+from tests.unit.report.page.contents import full
 from vit_sweep.report.render import page
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.browser import PHONE
-from tests.unit.report.contents import HOSTILE, curves
+from tests.unit.report.page.contents import HOSTILE, curves
 from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
 from vit_sweep.report.page.curves import counts_of
 

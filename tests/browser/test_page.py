@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.browser.browser import DESKTOP, PHONE
-from tests.unit.report.contents import HOSTILE
+from tests.unit.report.page.contents import HOSTILE
 
 pytestmark = pytest.mark.browser
 

@@ -22,8 +22,8 @@ from launchers.profile import PartitionProfile
 from tests import conftest
 from tests.conftest import ROOT, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
-from tests.unit.launchers.queue_at import set_clock
-from tests.unit.launchers.queue_probe import notes
+from tests.unit.launchers.queue.queue_at import set_clock
+from tests.unit.launchers.queue.queue_probe import notes
 from tests.warm import clean_environment
 
 pytestmark = pytest.mark.train
@@ -167,7 +167,7 @@ def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_fin
     folder = probe_batch(hosts, tmp_path, "wait")
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     queue = subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.launchers.queue_at", "launchers.hostfile.queue", folder],
+        [sys.executable, "-m", "tests.unit.launchers.queue.queue_at", "launchers.hostfile.queue", folder],
         cwd=ROOT,
         env=environment,
     )
@@ -214,8 +214,8 @@ def probe_batch(hosts, folder, order):
         profile=parse(PartitionProfile, site, what="lab_hosts"),
         shape=Shape(nodes=2, gpus_per_node=1, minutes=1),
         tasks=(Task(name="c", attempt=1),),
-        module="tests.unit.launchers.queue_probe",
-        closing="tests.unit.launchers.queue_probe",
+        module="tests.unit.launchers.queue.queue_probe",
+        closing="tests.unit.launchers.queue.queue_probe",
     )
     (batch := Path(made.folder)).mkdir(parents=True)
     (batch / "orders.json").write_text(json.dumps({"0": order}))

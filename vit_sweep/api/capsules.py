@@ -12,7 +12,7 @@ from launchers.text import some
 from vit_sweep.api.results import as_html
 from vit_sweep.runs.baseline import parsed_baseline, source_of_parsed
 from vit_sweep.runs.sources import Source, from_study
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import open_study
 from vit_sweep.submit.reproducing import PART, Published, Rerun, Wish, lines, rerun
 
@@ -47,14 +47,14 @@ class Reproduced(NamedTuple):
     @property
     def sentence(self) -> str:
         """What it comes to."""
-        from vit_sweep.report.tables.reproduced import verdict
+        from vit_sweep.report.tables.comparisons.reproduced import verdict
 
         return f"{self.study.name} against {self.capsule}: {verdict(self.reproduction)}"
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What changed, what differs, what nobody can tell, what was not compared, and what could not run here."""
-        from vit_sweep.report.tables.reproduced import lines as said
+        from vit_sweep.report.tables.comparisons.reproduced import lines as said
 
         return (*said(self.reproduction), *(f"not run here: {line}" for line in lines(self.cannot_run)))
 

@@ -13,7 +13,7 @@ from vit_sweep.api.results import as_html
 from vit_sweep.outcome.result import Status
 from vit_sweep.runs.baseline import source_of_baseline
 from vit_sweep.runs.sources import Source, from_study
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 
 if TYPE_CHECKING:
     # It imports numpy, which `--help` does not need.
@@ -40,14 +40,14 @@ class Gated(NamedTuple):
     @property
     def sentence(self) -> str:
         """What it comes to."""
-        from vit_sweep.report.tables.gated import verdict
+        from vit_sweep.report.tables.comparisons.gated import verdict
 
         return verdict(self.gate, self.study.name, self.against.name)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is worse, what nobody can tell, what was not compared, and what a reader must know."""
-        from vit_sweep.report.tables.gated import lines
+        from vit_sweep.report.tables.comparisons.gated import lines
 
         return tuple(lines(self.gate))
 

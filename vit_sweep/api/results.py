@@ -20,7 +20,7 @@ from vit_sweep.analysis.laws.predicting import Prediction, Refusal, best, predic
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.tables.form.table import Table
 from vit_sweep.runs.sources import Source
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 
 if TYPE_CHECKING:
     # They import much, which `vit_sweep.open` and `status` do not need.

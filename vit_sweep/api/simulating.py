@@ -22,7 +22,7 @@ from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.point import Point
 from vit_sweep.record.stats import throughputs
 from vit_sweep.report.tables.simulated import simulated_table
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import open_study
 
 if TYPE_CHECKING:

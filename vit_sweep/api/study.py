@@ -13,7 +13,7 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.report.tables.status import counted, forecast, left, status_table
 from vit_sweep.runs.imported import reference_names
 from vit_sweep.runs.sources import Source, from_study
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study as Store
 from vit_sweep.study.store import open_study

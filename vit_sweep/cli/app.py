@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import typer
 
-from vit_sweep.cli.terminal.as_typed import take_text_as_typed
-from vit_sweep.cli.terminal.completing import Root
 from vit_sweep.cli.terminal.help_text import examples
+from vit_sweep.cli.terminal.options.as_typed import take_text_as_typed
+from vit_sweep.cli.terminal.options.completing import Root
 
 
 class _Verb(NamedTuple):
     """Where a verb's function is, or its app of further verbs, and what its help shows."""
 
     file: str
-    """In this folder."""
+    """In this folder, or `room.file` in one below."""
     function: str
     examples: tuple[str, ...] = ()
     takes_words: bool = False
@@ -27,11 +27,11 @@ class _Verb(NamedTuple):
 
 _APP = "app"
 _VERBS = {
-    "completion": _Verb("completion", _APP),
-    "data": _Verb("data", _APP),
-    "profiles": _Verb("profiles", _APP),
+    "completion": _Verb("setup.completion", _APP),
+    "data": _Verb("setup.data", _APP),
+    "profiles": _Verb("setup.profiles", _APP),
     "audit": _Verb(
-        "audit",
+        "results.audit",
         "audit",
         (
             "audit outputs/vit_b_16-cifar100-vector_t4v2",
@@ -40,7 +40,7 @@ _VERBS = {
         ),
     ),
     "capsule": _Verb(
-        "capsule",
+        "results.capsule",
         "capsule",
         (
             "capsule vit_tiny_32-digits-local --license CC-BY-4.0",
@@ -57,7 +57,7 @@ _VERBS = {
         ),
     ),
     "collect": _Verb(
-        "collect",
+        "results.collect",
         "collect",
         (
             "collect outputs/vit_tiny_32-digits-local",
@@ -66,7 +66,7 @@ _VERBS = {
         ),
     ),
     "compare": _Verb(
-        "compare",
+        "results.compare",
         "compare",
         (
             "compare outputs/before outputs/after",
@@ -75,7 +75,7 @@ _VERBS = {
         ),
     ),
     "gate": _Verb(
-        "gate",
+        "results.gate",
         "gate",
         (
             "gate outputs/main --write-baseline baseline.json",
@@ -84,7 +84,7 @@ _VERBS = {
         ),
     ),
     "report": _Verb(
-        "report",
+        "results.report",
         "report",
         (
             "report outputs/vit_tiny_32-digits-local",
@@ -93,7 +93,7 @@ _VERBS = {
         ),
     ),
     "reproduce": _Verb(
-        "reproduce",
+        "results.reproduce",
         "reproduce",
         (
             "reproduce theirs.zip",
@@ -124,7 +124,7 @@ _VERBS = {
     ),
     "list": _Verb("studies", "list_studies", ("list", "list /scratch/me/outputs")),
     "open": _Verb("studies", "open_page", ("open vit_tiny_32-digits-local", "open vit_tiny_32-digits-local --path")),
-    "doctor": _Verb("doctor", "doctor", ("doctor",)),
+    "doctor": _Verb("setup.doctor", "doctor", ("doctor",)),
     "plan": _Verb(
         "running",
         "plan",

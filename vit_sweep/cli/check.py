@@ -8,7 +8,7 @@ from rich.console import Console
 
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.completing import studies
+from vit_sweep.cli.terminal.options.completing import studies
 from vit_sweep.study.check import check as examine
 from vit_sweep.study.store import is_study, open_study
 

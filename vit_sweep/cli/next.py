@@ -9,8 +9,8 @@ from launchers.calling import called
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.study_options import StudyName
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.cli.terminal.options.study import StudyName
+from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import open_study
 from vit_sweep.submit.deciding import lines
 

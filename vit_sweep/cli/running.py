@@ -6,8 +6,8 @@ import typer
 
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.completing import sweep_words
-from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
+from vit_sweep.cli.terminal.options.completing import sweep_words
+from vit_sweep.cli.terminal.options.study import Quiet, StudyName, Trust
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
 

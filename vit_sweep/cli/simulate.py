@@ -107,7 +107,7 @@ def _band(efficiency: Estimate) -> str:
 
 
 def _figure(console: Console, made: Simulated, folder: Path) -> None:
-    from vit_sweep.study.provenance import require_extra
+    from vit_sweep.study.code.provenance import require_extra
 
     try:
         require_extra("report")

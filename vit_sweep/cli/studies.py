@@ -18,7 +18,7 @@ from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
-from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
+from vit_sweep.cli.terminal.options.study import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
@@ -45,7 +45,7 @@ def status(
 
     Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
     """
-    from vit_sweep.study.noted import results_in_short
+    from vit_sweep.study.cache.noted import results_in_short
     from vit_sweep.study.status import settled_results
 
     opened, console = open_study(study), show.console(quiet=quiet)
@@ -114,7 +114,7 @@ def list_studies(
     folder: Annotated[Path, typer.Argument(help="Where the studies lie.")] = Path("outputs"),
 ) -> None:
     """Show the studies of a folder: what became of their cells, and when something last changed; the latest first."""
-    from vit_sweep.study.noted import results_in_short
+    from vit_sweep.study.cache.noted import results_in_short
 
     console = show.console()
     listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]
@@ -172,7 +172,7 @@ def open_page(
 ) -> None:
     """Show a study's report in the browser of this machine, or say where it is; it is written when it is not there or
     older than a record."""
-    from vit_sweep.cli.report import report
+    from vit_sweep.cli.results.report import report
 
     opened, console = open_study(study), show.console()
     page = opened.folder / "report.html"

@@ -24,8 +24,8 @@ from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.point import Point
 from vit_sweep.report.figure import formats
-from vit_sweep.study.provenance import require_extra, require_loggers
-from vit_sweep.study.snapshot import take
+from vit_sweep.study.code.provenance import require_extra, require_loggers
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.foretelling import Foretold, foretell

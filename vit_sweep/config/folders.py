@@ -14,7 +14,7 @@ VARIABLES = {
     "VIT_SWEEP_FIGURES": "on (the default) draws figures with the tables, off leaves them to `report`; svg, png or "
     "pdf, several with a comma, draws these only",
 }
-"""What users set for all their commands; the variables of a job are in `launchers.environment`."""
+"""What users set for all their commands; the variables of a job are in `launchers.process.environment`."""
 
 
 def conf_dir() -> Path:

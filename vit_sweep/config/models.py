@@ -17,8 +17,8 @@ from pathlib import Path
 from launchers.atomic import make_folder, read, user_folder, write
 from launchers.batch import importing_from
 from launchers.checked import parse_json, to_json, to_plain
-from launchers.environment import clean_environment
 from launchers.errors import UserError
+from launchers.process.environment import clean_environment
 from vit_sweep.plan.models import LIBRARIES, REFUSED, CountRequest
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.specs import ModelCounts, ModelSpec

@@ -14,14 +14,14 @@ from launchers.atomic import read
 from launchers.batch import RUN_AGAIN, SETUP_FAILED, Batch
 from launchers.checked import parse_json
 from launchers.errors import UserError
-from launchers.identity import place_of
+from launchers.process.identity import place_of
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, makes_stop
 from vit_sweep.outcome.verdict import Attempt, judge, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
+from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.lock import now
-from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study
 
 _LAST_LINES = 12

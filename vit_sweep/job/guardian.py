@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from launchers.environment import SIGNALS
+from launchers.process.environment import SIGNALS
 from vit_sweep.job.host_memory import resident_mib
 from vit_sweep.job.rank_log import RankLog, now, peak_host_mib, say
 from vit_sweep.outcome.ending import Cause, DeviceMemory, HostMemory, RankEnd

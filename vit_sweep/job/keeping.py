@@ -12,7 +12,7 @@ from launchers.errors import UserError
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.record.record import Record
-from vit_sweep.study.summaries import leave_summary
+from vit_sweep.study.cache.summaries import leave_summary
 
 
 def keep(record: Record, cell_dir: Path, *, target: float | None = None) -> bool:

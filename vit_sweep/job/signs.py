@@ -11,7 +11,7 @@ from pathlib import Path
 from launchers.atomic import read
 from launchers.checked import parse_json
 from launchers.errors import UserError
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from launchers.text import some
 from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.outcome.ending import Cause, RankFile

@@ -16,8 +16,8 @@ from pathlib import Path
 from launchers.atomic import make_folder, opened, read, write_first
 from launchers.batch import Batch
 from launchers.checked import parse_json, to_json
-from launchers.environment import JOB_ENDS
-from launchers.identity import RankIdentity, identify
+from launchers.process.environment import JOB_ENDS
+from launchers.process.identity import RankIdentity, identify
 from launchers.queue.sockets import make_room_for_sockets
 from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
@@ -30,8 +30,8 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
+from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.reading import RecordProblem
-from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study
 
 _LEAVE_S = 20
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
             code = _wanted_code(study, file)
             make_room_for_sockets()  # of the loader's workers
             guardian.starting(IMPORTING)
-            from vit_sweep.job.train.preload import train
+            from vit_sweep.job.train.imports.preload import train
 
             train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
     except BaseException as error:

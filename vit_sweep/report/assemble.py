@@ -37,7 +37,7 @@ from vit_sweep.report.tables.form.table import Table
 from vit_sweep.runs.imported import Reference, load_reference, short_names
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source
-from vit_sweep.study.provenance import versions
+from vit_sweep.study.code.provenance import versions
 from vit_sweep.study.store import Study
 
 _LISTED = 12

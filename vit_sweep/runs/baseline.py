@@ -21,7 +21,7 @@ from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.record.machine import Fingerprint, Gpu, hardware_words
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.sources import Source
-from vit_sweep.study.provenance import git_commit
+from vit_sweep.study.code.provenance import git_commit
 
 SCHEMA_VERSION = 1
 KIND: Literal["vit_sweep baseline"] = "vit_sweep baseline"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from math import ceil
 from statistics import median
 
-from vit_sweep.runs.tidy_columns import LogError
+from vit_sweep.runs.tidy.columns import LogError
 
 _STEP = re.compile(r"time \(ms\) \| fwd: ([\d.]+) \| bwd: ([\d.]+) .*?bwd_allreduce: ([\d.]+) .*?step: ([\d.]+)")
 _MICRO_STEP = re.compile(r"time \(ms\) \| fwd_microstep:")

@@ -15,9 +15,9 @@ from vit_sweep.runs.decoding import content_of
 from vit_sweep.runs.reshaping import Reading, long, recognised, renamed, scaled, spelled_plainly, with_points
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.table_file import read_table
-from vit_sweep.runs.tidy import Imported, nothing_to_compare, tidy
-from vit_sweep.runs.tidy_columns import COLUMNS, REQUIRED, is_number
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.runs.tidy.columns import COLUMNS, REQUIRED, is_number
+from vit_sweep.runs.tidy.table import Imported, nothing_to_compare, tidy
+from vit_sweep.study.code.provenance import require_extra
 
 
 @checked

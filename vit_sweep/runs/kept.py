@@ -27,7 +27,7 @@ from launchers.checked import checked, parse_json, to_compact_json
 from launchers.errors import UserError
 from vit_sweep.record.learning import Reached
 from vit_sweep.runs.run import Run
-from vit_sweep.study.unchanged import code_stamp
+from vit_sweep.study.cache.unchanged import code_stamp
 
 BLOCK = 500
 """Runs that are decoded at once."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.tidy_columns import LogError
+from vit_sweep.runs.tidy.columns import LogError
 
 TOKEN = ":::MLLOG "
 NOTE = "MLPerf's log: epochs from their start to their stop, eval_accuracy as test accuracy"

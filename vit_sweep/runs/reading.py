@@ -25,12 +25,12 @@ from vit_sweep.record.summary import Summary
 from vit_sweep.runs.kept import Read, RunCache
 from vit_sweep.runs.of_study import run_of, submissions, summarised
 from vit_sweep.runs.run import Run
+from vit_sweep.study.cache.summaries import SUMMARY, summary_beside
+from vit_sweep.study.cache.unchanged import YOUNG_NS, clock_ns, key_of
+from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import latest_attempts
-from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.status import finished, settled_results
 from vit_sweep.study.store import Study
-from vit_sweep.study.summaries import SUMMARY, summary_beside
-from vit_sweep.study.unchanged import YOUNG_NS, clock_ns, key_of
 
 _CHUNK = 250
 _SHARE_FROM = 2000

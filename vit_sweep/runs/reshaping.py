@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launchers.checked import checked
 from launchers.errors import UserError, closest
 from launchers.text import some
-from vit_sweep.runs.tidy_columns import COLUMNS, NUMBERS, PARTS, is_number
+from vit_sweep.runs.tidy.columns import COLUMNS, NUMBERS, PARTS, is_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from launchers.text import plural, some
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.tidy import nothing_to_compare, total
+from vit_sweep.runs.tidy.table import nothing_to_compare, total
 
 
 @checked

@@ -15,7 +15,7 @@ from launchers.text import plural
 from vit_sweep.runs import deepspeed_log, mlperf_log
 from vit_sweep.runs.decoding import content_of
 from vit_sweep.runs.reshaping import Reading, recognised
-from vit_sweep.runs.tidy_columns import REQUIRED, LogError
+from vit_sweep.runs.tidy.columns import REQUIRED, LogError
 
 if TYPE_CHECKING:
     import pandas as pd

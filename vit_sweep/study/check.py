@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from launchers.atomic import opened, remove
 from launchers.checked import checked
-from launchers.environment import JOB_ID
+from launchers.process.environment import JOB_ID
 from launchers.queue.files import read_handle
 from launchers.queue.handle import process_of
 from launchers.slurm.handle import parts_of

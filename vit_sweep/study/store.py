@@ -34,9 +34,9 @@ from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.plan.waiting.packing import Pack
+from vit_sweep.study.code.provenance import git_commit, versions
 from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
-from vit_sweep.study.provenance import git_commit, versions
 from vit_sweep.study.reading import DROPPED, StudyReader
 from vit_sweep.study.schema_file import LET_READ
 from vit_sweep.study.trust import programs, remember

@@ -12,12 +12,12 @@ from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.engine.kinds import needs_compiler, uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
 from vit_sweep.plan.waiting.packing import NOTHING, Packing
-from vit_sweep.study.snapshot import Snapshot
+from vit_sweep.study.code.snapshot import Snapshot
 from vit_sweep.study.store import Study
 
 TASK_MODULE = "vit_sweep.job.task"
 CLOSING_MODULE = "vit_sweep.job.closing"
-PRELOAD, WITH_DEEPSPEED = "vit_sweep.job.train.preload", "vit_sweep.job.train.with_deepspeed"
+PRELOAD, WITH_DEEPSPEED = "vit_sweep.job.train.imports.preload", "vit_sweep.job.train.imports.with_deepspeed"
 COMPILER = "torch._dynamo"
 
 

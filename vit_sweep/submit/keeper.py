@@ -13,9 +13,9 @@ from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.deciding.candidates_file import alike
 from vit_sweep.record.attempt import attempt_of
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import latest_attempts, next_attempts
 from vit_sweep.study.lock import BusyError, now
-from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look

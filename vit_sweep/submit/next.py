@@ -6,8 +6,8 @@ from functools import partial
 from typing import NamedTuple
 
 from launchers.backend import Rendered
-from launchers.environment import clean_environment
 from launchers.errors import UserError
+from launchers.process.environment import clean_environment
 from launchers.profile import PartitionProfile
 from launchers.references import references
 from launchers.text import some
@@ -18,9 +18,9 @@ from vit_sweep.plan.plan import PlannedCell, share
 from vit_sweep.plan.waiting.forecast_file import Choice
 from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.study import trust
+from vit_sweep.study.code.snapshot import Snapshot
 from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.reading import smallest_first
-from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of

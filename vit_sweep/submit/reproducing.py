@@ -31,7 +31,7 @@ from vit_sweep.plan.plan import Knowledge, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours
-from vit_sweep.study.provenance import require_engines, require_metrics, require_models, require_optimizers
+from vit_sweep.study.code.provenance import require_engines, require_metrics, require_models, require_optimizers
 from vit_sweep.study.trust import programs
 from vit_sweep.submit.sweep import same_python
 

@@ -35,9 +35,7 @@ from vit_sweep.plan.waiting.forecast_file import ForecastFile
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
 from vit_sweep.study.check import remove_leftovers
-from vit_sweep.study.continuing import continued
-from vit_sweep.study.lock import now
-from vit_sweep.study.provenance import (
+from vit_sweep.study.code.provenance import (
     require_engines,
     require_extra,
     require_loggers,
@@ -45,7 +43,9 @@ from vit_sweep.study.provenance import (
     require_models,
     require_optimizers,
 )
-from vit_sweep.study.snapshot import Snapshot, take
+from vit_sweep.study.code.snapshot import Snapshot, take
+from vit_sweep.study.continuing import continued
+from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt

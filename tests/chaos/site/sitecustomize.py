@@ -28,6 +28,6 @@ def train(file, me, **given):
 
 if "CHAOS_CELL_S" in os.environ:
     sys.dont_write_bytecode = True
-    stand_in: Any = types.ModuleType("vit_sweep.job.train.preload")
+    stand_in: Any = types.ModuleType("vit_sweep.job.train.imports.preload")
     stand_in.train = train
-    sys.modules["vit_sweep.job.train.preload"] = stand_in
+    sys.modules["vit_sweep.job.train.imports.preload"] = stand_in

@@ -10,7 +10,7 @@ def signal_at(rank, number, epoch, step, phase="training"):
     """Let this rank, if it is `rank`, send itself a signal when it comes by that place."""
     if os.environ["RANK"] != str(rank):
         return
-    from launchers.environment import SIGNALS
+    from launchers.process.environment import SIGNALS
     from vit_sweep.job.guardian import Guardian
 
     real_beat, done = Guardian.beat, []

@@ -9,7 +9,7 @@ import subprocess
 import psutil
 import pytest
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
 

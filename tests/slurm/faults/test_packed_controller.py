@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.slurm.conftest import running_cluster, trivial, wait_for
-from tests.slurm.test_packed import SIX, Packed
+from tests.slurm.sharing.test_packed import SIX, Packed
 
 pytestmark = pytest.mark.slurm
 ONE_JOB = (*SIX[:-1], "pack=6")

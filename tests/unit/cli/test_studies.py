@@ -162,7 +162,9 @@ def test_open_writes_the_page_where_it_is_missing_or_old_and_says_what_to_do_wit
         monkeypatch.delenv(screen, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
     written = []
-    monkeypatch.setattr("vit_sweep.cli.report.report", lambda name: (written.append(name), page.write_text("page")))
+    monkeypatch.setattr(
+        "vit_sweep.cli.results.report.report", lambda name: (written.append(name), page.write_text("page"))
+    )
     assert main(["open", str(study.folder)]) == 0
     assert "copy the file" in capsys.readouterr().out
     assert (len(written), opened) == (1, [])

@@ -66,8 +66,8 @@ def test_the_verb_says_it_and_lists_all(capsys):
 
 
 def test_every_variable_of_a_user_is_in_the_one_list():
-    """Those of a job are in `launchers/environment.py`; ranks, completing shells and tests set one for themselves."""
-    tree = ast.parse((ROOT / "launchers" / "environment.py").read_text())
+    """Those of a job are in `process/environment.py`; ranks, completing shells and tests set one for themselves."""
+    tree = ast.parse((ROOT / "launchers" / "process" / "environment.py").read_text())
     of_jobs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     files = [*(ROOT / "vit_sweep").rglob("*.py"), *(ROOT / "launchers").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
     named = {name for file in files for name in re.findall(r"VIT_SWEEP_[A-Z]+(?:_[A-Z]+)*", file.read_text())}

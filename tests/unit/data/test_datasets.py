@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from launchers.errors import UserError
 from tests.conftest import wait_for
-from vit_sweep.cli import data as data_cli
+from vit_sweep.cli.setup import data as data_cli
 from vit_sweep.data import datasets, staging
 from vit_sweep.data.packed import Manifest, PackedFile
 from vit_sweep.plan.choices import DataSource

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from launchers.checked import to_json
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.job.signs import IMPORT_S, IMPORTING, Signs
 from vit_sweep.outcome.ending import Cause, RankEnd, RankFile

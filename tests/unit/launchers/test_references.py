@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from launchers import references
 from launchers.errors import UserError
+from launchers.process.script import export_lines
 from launchers.references import masked, resolved, shell_word
-from launchers.script import export_lines
 from tests.unit.builders import batch, profile
 
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="{}"), max_size=20)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.builders import cell, record, result
 from tests.unit.plan.test_continuing import origin
-from tests.unit.report.test_tables import of_results
+from tests.unit.report.tables.test_tables import of_results
 from vit_sweep.analysis.audit.judge import audit
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.job.train.trackers.figures import epoch_figures, learnt_figures, parameters, run_figures

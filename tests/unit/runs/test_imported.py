@@ -15,8 +15,8 @@ from vit_sweep.report.gather import gather_runs
 from vit_sweep.report.table_files import to_parquet
 from vit_sweep.runs.imported import load_reference, read_csv, reference_dir, reference_names
 from vit_sweep.runs.run import Origin
-from vit_sweep.runs.tidy import tidy
-from vit_sweep.runs.tidy_columns import COLUMNS, NUMBERS, epoch_range
+from vit_sweep.runs.tidy.columns import COLUMNS, NUMBERS, epoch_range
+from vit_sweep.runs.tidy.table import tidy
 
 HEADER = "gpus,batch,accum,scaling,epoch,epoch_time_s"
 

@@ -14,7 +14,7 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.report.gather import gather
 from vit_sweep.runs import kept, reading
-from vit_sweep.study import unchanged
+from vit_sweep.study.cache import unchanged
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 

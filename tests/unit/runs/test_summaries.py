@@ -12,10 +12,10 @@ from tests.unit.builders import cell, entry, planned_study, point, record
 from tests.unit.runs.test_kept import anew, in_place, said, worked_out
 from vit_sweep.job.keeping import keep
 from vit_sweep.runs import reading
-from vit_sweep.study import summaries
+from vit_sweep.study.cache import summaries
+from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import Event
 from vit_sweep.study.reading import StudyReader
-from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study
 
 CELLS = [cell(gpus=gpus, nodes=1, seed=seed) for gpus in (1, 2, 4) for seed in (0, 1)]

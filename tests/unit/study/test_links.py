@@ -15,8 +15,8 @@ from launchers.submitting import under_way
 from tests.unit.builders import batch, cell
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Stop
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import Event
-from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
 
 CELL = cell().cell_id

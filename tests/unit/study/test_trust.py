@@ -12,7 +12,7 @@ from tests.unit.builders import ENGINE, planned_study, point, profile
 from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.plan.specs import ModelCounts, ModelSpec
 from vit_sweep.study import trust
-from vit_sweep.study.snapshot import take
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.next import write

@@ -17,8 +17,8 @@ from vit_sweep.__main__ import _command, main
 from vit_sweep.cli import sweep as launch
 from vit_sweep.cli.terminal import progress, show
 from vit_sweep.study import asking, status
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import in_doubt
-from vit_sweep.study.snapshot import take
 from vit_sweep.submit import batches, interrupt, submission, watching
 
 CELLS = [point(gpus=gpus) for gpus in (1, 2, 4)]

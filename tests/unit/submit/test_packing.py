@@ -13,7 +13,7 @@ from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.waiting.packing import NOTHING, packed
-from vit_sweep.study.snapshot import take
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of
 from vit_sweep.submit.next import write

@@ -8,7 +8,7 @@ from launchers.errors import UserError, closest
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import Run
-from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import Study
 
 _ALL = "all"

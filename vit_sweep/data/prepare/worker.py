@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from launchers.environment import SIGNALS
+from launchers.process.environment import SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 

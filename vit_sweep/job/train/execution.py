@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launchers.atomic import write
 from launchers.checked import to_json
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from vit_sweep.job.guardian import Guardian
 from vit_sweep.outcome.ending import Progress
 from vit_sweep.plan.cell import Cell, CellFile

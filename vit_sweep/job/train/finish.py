@@ -19,7 +19,7 @@ from vit_sweep.plan.engine.kinds import OPTIONAL
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Fingerprint, Preflight, Samples
 from vit_sweep.record.record import Certificate, GradientCheck, RankReport, Record, Resolved
-from vit_sweep.study.provenance import installed_versions
+from vit_sweep.study.code.provenance import installed_versions
 
 _PACKAGES = ("torch", "torchvision", "deepspeed")
 

@@ -11,12 +11,12 @@ from torch.utils.checkpoint import checkpoint
 
 from launchers.errors import UserError
 from launchers.profile import Device
+from vit_sweep.job.train.imports.without_compiler import is_loaded
 from vit_sweep.job.train.models.init import begin
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
 from vit_sweep.job.train.pairs.towers import beside, text_blocks
-from vit_sweep.job.train.without_compiler import is_loaded
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell

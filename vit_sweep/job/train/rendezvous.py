@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported without saying so
 
 from launchers.atomic import read, write
-from launchers.identity import FIRST_PORT, LAST_PORT, RankIdentity
+from launchers.process.identity import FIRST_PORT, LAST_PORT, RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.job.rank_log import say

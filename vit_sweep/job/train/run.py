@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from launchers.text import plural
 from vit_sweep.job.guardian import Guardian
 from vit_sweep.job.train.engines.build import engine_of
@@ -17,6 +17,7 @@ from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import pipeline_of
+from vit_sweep.job.train.imports.without_compiler import bring_in
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler
@@ -31,7 +32,6 @@ from vit_sweep.job.train.stopping import Stopper
 from vit_sweep.job.train.trackers.figures import epoch_names, parameters
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
-from vit_sweep.job.train.without_compiler import bring_in
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
@@ -65,7 +65,7 @@ def train(
     if cell.compile:
         bring_in()  # before anything that it must leave alone is marked
     if uses_deepspeed(cell):
-        import vit_sweep.job.train.with_deepspeed  # noqa: F401
+        import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
     require_room(cell, me, file.options.nvme)
     torch.set_num_threads(cell.cpus_per_gpu)
     # Before the GPU is touched: from then on this process is one of those that use it.

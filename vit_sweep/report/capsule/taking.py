@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from launchers.atomic import read_inside
 from launchers.text import some
 from vit_sweep.report.capsule.cleaning import Cleaner, folders_in, hosts_in
-from vit_sweep.study.snapshot import digest_of
+from vit_sweep.study.code.snapshot import digest_of
 from vit_sweep.study.store import Study
 
 _TAKEN = re.compile(

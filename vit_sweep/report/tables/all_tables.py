@@ -11,14 +11,14 @@ from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.waiting.forecast_file import Waited
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
+from vit_sweep.report.tables.comparisons.effects import accum_table, batch_table
+from vit_sweep.report.tables.comparisons.pairs import engine_table, placement_table
 from vit_sweep.report.tables.continued import continued_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.decisions import decisions_table
-from vit_sweep.report.tables.effects import accum_table, batch_table
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.isoefficiency import isoefficiency_table
-from vit_sweep.report.tables.pairs import engine_table, placement_table
 from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
 from vit_sweep.report.tables.resolutions import resolution_table
 from vit_sweep.report.tables.runs import runs_table

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conftest import LONG
-from tests.e2e.train.moved import left_in, train
+from tests.e2e.train.engines.moved import left_in, train
 from tests.e2e.train.ranks import small_cell
 from tests.unit.builders import OPTIMIZER
 from vit_sweep.job.train.continuing.whole import scale_of_deepspeed, scale_of_torch

@@ -30,7 +30,7 @@ import sys
 import torchvision
 from vit_sweep.__main__ import _code_of
 from vit_sweep.cli.terminal.mistakes import reported
-from vit_sweep.cli.data import app
+from vit_sweep.cli.setup.data import app
 
 kind = torchvision.datasets.CIFAR100
 kind.url, kind.tgz_md5, files = sys.argv[1], sys.argv[2], dict(part.split("=") for part in sys.argv[3].split())
@@ -374,7 +374,7 @@ def image(self, sample):
         os.kill(main, signal.SIGKILL)
     return real(self, sample)
 source.Reader.image = image
-from vit_sweep.cli.data import app
+from vit_sweep.cli.setup.data import app
 app(sys.argv[2:])
 """
     trap = tmp_path / "trap"

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from tests.conftest import ROOT
 from tests.unit.analysis.builders import run
-from tests.unit.report.test_tables import SIZED
+from tests.unit.report.tables.test_tables import SIZED
 from vit_sweep.analysis.audit.judge import audit
 from vit_sweep.analysis.compare import compare
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
-from vit_sweep.cli import audit as audit_verb
-from vit_sweep.cli import compare as compare_verb
+from vit_sweep.cli.results import audit as audit_verb
+from vit_sweep.cli.results import compare as compare_verb
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from launchers.checked import parse
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile
-from tests.unit.cli.test_profiles import LAB
+from tests.unit.cli.setup.test_profiles import LAB
 from vit_sweep.__main__ import main
 from vit_sweep.config.profile import files as profiles
 from vit_sweep.config.profile.words import normalised

@@ -1,7 +1,7 @@
 """What an attempt says of its way: steps and seconds since it began to train, not since the run did."""
 
 from launchers.checked import parse_json
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from tests.unit.builders import cell, series
 from vit_sweep.job.train import execution as module
 from vit_sweep.job.train.execution import Execution

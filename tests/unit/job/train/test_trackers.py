@@ -17,7 +17,7 @@ from vit_sweep.plan.choices import Task
 from vit_sweep.plan.predict.vit import forward_flop
 from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.record.breakdown import Breakdown, counted_flop
-from vit_sweep.study.provenance import require_loggers
+from vit_sweep.study.code.provenance import require_loggers
 
 
 class Fake:

@@ -18,8 +18,8 @@ from launchers.queue.files import read_handle, read_states
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import put_programs
 from tests.unit.launchers.hostfile.test_backend import rendered
-from tests.unit.launchers.queue_at import set_clock
-from tests.unit.launchers.queue_probe import notes
+from tests.unit.launchers.queue.queue_at import set_clock
+from tests.unit.launchers.queue.queue_probe import notes
 
 UNTIL_TOLD = """
 trap "echo USR2 >> {0}/told" USR2
@@ -91,7 +91,7 @@ def test_a_task_waits_while_another_study_holds_one_of_its_hosts(queue, tmp_path
 def test_a_task_starts_again_in_its_place_and_every_start_has_its_own_log(queue, tmp_path):
     process, folder = queue(
         'echo "$VIT_SWEEP_TASK_INDEX.$VIT_SWEEP_RESTART ends $VIT_SWEEP_JOB_ENDS"; [ "$VIT_SWEEP_RESTART" != 0 ]',
-        closing="tests.unit.launchers.queue_probe",
+        closing="tests.unit.launchers.queue.queue_probe",
         orders={"0": "fail", "1": "fail", "closing": RUN_AGAIN},
     )
     assert process.wait(timeout=300) == 0
@@ -108,7 +108,7 @@ def test_a_task_starts_again_in_its_place_and_every_start_has_its_own_log(queue,
 def test_mpirun_is_warned_and_then_told_to_end_at_the_time_limit(queue, tmp_path):
     process, folder = queue(
         f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}',
-        queue=("tests.unit.launchers.queue_at", "launchers.hostfile.queue"),
+        queue=("tests.unit.launchers.queue.queue_at", "launchers.hostfile.queue"),
     )
     wait_for((tmp_path / "ran").exists)
     set_clock(folder, 59 * 60)

@@ -22,8 +22,8 @@ from launchers.queue.handle import handle_of, no_process, process_of
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch
 from tests.unit.launchers.local.queue_run import cores
-from tests.unit.launchers.queue_at import set_clock
-from tests.unit.launchers.queue_probe import notes
+from tests.unit.launchers.queue.queue_at import set_clock
+from tests.unit.launchers.queue.queue_probe import notes
 
 QUEUE = "import sys; from launchers.local.queue import main; sys.exit(main(sys.argv[1:]))"
 
@@ -51,8 +51,8 @@ def queue(tmp_path):
                 shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
                 tasks=tuple(Task(name=f"c{number}-{i}", attempt=1) for i in range(len(words))),
                 **{
-                    "module": "tests.unit.launchers.queue_probe",
-                    "closing": closing_module or "tests.unit.launchers.queue_probe",
+                    "module": "tests.unit.launchers.queue.queue_probe",
+                    "closing": closing_module or "tests.unit.launchers.queue.queue_probe",
                 }
                 | changes,
             )
@@ -163,7 +163,7 @@ def test_ranks_and_closing_modules_run_the_batchs_code_and_not_what_lies_on_the_
 
 def test_ranks_are_warned_and_then_ended_at_their_time_limit_which_they_know(queue):
     before = int(time.time())
-    process, (folder,) = queue(["wait"], queue=("-m", "tests.unit.launchers.queue_at", "launchers.local.queue"))
+    process, (folder,) = queue(["wait"], queue=("-m", "tests.unit.launchers.queue.queue_at", "launchers.local.queue"))
     (rank,) = wait_for(lambda: began(folder))
     assert before + 60 <= int(rank["VIT_SWEEP_JOB_ENDS"]) <= rank["at"] + 60
     set_clock(folder, 31)

@@ -20,7 +20,7 @@ from launchers.submitting import under_way
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch
 from tests.unit.launchers.local.queue_run import cores
-from tests.unit.launchers.queue_probe import notes
+from tests.unit.launchers.queue.queue_probe import notes
 
 POINTS = ("before", "locked", "forked", "started", "yielded")
 
@@ -37,7 +37,7 @@ def two(tmp_path, monkeypatch):
             profile=cores(),
             shape=Shape(nodes=1, gpus_per_node=1, minutes=5),
             tasks=(Task(name=f"c{number}", attempt=1),),
-            module="tests.unit.launchers.queue_probe",
+            module="tests.unit.launchers.queue.queue_probe",
         )
         Path(item.folder).mkdir(parents=True)
         Path(item.folder, "batch.json").write_text(to_json(item))
@@ -70,7 +70,7 @@ def submit(batches):
 
 @pytest.mark.parametrize("point", POINTS)
 def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_start_it(point, two, tmp_path):
-    client = [sys.executable, "-m", "tests.unit.launchers.queue_client", point, *(b.folder for b in two)]
+    client = [sys.executable, "-m", "tests.unit.launchers.queue.queue_client", point, *(b.folder for b in two)]
     assert subprocess.run(client, cwd=ROOT, timeout=300).returncode == -9
     submitted = LocalLauncher().find(doubts(two))
     assert submitted.keys() == {b.name for b in two}

@@ -23,7 +23,7 @@ from launchers.slurm.sbatch import render
 from launchers.slurm.step import step_command
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile, put_programs
-from tests.unit.launchers.queue_at import set_clock
+from tests.unit.launchers.queue.queue_at import set_clock
 
 QUEUE = """
 import sys
@@ -62,7 +62,9 @@ class Job:
         self.trial = "true"
 
     def write(self, **changes):
-        self.batch = shared(self.folder, **{"module": "m", "closing": "tests.unit.launchers.queue_probe"} | changes)
+        self.batch = shared(
+            self.folder, **{"module": "m", "closing": "tests.unit.launchers.queue.queue_probe"} | changes
+        )
         self.at = Path(self.batch.folder)
         self.at.mkdir(parents=True)
         (self.at / "batch.json").write_text(to_json(self.batch))
@@ -163,7 +165,7 @@ def test_a_task_is_warned_and_ended_at_its_own_limit_and_the_next_one_runs(job):
     job.write(minutes=1)
     process = job.start(
         f'[ "$i" = 0 ] || exit 0; {UNTIL_TOLD.format(job.folder)}',
-        queue=("-m", "tests.unit.launchers.queue_at", "launchers.slurm.shared_queue"),
+        queue=("-m", "tests.unit.launchers.queue.queue_at", "launchers.slurm.shared_queue"),
     )
     wait_for((job.folder / "waits").exists)
     set_clock(job.at, 31)

@@ -89,7 +89,7 @@ def _whole(cell: Cell, origin: Origin, engine: Engine) -> Whole:
     """Every rank reads all of it: 12 bytes a parameter with Adam's moments."""
     folder = Path(origin.folder)
     if origin.machinery == DEEPSPEED:
-        import vit_sweep.job.train.with_deepspeed  # noqa: F401
+        import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
         from vit_sweep.job.train.continuing import deepspeed_files
         from vit_sweep.job.train.engines.deepspeed import TAG, tensors_only
 

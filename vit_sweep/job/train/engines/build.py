@@ -15,11 +15,11 @@ from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import ACCELERATE, DDP, FSDP2, MEGATRON, MEGATRON_NEEDS_CUDA, OPTIONAL, machinery
 from vit_sweep.plan.specs import DEEPSPEED
-from vit_sweep.study.provenance import absent_packages
+from vit_sweep.study.code.provenance import absent_packages
 
 
 def _deepspeed(cell: Cell, model: nn.Module) -> Engine:
-    import vit_sweep.job.train.with_deepspeed  # noqa: F401
+    import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
     from vit_sweep.job.train.engines import deepspeed
 
     return deepspeed.build(cell, model)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError

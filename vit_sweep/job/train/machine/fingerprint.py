@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.train.machine.nvml import SM_CLOCK, NvmlGpu, hashed, nvml_gpu
 from vit_sweep.record.machine import Fingerprint, Gpu

@@ -37,7 +37,7 @@ def measure_all(
             window = profile_window(bench, steps=profile_steps, trace=trace)
             notes = window.notes
         if profilers:
-            import vit_sweep.job.train.with_deepspeed  # noqa: F401
+            import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
             from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
         if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
             comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))

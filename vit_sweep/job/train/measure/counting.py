@@ -17,11 +17,11 @@ from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vit_sweep.job.train.imports.without_compiler import is_loaded
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.memory_traffic import bytes_of, moved, tensors_in
 from vit_sweep.job.train.measure.readback import agreed, gathered
 from vit_sweep.job.train.measure.window import DeviceCalls
-from vit_sweep.job.train.without_compiler import is_loaded
 from vit_sweep.plan.measuring import SETTLING_STEPS
 from vit_sweep.record.counts import CollectiveKind, RankCounts, StepCounts, step_counts
 

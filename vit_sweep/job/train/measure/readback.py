@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-from launchers.identity import RankIdentity
+from launchers.process.identity import RankIdentity
 from vit_sweep.job.rank_log import peak_host_mib
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.machine.fingerprint import processor

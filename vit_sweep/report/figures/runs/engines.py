@@ -15,7 +15,7 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
-from vit_sweep.report.tables.pairs import engines_beside, saved_and_paid
+from vit_sweep.report.tables.comparisons.pairs import engines_beside, saved_and_paid
 from vit_sweep.report.tables.parts import Conditions, engine_labels, without
 from vit_sweep.runs.run import Run, counted, within
 

@@ -1,0 +1,1 @@
+"""One process of a job: the line that starts it, its variables, and who it is among the ranks."""

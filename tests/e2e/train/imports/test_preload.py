@@ -1,0 +1,114 @@
+"""What a rank imports, and what it does not: every rank of every cell pays for it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.train
+
+
+PROBE = """
+import gc, json, os, sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+looks = []
+gc.callbacks.append(lambda phase, about: looks.append(phase))
+import vit_sweep.job.train.imports.preload
+gc.callbacks.pop()
+from vit_sweep.job.train.imports.part_of_torchvision import began
+from tests.e2e.train.ranks import Job, small_cell
+from vit_sweep.job.task import main
+
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+
+def loads(**engine):
+    cell = small_cell(epochs=1)
+    made = replace(cell, engine=replace(cell.engine, **engine))
+    folder = Job(Path(sys.argv[1], engine["kind"]), made, preflight=True, profile_steps=1).batch(1)
+    rank = os.fork()
+    if rank == 0:
+        os.environ |= {"VIT_SWEEP_TASK_INDEX": "0", "VIT_SWEEP_JOB_ID": "local-1-1", "LOCAL_WORLD_SIZE": "1"}
+        failed = main([str(folder)])
+        os._exit(1 if failed else 10 + ("deepspeed" in sys.modules) + 2 * ("sympy" in sys.modules))
+    code = os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) - 10
+    return {"deepspeed": code in (1, 3), "compiler": code in (2, 3)} if code >= 0 else "failed"
+
+engines = [{"kind": "ddp", "zero_stage": None}, {"kind": "fsdp2", "zero_stage": None, "reshard_after_forward": True}]
+ranks = [loads(**engine) for engine in [*engines, {"kind": "deepspeed"}]]
+
+import vit_sweep.job.train.imports.with_deepspeed
+compiler = ("sympy", "torch._dynamo.convert_frame", "torch._inductor.compile_fx", "torch.distributed.tensor")
+heavy = (*compiler, "mlflow", "pandas", "scipy", "sklearn", "tensorboard", "wandb")
+seen = {
+    "ranks": ranks,
+    "looks": len(looks),
+    "collects": gc.isenabled(),
+    "began": sorted(began()),
+    "torchvision": sum(name.startswith("torchvision") for name in sys.modules),
+    "heavy": [module for module in heavy if module in sys.modules],
+    "frozen": gc.get_freeze_count(),
+    "looked at": len(gc.get_objects()),
+}
+
+from vit_sweep.job.train.engines.build import wrapped
+from vit_sweep.job.train.model import vision_transformer
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+programs = seen["programs"] = []
+sys.addaudithook(lambda event, given: programs.append(given[0]) if event == "subprocess.Popen" else None)
+wrapped(small_cell(), vision_transformer(small_cell()))
+seen["programs"] = list(programs)
+
+from deepspeed.runtime.zero.muon.original_muon import zeropower_via_newtonschulz5 as orthogonal
+seen["shape"] = list(orthogonal(torch.eye(4), 5).shape)
+seen["compiler"] = "torch._inductor.compile_fx" in sys.modules
+seen["compile"] = torch.compile.__module__
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What a fresh process says of itself, one thing after the other."""
+    folder = tmp_path_factory.mktemp("ranks")
+    done = subprocess.run([sys.executable, "-c", PROBE, folder], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_rank_imports_nothing_that_only_others_need(seen):
+    assert seen["heavy"] == []
+
+
+def test_only_ranks_of_cells_that_use_deepspeed_load_it(seen):
+    """Of DDP, FSDP2 and DeepSpeed."""
+    assert [rank["deepspeed"] for rank in seen["ranks"]] == [False, False, True]
+
+
+def test_a_rank_that_compiles_nothing_never_loads_the_compiler(seen):
+    """From its first line to its record, what is measured after the training included. FSDP2 asks torch for more."""
+    assert [rank["compiler"] for rank in seen["ranks"]] == [False, True, False]
+
+
+def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called(seen):
+    assert (seen["compiler"], seen["compile"], seen["shape"]) == (True, "torch", [4, 4])
+
+
+def test_what_is_imported_is_not_looked_at_for_garbage_again(seen):
+    assert seen["frozen"] > seen["looked at"]
+
+
+def test_no_look_for_garbage_disturbs_the_imports(seen):
+    assert (seen["looks"], seen["collects"]) == (0, True)
+
+
+def test_a_rank_imports_the_part_of_torchvision_that_it_uses(seen):
+    """Its data sets, models and operations stay where they are: 160 of its modules otherwise."""
+    assert seen["began"] == ["torchvision.transforms"]
+    assert seen["torchvision"] < 60
+
+
+def test_making_an_engine_starts_no_other_program(seen):
+    """DeepSpeed would run a compiler in every rank, to see which of its own operations could be built."""
+    assert seen["programs"] == []

@@ -1,0 +1,1 @@
+"""Verbs about what studies measured: tables, the page, verdicts, capsules. Only `reproduce --run` starts jobs."""

@@ -1,0 +1,117 @@
+"""The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from launchers.calling import called
+from vit_sweep.cli.results.audit import print_notes
+from vit_sweep.cli.terminal import asked_tables, show
+from vit_sweep.cli.terminal.collected import Collected, collect_again, collect_runs, collect_study
+from vit_sweep.cli.terminal.options.study import MaybeStudy
+from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
+from vit_sweep.report.places import folder_of
+from vit_sweep.runs.reshaping import reading_of
+from vit_sweep.runs.sources import Source, source_of, words_of
+from vit_sweep.study.code.provenance import require_extra
+from vit_sweep.study.store import open_study
+
+
+def collect(
+    study: MaybeStudy = None,
+    *,
+    csv: Csv = None,
+    reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder; default: the study's own, of a CSV file outputs/ and its name.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
+    ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export", metavar="FORM", help="Also write it for another tool: extra-p, mlperf; several times."
+        ),
+    ] = None,
+    shown: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            metavar="NAME",
+            help="Only print this table, and write nothing: engines, placement, cost, memory, all; several times.",
+            autocompletion=asked_tables.begun,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all tables as one JSON object for programs, the rest on stderr.")
+    ] = False,
+    columns: Map = None,
+    constants: Set = None,
+    decimal: Decimal = None,
+    sheet: Sheet = None,
+) -> None:
+    """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
+    forms = export or []
+    _check(forms)
+    shown = [name for names in shown or () for name in names.split(",")]
+    if shown:
+        asked_tables.check(shown, alone=not (forms or as_json or output))
+    console, source = show.console(stderr=as_json), None
+    if study is None or csv or reference:
+        read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
+        source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
+        if shown:
+            print_notes(console, source)
+            raise typer.Exit(asked_tables.print_them(shown, source.runs, console, name=source.name, target=target))
+        files = words_of(csv or (), read_as, reference)
+        done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
+    else:
+        opened = open_study(study)
+        require_extra("report")
+        if shown:
+            raise typer.Exit(asked_tables.print_them(shown, opened, console, name=opened.name, target=target))
+        if not forms and not as_json:
+            collect_again(opened, console, output=output, target=target)
+            return
+        done = collect_study(opened, console, output=output, target=target, forms=forms, draw=not as_json)
+    if as_json:
+        typer.echo(json.dumps(done.as_data(source), indent=1, allow_nan=False))
+    if not done.timed:
+        raise typer.Exit(1)
+
+
+def _check(forms: Sequence[str]) -> None:
+    if forms:
+        require_extra("report")
+        from vit_sweep.report.exports import check_forms
+
+        check_forms(forms)
+
+
+def _of_tables(
+    source: Source,
+    words: str,
+    output: Path | None,
+    *,
+    console: Console,
+    target: float | None,
+    forms: Sequence[str],
+    draw: bool,
+) -> Collected:
+    """Write tables and figures of imported runs into `output`.
+
+    `words`: the options that read them. Raises `UserError` where `output` belongs to a study.
+    """
+    require_extra("report")
+    folder = folder_of(source, output)
+    print_notes(console, source)
+    done = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms, draw=draw)
+    if done.timed:
+        console.print(f"  which claims they can carry: {called()} audit {words}", soft_wrap=True)
+        console.print(f"  all of it on one page: {called()} report {words}", soft_wrap=True)
+    return done

@@ -1,0 +1,157 @@
+"""The verb `reproduce`: whether a study, or a sample that it runs itself, says what a capsule says. An edge."""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from launchers.atomic import make_folder, write
+from launchers.calling import called
+from launchers.errors import UserError
+from launchers.text import visible
+from vit_sweep.api.capsules import Reproduced, published, reproduction_of, sentence_of
+from vit_sweep.cli.check import capsule_is_whole
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OPEN, EXIT_UNDER_WAY
+from vit_sweep.cli.terminal.options.completing import studies
+from vit_sweep.runs.baseline import Baseline, parsed_baseline
+from vit_sweep.study.code.provenance import installed_versions, require_extra, versions
+from vit_sweep.submit.reproducing import PART, Rerun, Wish, lines, rerun
+
+
+def reproduce(
+    capsule: Annotated[Path, typer.Argument(metavar="CAPSULE", help="A capsule: its .zip file or folder.")],
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY",
+            help="The study that ran it again, all cells or some; with --run the one to run them in.",
+            autocompletion=studies,
+        ),
+    ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORDS", help="With --run: partition=NAME, dry_run=true and other settings of a sweep."),
+    ] = None,
+    *,
+    run: Annotated[bool, typer.Option("--run", help="Run a sample of its cells here, then judge them.")] = False,
+    cells: Annotated[int | None, typer.Option(min=1, help="Cells of the sample.")] = None,
+    sample: Annotated[float, typer.Option(help="The same as a part of them, two at least.")] = PART,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    within: Annotated[float, typer.Option(help="By how much times may be others, as a part: 0.05 is 5 %.")] = 0.05,
+    across: Annotated[
+        list[str] | None, typer.Option(help="What may differ: software, machine, partition, ...; several times.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as JUnit XML.")] = None,
+) -> None:
+    """Verify a capsule and say how to run it again, or run a sample with --run; judge STUDY against it.
+
+    Exit 0: it is whole, or reproduced; 1: broken, or differs; 3: cells still run; 4: nobody can tell yet.
+    """
+    if not 0 < within <= 1:
+        raise UserError(f"within={within:g}: a part of the time, above 0 and at most 1; 0.05 is 5 %")
+    given = list(words or ())
+    if study is not None and "=" in study:
+        given.insert(0, study)
+        study = None
+    if given and not run:
+        raise UserError(f"{given[0]}: words of a sweep go with --run, which runs a sample of the capsule's cells")
+    if not capsule_is_whole(capsule, stderr=as_json):
+        raise typer.Exit(EXIT_FAILED)
+    if study is None and not run:
+        _how(capsule)
+        raise typer.Exit(EXIT_DONE)
+    require_extra("report")
+    console = show.console(stderr=as_json)
+    if not run:
+        made = reproduction_of(capsule, str(study), within=within, across=across or ())
+    else:
+        here = [*given, *([f"study={study}"] if study is not None else [])]
+        wish = Wish(here, None, across or (), cells, sample, seed)
+        again = rerun(published(capsule), wish)
+        folder = _ran(console, capsule, again)
+        made = reproduction_of(capsule, folder, within=within, across=again.across, cannot_run=again.left)
+    _told(console, made, as_json=as_json)
+    if junit is not None:
+        from vit_sweep.report.tables.comparisons.reproduced import junit as as_junit
+
+        make_folder(junit.parent)
+        write(junit, as_junit(made.reproduction, made.study.name, made.capsule))
+    raise typer.Exit({"differs": EXIT_FAILED, "reproduced": EXIT_DONE}.get(made.outcome, EXIT_OPEN))
+
+
+def _ran(console: Console, capsule: Path, again: Rerun) -> str:
+    """Run the sample, or what is missing of it; returns its study's folder once every cell has ended.
+
+    Ends the command where it was only to be looked at, is not to be waited for, or was interrupted.
+    """
+    from vit_sweep.cli.sweep import sweep_points
+    from vit_sweep.config.settings import study_folder
+
+    _differing(console, capsule)
+    for line in lines(again.left):
+        console.print(f"not run here: {line}", soft_wrap=True)
+    console.print(sentence_of(again), soft_wrap=True)
+    code = sweep_points(again.points, again.settings, console, arguments=sys.argv[1:], overrides=again.overrides)
+    if again.settings.dry_run or code not in (EXIT_DONE, EXIT_FAILED):
+        raise typer.Exit(code)
+    if not again.settings.wait:
+        console.print("the same command judges it once its cells have ended", soft_wrap=True)
+        raise typer.Exit(EXIT_UNDER_WAY)
+    return str(study_folder(again.settings, again.points))
+
+
+def _told(console: Console, made: Reproduced, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(made.as_data(), indent=1, allow_nan=False))
+        return
+    show.problems(console, made.study.problems)
+    for line in made.remarks:
+        console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+    console.print(made.sentence, soft_wrap=not console.is_terminal)
+
+
+def _differing(console: Console, capsule: Path) -> Baseline:
+    """Say what is installed otherwise here."""
+    from vit_sweep.analysis.gate.reproducing import versions as unlike
+    from vit_sweep.report.capsule.manifest import content_of
+
+    baseline = parsed_baseline(content_of(capsule, "baseline.json"), f"{capsule}: baseline.json")
+    ours = installed_versions({package for one in baseline.software for package in one}) | versions()
+    for line in unlike([tuple(one.items()) for one in baseline.software], [tuple(ours.items())]):
+        console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
+    return baseline
+
+
+def _how(capsule: Path) -> None:
+    """Say what to type, and what is installed otherwise here; the words are the capsule's, so a person reads them."""
+    from vit_sweep.report.capsule.manifest import content_of
+
+    console = show.console()
+    study = _differing(console, capsule).study
+    name, place = f"{study}-again", shlex.quote(str(capsule))
+    console.print("to run a sample of it again, with your vit_sweep and a partition of yours:")
+    console.print(f"  {called()} reproduce {place} --run partition=NAME", soft_wrap=True, highlight=False)
+    console.print("or all of it; read the words before you type them:")
+    for words in _commands(content_of(capsule, f"outputs/{study}/study.json")):
+        line = visible(shlex.join([*words, f"study={name}"]))
+        console.print(f"  {called()} {line}", soft_wrap=True, markup=False, highlight=False)
+    console.print("then, of all cells or some:")
+    console.print(f"  {called()} reproduce {place} {name}", soft_wrap=True, highlight=False)
+
+
+def _commands(text: bytes) -> list[list[str]]:
+    """The words of each sweep, each once; those that only looked, and what does not read as words, left out."""
+    try:
+        given = json.loads(text)["commands"]
+        kept: Sequence[dict[str, list[object]]] = [entry for entry in given if not entry.get("dry_run")]
+        told = [[str(word) for word in entry["arguments"] if not str(word).startswith("study=")] for entry in kept]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [list(known) for known in dict.fromkeys(tuple(" ".join(one.split()) for one in each) for each in told)]

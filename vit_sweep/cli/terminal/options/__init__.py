@@ -1,0 +1,1 @@
+"""What is typed: options that several verbs take, words kept as typed, completion."""
