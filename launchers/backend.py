@@ -6,7 +6,7 @@ from typing import Protocol
 
 from launchers.batch import Batch
 from launchers.checked import checked
-from launchers.outlook import Moment
+from launchers.queue_snapshot import Moment
 
 
 class TaskState(StrEnum):

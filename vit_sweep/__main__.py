@@ -14,10 +14,10 @@ from contextlib import contextmanager, redirect_stdout
 from shutil import get_terminal_size
 from typing import Any
 
-from launchers.calling import SCRIPT, called
 from launchers.errors import UserError, closest
+from launchers.invocation import SCRIPT, called
 from vit_sweep import __version__
-from vit_sweep.cli.terminal.mistakes import reported
+from vit_sweep.cli.terminal.user_errors import reported
 from vit_sweep.config import shorthand, spelling
 from vit_sweep.submit import interrupt
 
@@ -113,7 +113,7 @@ def _read(words: list[str]) -> int:
     """Let the words of a sweep be read and run them; by Hydra, unless they and what it would compose are known."""
     from vit_sweep.config.folders import conf_dir, site_dir
     from vit_sweep.config.quick import quick
-    from vit_sweep.config.quick.kept import CompositionCache
+    from vit_sweep.config.quick.cache import CompositionCache
 
     words = shorthand.options_first(shorthand.question_quoted(shorthand.spelled_out(words)))
     site = site_dir(os.environ)
@@ -249,7 +249,7 @@ def _refuse_unknown_verb(words: list[str]) -> None:
 
 def _known_keys() -> list[str]:
     """The keys of a sweep; heavy, and only for a mistake."""
-    from vit_sweep.config.plainly import known_keys
+    from vit_sweep.config.plain_yaml import known_keys
 
     return known_keys()
 

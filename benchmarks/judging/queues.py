@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
+from launchers.queue_snapshot import NodeRoom, QueuedJob, QueueSnapshot, QueueState
 from vit_sweep.plan.waiting.backfill import PlannedJob
 from vit_sweep.plan.waiting.reading import Reader
 from vit_sweep.plan.waiting.simulation import Entry, Queue
@@ -76,7 +76,7 @@ class World:
     def play(self, ours: Sequence[SubmittedAttempt]) -> "Played":
         """What comes of it if these jobs are sent, with our priority."""
         ours = [one._replace(wanted=replace(one.wanted, priority=self.ours)) for one in ours]
-        reader = Reader(Outlook(at_s=START_S, nodes=self.nodes, jobs=()))
+        reader = Reader(QueueSnapshot(at_s=START_S, nodes=self.nodes, jobs=()))
         sent = [*self.others, *ours]
         entries = [one.wanted.entry(reader) for one in sent]
         for place, (entry, one) in enumerate(sorted(zip(entries, sent, strict=True), key=lambda pair: pair[1][0])):
@@ -93,14 +93,14 @@ class Played(NamedTuple):
     everybody: list[tuple[SubmittedAttempt, Entry]]
     ours: list[tuple[SubmittedAttempt, Entry]]
 
-    def look(self, at_s: float, *, with_new: bool = False) -> Outlook:
+    def look(self, at_s: float, *, with_new: bool = False) -> QueueSnapshot:
         """What a user sees of the queue at a moment; `with_new`: what is sent in that moment waits already."""
         seen: list[tuple[float, int, QueuedJob]] = []
         for sent, entry in self.everybody:
             if sent.submit_s < at_s or (with_new and sent.submit_s == at_s):
                 seen += [(-entry.priority, entry.order, job) for job in self._seen(sent, entry, at_s)]
         seen.sort(key=lambda one: one[:2])
-        return Outlook(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
+        return QueueSnapshot(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
 
     def _seen(self, sent: SubmittedAttempt, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
         wanted, new = sent.wanted, sent.submit_s == at_s

@@ -21,7 +21,7 @@ from benchmarks.provenance import ROOT, options, report
 from benchmarks.rounds import AGAIN, Took, compared, ran, summary, timed, verb
 from launchers.checked import to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
-from vit_sweep.job.keeping import keep
+from vit_sweep.job.first_record import keep
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.choices import Placement, Precision
 from vit_sweep.plan.plan import make_plan

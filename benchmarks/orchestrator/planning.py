@@ -23,9 +23,9 @@ from benchmarks.ratios import paired, said
 from benchmarks.rounds import Took, interleaved, ran, summary, timed, verb
 from vit_sweep.config.compose import composed_groups
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import plain
+from vit_sweep.config.plain_yaml import plain
 from vit_sweep.config.quick import quick
-from vit_sweep.config.quick.kept import CompositionCache
+from vit_sweep.config.quick.cache import CompositionCache
 from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import make_plan
 

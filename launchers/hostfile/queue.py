@@ -16,12 +16,12 @@ from urllib.parse import quote
 
 from launchers.atomic import opened, read, remove
 from launchers.hostfile.backend import hosts_of
-from launchers.queue.bell import Bell
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.signals import send
 from launchers.queue.slots import SharedSlots, Slots, slot_folder
 from launchers.queue.task import QueueTask, Run
+from launchers.queue.wakeup import Bell
 
 _GRACE_S = 25.0
 """How long mpirun may take to end its ranks: twice what it grants them (measured), and less than a client waits."""

@@ -24,13 +24,13 @@ from launchers.batch import Batch
 from launchers.local.rank import run_rank
 from launchers.process.environment import LOCAL_JOB
 from launchers.profile import Device
-from launchers.queue.bell import Bell
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.signals import send
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
 from launchers.queue.sockets import make_room_for_sockets
 from launchers.queue.task import QueueTask, Run, StartRanks
+from launchers.queue.wakeup import Bell
 from launchers.references import resolved
 from launchers.text import some
 

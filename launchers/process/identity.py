@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from launchers.calling import called
 from launchers.checked import checked
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.process.environment import ALLOCATED_GPUS, GOT_PARTITION, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
 
 FIRST_PORT, LAST_PORT = 20000, 32767

@@ -1,7 +1,7 @@
 """What clients do with our queues: start one, find one again, read its states, end some of its tasks. An edge.
 
-The lock of `launchers.submitting` lives as long as the queue, so a client can tell a queue that has not come up yet
-from one that never was.
+The lock of `launchers.submission_lock` lives as long as the queue, so a client can tell a queue that has not come up
+yet from one that never was.
 """
 
 import os
@@ -27,7 +27,7 @@ from launchers.batch import importing_from
 from launchers.errors import UserError
 from launchers.queue.files import STATES, ask_to_cancel, forget, read_handle, read_states
 from launchers.queue.handle import handle_of, host_of, no_process, process_of
-from launchers.submitting import under_way, wait_until_settled
+from launchers.submission_lock import under_way, wait_until_settled
 
 _FIND_S = 30.0
 """How long a queue may take to come up before the batch is left out."""

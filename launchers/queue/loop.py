@@ -15,11 +15,11 @@ from launchers.atomic import NO_ROOM, guard, read
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
-from launchers.queue.bell import Bell
 from launchers.queue.clock import next_due
 from launchers.queue.files import asked_to_cancel, cancel_folder, write_handle, write_states
 from launchers.queue.slots import SharedSlots
 from launchers.queue.task import CLOSING_LIMIT_S, QueueTask, Start, StartRanks, attend, begin, cancel
+from launchers.queue.wakeup import Bell
 
 _LOOK_S = 1.0
 """Longest time between two looks at clients' wishes: one on another machine makes no event here."""

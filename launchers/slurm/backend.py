@@ -28,8 +28,8 @@ from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
 from launchers.slurm.handle import CLUSTERS_VARIABLES, by_cluster, handle_of, of_answer, on, parts_of, users_clusters
+from launchers.slurm.ownership import hidden_owner, is_anothers, match, proven
 from launchers.slurm.programs import run
-from launchers.slurm.proof import hidden_owner, is_anothers, match, proven
 from launchers.slurm.queries import (
     Queue,
     ask_earlier_starts,
@@ -42,7 +42,7 @@ from launchers.slurm.queries import (
 )
 from launchers.slurm.refusals import problem_of, remedy_of
 from launchers.slurm.states import WHOLE, forgotten_status, shared_task_status
-from launchers.submitting import CLUSTERS, begun_at, clusters_of, under_way, wait_until_settled
+from launchers.submission_lock import CLUSTERS, begun_at, clusters_of, under_way, wait_until_settled
 
 _SETTLE_S = 90.0
 """How long another client's sbatch is waited for: longer than a living client would let it run."""

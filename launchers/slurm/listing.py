@@ -1,11 +1,11 @@
-"""What squeue and scontrol print of a whole cluster, read as what an `Outlook` holds. Pure."""
+"""What squeue and scontrol print of a whole cluster, read as what an `QueueSnapshot` holds. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
 from launchers.errors import UserError
-from launchers.outlook import Closure, NodeRoom, QueuedJob, QueueState
+from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueState
 from launchers.slurm.scontrol import UNUSABLE, Fields, gpus, minutes, pairs
 from launchers.slurm.states import indices_of
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import CLUSTER
-from launchers.slurm.answers import newest
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import config, hides_jobs
+from launchers.slurm.squeue_cache import newest
 from launchers.slurm.states import (
     IN_SECONDS,
     SACCT_FORMAT,

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from launchers.backend import Ended, TaskState
 from launchers.batch import RUN_AGAIN
 from launchers.process.environment import JOB_ENDS
-from launchers.queue.bell import Bell
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
 from launchers.queue.loop import read_batches, tasks_of, work_off
 from launchers.queue.signals import send
 from launchers.queue.task import QueueTask, Run
+from launchers.queue.wakeup import Bell
 from launchers.slurm.programs import run
 from launchers.slurm.states import status_of
 from launchers.slurm.step import step_command, trial_command

@@ -17,7 +17,7 @@ from vit_sweep.config.explain import Key, all_keys
 from vit_sweep.config.folders import VARIABLES
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.policy import POLICIES, Action
-from vit_sweep.report.tables.comparisons.compared import COMPARED_COLUMNS
+from vit_sweep.report.tables.comparisons.comparison import COMPARED_COLUMNS
 from vit_sweep.report.tables.form.columns import COLUMNS
 from vit_sweep.report.tables.form.table import Column
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from vit_sweep.config.plainly import plain
+from vit_sweep.config.plain_yaml import plain
 
 KEPT = ("local", "tesla", "vector_t4v2")
 GITHUB, GITLAB = ROOT / "docs" / "ci" / "render-diff.yml", ROOT / "docs" / "ci" / "gitlab-render-diff.yml"

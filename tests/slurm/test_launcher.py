@@ -19,7 +19,7 @@ from launchers.backend import Ended, SubmitError, SubmitProblem, TaskState, Unco
 from launchers.batch import RUN_AGAIN, Shape, Task
 from launchers.profile import Spawner
 from launchers.slurm.backend import SlurmLauncher
-from launchers.submitting import under_way
+from launchers.submission_lock import under_way
 from tests.unit.builders import batch, profile
 
 pytestmark = pytest.mark.slurm

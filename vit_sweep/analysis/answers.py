@@ -1,19 +1,19 @@
 """Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
-The largest efficient count is found in `efficient`, the cheapest and the fastest in `ranked`; which cell to run next is
-chosen in `design`.
+The largest efficient count is found in `efficiency_limit`, the cheapest and the fastest in `ranking`; which cell to
+run next is chosen in `design`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vit_sweep.analysis.answer import Answer, Question
-from vit_sweep.analysis.efficient import efficient
+from vit_sweep.analysis.efficiency_limit import efficient
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.predicting import plausible
-from vit_sweep.analysis.ranked import cheapest, fastest
+from vit_sweep.analysis.ranking import cheapest, fastest
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import number
 from vit_sweep.analysis.series.series import ScalingSeries

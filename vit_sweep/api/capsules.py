@@ -19,7 +19,7 @@ from vit_sweep.submit.reproducing import PART, Published, Rerun, Wish, lines, re
 if TYPE_CHECKING:
     # They import numpy and rocrate, which `--help` does not need.
     from vit_sweep.analysis.gate.reproducing import Reproduction
-    from vit_sweep.report.capsule.making import Made
+    from vit_sweep.report.capsule.build import Made
 
 _log = logging.getLogger("vit_sweep")
 _NO_CELLS: Mapping[str, str] = {}
@@ -47,14 +47,14 @@ class Reproduced(NamedTuple):
     @property
     def sentence(self) -> str:
         """What it comes to."""
-        from vit_sweep.report.tables.comparisons.reproduced import verdict
+        from vit_sweep.report.tables.comparisons.reproduction import verdict
 
         return f"{self.study.name} against {self.capsule}: {verdict(self.reproduction)}"
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What changed, what differs, what nobody can tell, what was not compared, and what could not run here."""
-        from vit_sweep.report.tables.comparisons.reproduced import lines as said
+        from vit_sweep.report.tables.comparisons.reproduction import lines as said
 
         return (*said(self.reproduction), *(f"not run here: {line}" for line in lines(self.cannot_run)))
 
@@ -86,7 +86,7 @@ def capsule(
     opened = open_study(fsdecode(study))
     require_extra("report")
     require_extra("capsule")
-    from vit_sweep.report.capsule.making import Request, make_capsule
+    from vit_sweep.report.capsule.build import Request, make_capsule
 
     place = Path(fsdecode(out)) if out is not None else Path(f"{opened.name}-capsule.zip")
     people = (authors,) if isinstance(authors, str) else tuple(authors)
@@ -125,7 +125,7 @@ def reproduce(
     words |= {"study": fsdecode(study)} if study is not None else {}
     # They import Hydra, which to judge a study does not need.
     from vit_sweep.api.sweeping import of_points
-    from vit_sweep.config.in_python import words_of
+    from vit_sweep.config.python_words import words_of
 
     own_config = Path(fspath(config_dir)) if config_dir is not None else None
     if words.get("dry_run") or not words.get("wait", True):

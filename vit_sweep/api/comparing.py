@@ -32,12 +32,12 @@ class Compared(NamedTuple):
     def table(self) -> "DataFrame":
         """One row per cell that both have: epoch times (s), `ratio` with its 95 % interval, verdict."""
         from vit_sweep.report.frames import frame
-        from vit_sweep.report.tables.comparisons.compared import compared_table
+        from vit_sweep.report.tables.comparisons.comparison import compared_table
 
         return frame(compared_table(self.comparison))
 
     def _repr_html_(self) -> str:
-        from vit_sweep.report.tables.comparisons.compared import compared_table
+        from vit_sweep.report.tables.comparisons.comparison import compared_table
 
         return as_html("b against a", [self.sentence, *self.remarks], [compared_table(self.comparison)])
 
@@ -52,7 +52,7 @@ def compare(
     """
     require_extra("report")
     from vit_sweep.analysis.compare import compare as compare_runs
-    from vit_sweep.report.tables.comparisons.compared import remarks, summary
+    from vit_sweep.report.tables.comparisons.comparison import remarks, summary
 
     sources = [(side if isinstance(side, Results) else open(side)).source() for side in (a, b)]
     comparison = compare_runs(sources[0].runs, sources[1].runs, across=[across] if isinstance(across, str) else across)

@@ -6,8 +6,8 @@ from os import PathLike, fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launchers.calling import SCRIPT
 from launchers.errors import UserError
+from launchers.invocation import SCRIPT
 from vit_sweep.api.results import Results
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, from_csv, from_reference, words_of
@@ -45,7 +45,7 @@ class Imported(Results):
 
     def _content(self, output: Path | None, wishes: "Wishes") -> "tuple[ReportContent | None, Path]":
         from vit_sweep.report.assemble import content_of_tables
-        from vit_sweep.report.places import folder_of, page_path
+        from vit_sweep.report.output_paths import folder_of, page_path
 
         folder = folder_of(self._source, output.parent if output is not None else None).absolute()
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from launchers.calling import called
 from launchers.errors import UserError, closest
+from launchers.invocation import called
 from launchers.text import plural, some
 from vit_sweep.api.results import as_html
 from vit_sweep.outcome.result import Status
@@ -40,14 +40,14 @@ class Gated(NamedTuple):
     @property
     def sentence(self) -> str:
         """What it comes to."""
-        from vit_sweep.report.tables.comparisons.gated import verdict
+        from vit_sweep.report.tables.comparisons.gate import verdict
 
         return verdict(self.gate, self.study.name, self.against.name)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is worse, what nobody can tell, what was not compared, and what a reader must know."""
-        from vit_sweep.report.tables.comparisons.gated import lines
+        from vit_sweep.report.tables.comparisons.gate import lines
 
         return tuple(lines(self.gate))
 

@@ -15,13 +15,13 @@ from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.results import as_html
 from vit_sweep.config.groups import composed_words
-from vit_sweep.config.in_python import words_of
 from vit_sweep.config.models import with_counts
+from vit_sweep.config.python_words import words_of
 from vit_sweep.config.settings import read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.point import Point
 from vit_sweep.record.stats import throughputs
-from vit_sweep.report.tables.simulated import simulated_table
+from vit_sweep.report.tables.simulation import simulated_table
 from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import open_study
 

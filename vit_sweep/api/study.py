@@ -84,7 +84,7 @@ class Study(Results):
 
     def _content(self, output: Path | None, wishes: "Wishes") -> "tuple[ReportContent | None, Path]":
         from vit_sweep.report.assemble import content_of
-        from vit_sweep.report.places import page_path, place_for
+        from vit_sweep.report.output_paths import page_path, place_for
 
         store = self._store()
         folder = place_for(store, output=output.parent if output is not None else None)

@@ -6,14 +6,14 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from vit_sweep.api.study import Study
-from vit_sweep.config.in_python import grid, words_of
+from vit_sweep.config.python_words import grid, words_of
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
-from vit_sweep.submit.foretelling import foretell
-from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.start_forecast import foretell
 from vit_sweep.submit.submission import Submitter
 from vit_sweep.submit.sweep import alone, feed, planned, submitter_of
+from vit_sweep.submit.tending import Keeper
 from vit_sweep.submit.watching import looks
 
 _log = logging.getLogger("vit_sweep")

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from launchers.calling import called
 from launchers.checked import to_plain
 from launchers.errors import UserError
+from launchers.invocation import called
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.options.study import StudyName
 from vit_sweep.study.code.provenance import require_extra
@@ -26,7 +26,7 @@ def next_cells(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
 ) -> None:
     """Propose the cells that narrow a study's answer most for their GPU-hours, and say why. Nothing is run."""
-    from vit_sweep.submit.asking import propose
+    from vit_sweep.submit.question import propose
 
     require_extra("report")
     opened = open_study(study)

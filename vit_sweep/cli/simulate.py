@@ -13,7 +13,7 @@ from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.simulating import Simulated, read_words, simulated
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 
 
 def simulate(

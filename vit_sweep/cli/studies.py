@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.local.processor import core_flops
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.options.study import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
@@ -45,7 +45,7 @@ def status(
 
     Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
     """
-    from vit_sweep.study.cache.noted import results_in_short
+    from vit_sweep.study.cache.done_cells import results_in_short
     from vit_sweep.study.status import settled_results
 
     opened, console = open_study(study), show.console(quiet=quiet)
@@ -114,7 +114,7 @@ def list_studies(
     folder: Annotated[Path, typer.Argument(help="Where the studies lie.")] = Path("outputs"),
 ) -> None:
     """Show the studies of a folder: what became of their cells, and when something last changed; the latest first."""
-    from vit_sweep.study.cache.noted import results_in_short
+    from vit_sweep.study.cache.done_cells import results_in_short
 
     console = show.console()
     listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]

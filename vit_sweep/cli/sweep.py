@@ -28,11 +28,11 @@ from vit_sweep.study.code.provenance import require_extra, require_loggers
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.foretelling import Foretold, foretell
-from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.next import Next, choose, write
+from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter, resolve
 from vit_sweep.submit.sweep import alone, feed, planned, same_python, submitter_of
+from vit_sweep.submit.tending import Keeper
 
 if TYPE_CHECKING:
     # It imports numpy and more, which a dry run does not need.

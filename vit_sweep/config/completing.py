@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 from launchers.errors import UserError
 from vit_sweep.config.groups import catalog
-from vit_sweep.config.plainly import known_keys
+from vit_sweep.config.plain_yaml import known_keys
 from vit_sweep.config.settings import Settings
 from vit_sweep.config.spelling import GROUPS
 from vit_sweep.plan.point import Point

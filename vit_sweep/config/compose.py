@@ -24,12 +24,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from launchers.calling import called
 from launchers.checked import parse
 from launchers.errors import UserError, closest
+from launchers.invocation import called
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import known_keys, plain
+from vit_sweep.config.plain_yaml import known_keys, plain
 from vit_sweep.config.spelling import GROUPS, likely_key, likely_name
 from vit_sweep.config.words import Plain, grid_words, replaced, require_one_stage_key
 

@@ -15,7 +15,7 @@ from launchers.checked import checked, words_under
 from launchers.checked.schema import Schema, schema_of
 from launchers.errors import UserError
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import known_keys
+from vit_sweep.config.plain_yaml import known_keys
 from vit_sweep.config.settings import Settings
 from vit_sweep.config.spelling import likely_key
 from vit_sweep.config.words import word

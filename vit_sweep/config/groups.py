@@ -13,7 +13,7 @@ from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError
 from vit_sweep.config.folders import conf_dir, site_dir
-from vit_sweep.config.plainly import keep_references
+from vit_sweep.config.plain_yaml import keep_references
 from vit_sweep.config.words import Plain
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic_core import ValidationError
 
 from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_plain
-from launchers.either import either
 from launchers.errors import UserError
+from launchers.merged_profile import either
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.profile.words import ON_OFF, minutes_of, normalised

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from launchers.either import JOIN
 from launchers.errors import UserError
+from launchers.merged_profile import JOIN
 from vit_sweep.config.folders import conf_dir, site_dir
 from vit_sweep.config.spelling import parts
 from vit_sweep.config.words import quoted

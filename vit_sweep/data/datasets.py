@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from launchers.atomic import read, reading, write
-from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError
+from launchers.invocation import called
 from vit_sweep.data.class_folders import splits_of
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
 from vit_sweep.data.request import Kind, Request, changed_words, command_of

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-from launchers.calling import called
 from launchers.checked import Gt, Line, Lt, Name, checked, parse, to_plain
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.profile import Count
 from vit_sweep.plan.choices import NotNegativeInt, Task
 

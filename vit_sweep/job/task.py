@@ -20,9 +20,9 @@ from launchers.process.environment import JOB_ENDS
 from launchers.process.identity import RankIdentity, identify
 from launchers.queue.sockets import make_room_for_sockets
 from vit_sweep.job.guardian import Guardian, block_signals
+from vit_sweep.job.heartbeat import IMPORTING
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
-from vit_sweep.job.signs import IMPORTING
 from vit_sweep.outcome.ending import Cause, Claim, DeviceMemory, RankFile
 from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, lacking, reached_limit
 from vit_sweep.outcome.policy import stopped_by

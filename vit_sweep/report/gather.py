@@ -17,7 +17,7 @@ from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.runs import imported_row
-from vit_sweep.runs.kept import Read
+from vit_sweep.runs.cache import Read
 from vit_sweep.runs.reading import in_order, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study

@@ -12,7 +12,7 @@ from launchers.atomic import make_folder, opened, read
 from launchers.checked import parse_json, to_compact_json
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.analysis.gate.past import SCHEMA_VERSION, Entry, ordered
+from vit_sweep.analysis.gate.history import SCHEMA_VERSION, Entry, ordered
 
 MOST_BYTES = 256 * 2**20
 

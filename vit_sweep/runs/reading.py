@@ -1,6 +1,6 @@
 """Reading a study's records into runs, one record at a time, on two cores where there are many. An edge.
 
-Runs of many cells are kept for the next time (`kept.py`): then only what has changed is read.
+Runs of many cells are kept for the next time (`cache.py`): then only what has changed is read.
 """
 
 import gc
@@ -22,7 +22,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.summary import Summary
-from vit_sweep.runs.kept import Read, RunCache
+from vit_sweep.runs.cache import Read, RunCache
 from vit_sweep.runs.of_study import run_of, submissions, summarised
 from vit_sweep.runs.run import Run
 from vit_sweep.study.cache.summaries import SUMMARY, summary_beside

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError, closest
+from launchers.invocation import called
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.continuing.origin import Origin

@@ -18,9 +18,9 @@ from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
-from vit_sweep.study.asking import Asking, ask
 from vit_sweep.study.journal import SubmittedAttempt, latest_attempts
 from vit_sweep.study.lock import now
+from vit_sweep.study.polling import Asking, ask
 from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import Waiting

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from launchers.atomic import own_folder, user_folder, write
-from launchers.calling import called
 from launchers.checked import to_plain
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.profile import PartitionProfile, shown
 from launchers.text import some
 from vit_sweep.plan.cell import Cell

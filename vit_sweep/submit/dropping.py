@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.text import plural, some
 from vit_sweep.config.algebra import Predicate, predicate
 from vit_sweep.outcome.result import Result

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from launchers.batch import Batch
 from launchers.errors import UserError
-from launchers.outlook import Outlook
 from launchers.profile import Scheduler
+from launchers.queue_snapshot import QueueSnapshot
 from launchers.slurm.handle import users_clusters
 from launchers.text import plural, some
 from vit_sweep.plan.plan import PlannedCell
@@ -59,9 +59,9 @@ def _by_expected_wait(
         remarks = packed(cells, 2, exclusions=exclusions, asked="auto").remarks
         return Sending(remarks=remarks) if remarks else _unpacked("no two cells have one shape and differ")
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
-    outlook = _outlook(of_slurm)
-    if isinstance(outlook, str):
-        return _unpacked(outlook)
+    snapshot = _queue_snapshot(of_slurm)
+    if isinstance(snapshot, str):
+        return _unpacked(snapshot)
     seconds = {cell_id: cell.time.seconds for cell_id, cell in of_slurm.items() if cell.time is not None}
     strategies, packings = [], {}
     for count in candidates(largest):
@@ -69,7 +69,7 @@ def _by_expected_wait(
         slurm_batches = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
         if max_gpus is not None and count > 1 and _at_once(slurm_batches) > max_gpus:
             continue
-        strategy = expected(outlook, count, slurm_batches, seconds)
+        strategy = expected(snapshot, count, slurm_batches, seconds)
         if isinstance(strategy, str):
             return _unpacked(strategy)
         strategies.append(strategy)
@@ -80,9 +80,9 @@ def _by_expected_wait(
     return Sending(packing, (f"pack=auto: {choice.why}: {verdict}",), choice)
 
 
-def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
+def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:
     """What the queue has that these cells would wait in; else why it says nothing."""
-    from launchers.slurm.outlook import look
+    from launchers.slurm.queue_snapshot import look
     from vit_sweep.plan.waiting.strategy import unmodelled_request
 
     unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]
@@ -100,8 +100,8 @@ def _outlook(cells: Mapping[str, PlannedCell]) -> Outlook | str:
     beyond = next(filter(None, (unmodelled_request(cell.profile) for cell in cells.values())), "")
     if beyond:
         return beyond
-    outlook = look(next(iter(clusters)) or users_clusters(os.environ))
-    return outlook if isinstance(outlook, str) else outlook.hidden or outlook
+    snapshot = look(next(iter(clusters)) or users_clusters(os.environ))
+    return snapshot if isinstance(snapshot, str) else snapshot.hidden or snapshot
 
 
 def _at_once(batches: list[Batch]) -> int:

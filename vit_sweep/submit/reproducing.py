@@ -24,11 +24,11 @@ from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.config.words import word
 from vit_sweep.data import datasets
-from vit_sweep.plan.again import PLACE, Offer, Sample, changed_fields, point_of, sampled
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.plan import Knowledge, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
+from vit_sweep.plan.rerun import PLACE, Offer, Sample, changed_fields, point_of, sampled
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.study.code.provenance import require_engines, require_metrics, require_models, require_optimizers
@@ -237,7 +237,7 @@ def _partitions(words: list[str], names: Collection[str], config_dir: Path | Non
 
 
 def _partition(words: list[str], config_dir: Path | None) -> _Partition:
-    from vit_sweep.config.in_python import grid  # it imports Hydra
+    from vit_sweep.config.python_words import grid  # it imports Hydra
 
     points, settings = read(grid(words, config_dir=config_dir))
     if len(points) > 1:

@@ -12,7 +12,7 @@ from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.slurm.handle import handle_of
-from launchers.submitting import clusters_of
+from launchers.submission_lock import clusters_of
 from launchers.text import plural
 from vit_sweep.plan.waiting.forecast_file import ForecastFile, forecast_file
 from vit_sweep.study.journal import Event, JobEntry, in_doubt

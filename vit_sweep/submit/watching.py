@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.profile import Scheduler
-from launchers.queue.bell import Watches
+from launchers.queue.wakeup import Watches
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.study.asking import Asking
+from vit_sweep.study.polling import Asking
 from vit_sweep.study.status import ENDING, Watcher
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.tending import Keeper
 
 _LOCAL_PERIOD_S = 0.5
 _LOCAL_LONGEST_S = 5.0

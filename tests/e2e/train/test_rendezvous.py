@@ -123,12 +123,12 @@ def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path, monkeypatch):
 
 
 def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
-    from vit_sweep.job import signs
+    from vit_sweep.job import heartbeat
     from vit_sweep.job.train import rendezvous
     from vit_sweep.outcome.ending import Cause
     from vit_sweep.outcome.failure import JobError
 
-    monkeypatch.setattr(signs, "WAIT_S", 0.0)
+    monkeypatch.setattr(heartbeat, "WAIT_S", 0.0)
     sentence = "rank 1 on here waited for rank 0 to publish its address: no sign of it in 0 s"
     with pytest.raises(JobError, match=sentence) as failure:
         rendezvous._join(tmp_path / "rendezvous.json", me(rank=1), print)
@@ -260,7 +260,7 @@ def test_rank_zero_names_whom_it_waits_for_and_goes_on_once_all_are_there(tmp_pa
     """The other rank comes when rank 0 has said that it waits; a word that no rank signed is no arrival."""
     import threading
 
-    from vit_sweep.job.signs import Signs
+    from vit_sweep.job.heartbeat import Signs
     from vit_sweep.job.train.rendezvous import Meeting, _bind, _gather
 
     zero, one = me(world_size=2), me(rank=1, world_size=2)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from launchers.slurm.outlook import look
+from launchers.slurm.queue_snapshot import look
 from tests.conftest import LONG
 from tests.slurm.conftest import wait_for
 from vit_sweep.plan.waiting.backfill import promised
@@ -79,28 +79,28 @@ def compared(cluster, jobs, go):
         for shape, job in zip(shapes, jobs, strict=True)
     ]
     planned = wait_for(lambda: (plan := slurms_plan(cluster)).keys() == set(handles) and plan)
-    outlook = look()
-    assert isinstance(outlook, str) is False, outlook
-    mine = promised(outlook)
+    snapshot = look()
+    assert isinstance(snapshot, str) is False, snapshot
+    mine = promised(snapshot)
     go.touch()
     wait_for(lambda: not cluster.ask("squeue", "-h").strip())
     ran = {handle: times(cluster, handle) for handle in [first, *handles]}
-    simulated = simulate(outlook, {handle: end - start for handle, (start, end) in ran.items()})
+    simulated = simulate(snapshot, {handle: end - start for handle, (start, end) in ran.items()})
     begun = ran[first][1]
     return Compared(
         [mine[handle] - planned[handle] for handle in handles],
-        [(simulated[handle] - outlook.at_s, ran[handle][0] - begun) for handle in handles],
+        [(simulated[handle] - snapshot.at_s, ran[handle][0] - begun) for handle in handles],
     )
 
 
-def simulate(outlook, runs_s):
+def simulate(snapshot, runs_s):
     """When each job that waits starts, if the one that runs ends now."""
-    reader = Reader(outlook)
+    reader = Reader(snapshot)
     entries = {job.handle: reader.waiting(job, [runs_s[job.handle] / job.limit_s]) for job in reader.pending}
     for entry in entries.values():
         entry.awaited = True
     running = [reader.running(job, 0.0) for job in reader.holding]
-    Queue(reader.nodes, running, entries.values(), now=outlook.at_s).run()
+    Queue(reader.nodes, running, entries.values(), now=snapshot.at_s).run()
     return {handle: entry.stays[0].start_s for handle, entry in entries.items()}
 
 
@@ -126,7 +126,7 @@ def here(own_cluster, monkeypatch):
     """A cluster that we ask as users do."""
     for name, value in own_cluster.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("launchers.slurm.outlook.QUEUE_AGE_S", 0.0)
+    monkeypatch.setattr("launchers.slurm.queue_snapshot.QUEUE_AGE_S", 0.0)
     return own_cluster
 
 

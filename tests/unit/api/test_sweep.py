@@ -16,10 +16,10 @@ from launchers.checked import to_json
 from tests.unit.builders import record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.__main__ import main
-from vit_sweep.config.in_python import words_of
-from vit_sweep.study import asking, status
+from vit_sweep.config.python_words import words_of
+from vit_sweep.study import polling, status
 from vit_sweep.study.store import Study
-from vit_sweep.submit import batches, keeper, submission
+from vit_sweep.submit import batches, submission, tending
 
 TEXTS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
@@ -163,9 +163,9 @@ def on(here, monkeypatch):
 
     def choose(scheduler):
         slurm = scheduler(Study(here / "outputs" / "s"))
-        for module in (status, asking, submission, batches):
+        for module in (status, polling, submission, batches):
             monkeypatch.setattr(module, "launcher_of", lambda _: slurm)
-        monkeypatch.setattr(keeper, "launcher_of", lambda _: slurm)
+        monkeypatch.setattr(tending, "launcher_of", lambda _: slurm)
         return slurm
 
     return choose

@@ -5,7 +5,7 @@ import shutil
 from launchers.backend import TaskState, TaskStatus
 from tests.unit.builders import entry, planned_study, point
 from vit_sweep.__main__ import main
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event
 
 
@@ -19,7 +19,7 @@ def test_a_study_that_is_deleted_while_one_waits_for_it_is_a_sentence_and_no_suc
             shutil.rmtree(study.folder)
             return {(s.batch_name, 0): TaskStatus(state=TaskState.RUNNING) for s in submissions}
 
-    for module in (status, asking):
+    for module in (status, polling):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: Slurm())
     monkeypatch.setattr("vit_sweep.submit.interrupt.pause", lambda *_: None)
     assert main(["status", str(study.folder), "--watch"]) == 2

@@ -8,7 +8,7 @@ import yaml
 from vit_sweep.__main__ import VERBS
 from vit_sweep.cli.app import app_with
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import known_keys
+from vit_sweep.config.plain_yaml import known_keys
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "verbs.txt"
 

@@ -11,7 +11,7 @@ from launchers.errors import UserError
 from tests.conftest import LONG
 from vit_sweep.config.compose import expand
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import plain
+from vit_sweep.config.plain_yaml import plain
 
 AXES = {
     "gpus": ["1", "2", "4,8", "range(1,4)", "choice(1,3)"],

@@ -13,7 +13,7 @@ from vit_sweep.__main__ import main
 from vit_sweep.config.explain import all_keys, explain
 from vit_sweep.config.folders import VARIABLES
 from vit_sweep.config.groups import composed_words
-from vit_sweep.config.plainly import known_keys
+from vit_sweep.config.plain_yaml import known_keys
 from vit_sweep.config.settings import Settings
 
 

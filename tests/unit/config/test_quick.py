@@ -21,7 +21,7 @@ from tests.conftest import LONG
 from vit_sweep.config.compose import composed_groups, expand
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.quick import quick
-from vit_sweep.config.quick.kept import CompositionCache
+from vit_sweep.config.quick.cache import CompositionCache
 from vit_sweep.config.quick.words import plain_word
 
 PARSER = OverridesParser.create()
@@ -241,7 +241,7 @@ def test_what_json_cannot_hold_is_not_kept(site):
 
 
 def test_the_newest_are_kept(site, tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_sweep.config.quick.kept._MOST", 3)
+    monkeypatch.setattr("vit_sweep.config.quick.cache._MOST", 3)
     for number in range(6):
         keep(site, {"gpus": number}, [f"model={number}"])
         for age, path in enumerate((tmp_path / "cache").rglob("*.json")):

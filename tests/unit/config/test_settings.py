@@ -7,8 +7,8 @@ import pytest
 from hydra import compose
 
 from launchers.errors import UserError
-from vit_sweep.config.in_python import grid
-from vit_sweep.config.plainly import plain
+from vit_sweep.config.plain_yaml import plain
+from vit_sweep.config.python_words import grid
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.cell import Cell, JobOptions

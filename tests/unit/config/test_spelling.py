@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from launchers.errors import UserError, nearest
 from vit_sweep.__main__ import main
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.plainly import known_keys
+from vit_sweep.config.plain_yaml import known_keys
 from vit_sweep.config.shorthand import options_first
 from vit_sweep.config.spelling import COUNTS, FLAGS, GROUPS, VALUED, check, likely_key
 from vit_sweep.plan.point import Point

@@ -11,7 +11,7 @@ from launchers.backend import Rendered
 from launchers.checked import to_json
 from launchers.queue.files import ask_to_cancel, forget, note_start, write_handle
 from launchers.queue.loop import read_batches
-from launchers.submitting import under_way
+from launchers.submission_lock import under_way
 from tests.unit.builders import batch, cell
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Stop

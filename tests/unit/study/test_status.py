@@ -13,7 +13,7 @@ from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit, Progress
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import BatchTriple
 from vit_sweep.runs.of_study import runs_of
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -41,7 +41,7 @@ def slurm_says(monkeypatch):
                 )
                 return {(s.batch_name, i): status for s in submissions for i in range(s.tasks)}
 
-        for module in (status, asking):
+        for module in (status, polling):
             monkeypatch.setattr(module, "launcher_of", lambda scheduler: Launcher())
 
     return say
@@ -278,7 +278,7 @@ def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study
             ended = Ended.UNREPORTED if state is TaskState.ENDED else None
             return {(s.batch_name, 0): TaskStatus(state=state, ended=ended) for s in submissions}
 
-    for module in (status, asking):
+    for module in (status, polling):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: Slow())
     (result,) = status.Watcher(study).results()
     assert result.status == "done"

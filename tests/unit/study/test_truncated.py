@@ -12,7 +12,7 @@ from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.selection import select
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -44,7 +44,7 @@ def fill(folder, monkeypatch):
             gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
             return {(s.batch_name, i): gone for s in submissions for i in range(s.tasks)}
 
-    for module in (status, asking):
+    for module in (status, polling):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: Launcher())
     return study, done, failed
 

@@ -7,7 +7,7 @@ from launchers.errors import UserError
 from tests.unit.builders import cell, entry
 from tests.unit.study.test_status import plan
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.store import Study
 from vit_sweep.submit import cancel as cancelling
@@ -47,7 +47,7 @@ def launcher(tmp_path, monkeypatch):
         fake.study.journal(entry(event, "b", *tasks, handle=handle))
     bug = Exit(cause=Cause.BUG, message="boom")
     fake.study.write_exit(CELLS[2].cell_id, "1", bug)
-    for module in (status, asking, cancelling, submission):
+    for module in (status, polling, cancelling, submission):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
     return fake
 

@@ -16,7 +16,7 @@ from tests.unit.submit.test_submission import Slurm, sent
 from vit_sweep.__main__ import _command, main
 from vit_sweep.cli import sweep as launch
 from vit_sweep.cli.terminal import progress, show
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import in_doubt
 from vit_sweep.submit import batches, interrupt, submission, watching
@@ -49,7 +49,7 @@ def planned(tmp_path, monkeypatch):
 
     def make(name):
         waiting = Waiting(planned_study(tmp_path / name, *CELLS)[0])
-        for module in (status, asking, submission, batches):
+        for module in (status, polling, submission, batches):
             monkeypatch.setattr(module, "launcher_of", lambda scheduler: waiting)
         return waiting
 
@@ -193,7 +193,7 @@ def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
 def test_one_press_ends_a_watching_client_at_any_step(slurm, monkeypatch):
     """Its looks follow each other at once, and each asks: how many there are hangs on no clock."""
     for module, name in (
-        (asking, "SOON_S"), (asking, "LONGEST_S"), (watching, "_SLURM_PERIOD_S"), (watching, "_LOCAL_PERIOD_S"),
+        (polling, "SOON_S"), (polling, "LONGEST_S"), (watching, "_SLURM_PERIOD_S"), (watching, "_LOCAL_PERIOD_S"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 0.0)
     launch.resume(slurm.study, wait=False)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from launchers.errors import UserError
-from launchers.outlook import NodeRoom, Outlook
-from launchers.slurm import outlook
+from launchers.queue_snapshot import NodeRoom, QueueSnapshot
+from launchers.slurm import queue_snapshot
 from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
 from vit_sweep.plan.choices import Allocation
@@ -85,7 +85,7 @@ def test_nodes_that_a_cell_must_not_get_keep_it_out_of_a_job_of_others(tmp_path)
 
 # --- what auto makes of a look at the queue ---------------------------------------------------------------------
 
-ONE_GPU_LEFT = Outlook(
+ONE_GPU_LEFT = QueueSnapshot(
     at_s=1.8e9,
     nodes=(NodeRoom(name="n1", partitions=("vector",), gpus=1),),
     jobs=(),
@@ -104,7 +104,7 @@ def queue(monkeypatch):
             looked_at.append(clusters)
             return told
 
-        monkeypatch.setattr(outlook, "look", look)
+        monkeypatch.setattr(queue_snapshot, "look", look)
         return looked_at
 
     return says

@@ -8,7 +8,7 @@ import pytest
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem
 from launchers.batch import Task
 from launchers.errors import UserError
-from launchers.submitting import under_way
+from launchers.submission_lock import under_way
 from tests.unit.builders import batch
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.store import Study

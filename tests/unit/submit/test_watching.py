@@ -9,10 +9,10 @@ from launchers.backend import TaskState, TaskStatus
 from launchers.profile import Scheduler
 from launchers.queue.files import write_states
 from tests.unit.builders import entry, planned_study, point
-from vit_sweep.study import asking
+from vit_sweep.study import polling
 from vit_sweep.study.journal import Event
 from vit_sweep.submit import watching
-from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.tending import Keeper
 
 LOOKS = 40
 
@@ -36,8 +36,8 @@ def waiting(tmp_path, monkeypatch):
             clock.asked.append(clock.now)
             return states
 
-        monkeypatch.setattr(asking, "launcher_of", lambda _: SimpleNamespace(states=ask))
-        monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        monkeypatch.setattr(polling, "launcher_of", lambda _: SimpleNamespace(states=ask))
+        monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
         def pause(seconds, wakes=()):
             pauses.append(seconds)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.analysis.compare import labels_of, of_side
-from vit_sweep.analysis.gate.both import Both, unlike_software
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Rules, Standing
 from vit_sweep.analysis.gate.counting import counts_of
+from vit_sweep.analysis.gate.paired_cell import Both, unlike_software
 from vit_sweep.analysis.gate.timing import times_of
 from vit_sweep.analysis.pairing import Cells, pair
 from vit_sweep.analysis.series.contention import quiet_first

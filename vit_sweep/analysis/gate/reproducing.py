@@ -12,9 +12,9 @@ from statistics import median
 from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.analysis.gate.both import by_name
 from vit_sweep.analysis.gate.checks import Check, Kind, Rules, Standing
 from vit_sweep.analysis.gate.judging import judge
+from vit_sweep.analysis.gate.paired_cell import by_name
 from vit_sweep.analysis.pairing import cells_of, pair, title_of
 from vit_sweep.record.machine import unlike_hardware
 from vit_sweep.runs.run import Run

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from launchers.text import plural
 from vit_sweep.analysis.compare import in_words, shared_runs
-from vit_sweep.analysis.gate.both import Both, unlike_machine
 from vit_sweep.analysis.gate.checks import MACHINE, Check, Kind, Rules, Standing
+from vit_sweep.analysis.gate.paired_cell import Both, unlike_machine
 from vit_sweep.analysis.gate.power import MOST, Sides, found, least_runs, more_runs, reach
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.intervals import SIGNIFICANT

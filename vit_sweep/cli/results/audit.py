@@ -19,7 +19,7 @@ from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.options.study import MaybeStudy
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.runs.reshaping import reading_of

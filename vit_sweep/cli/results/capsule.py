@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from launchers.calling import called
+from launchers.invocation import called
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.options.study import StudyName
 from vit_sweep.study.code.provenance import require_extra
@@ -36,7 +36,7 @@ def capsule(
     opened = open_study(study)
     require_extra("report")
     require_extra("capsule")
-    from vit_sweep.report.capsule.making import Request, make_capsule
+    from vit_sweep.report.capsule.build import Request, make_capsule
 
     place = out if out is not None else Path(f"{opened.name}-capsule.zip")
     request = Request(authors=author or (), license=license_, hosts=not without_hosts, unfinished=unfinished)

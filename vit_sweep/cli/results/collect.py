@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from launchers.calling import called
+from launchers.invocation import called
 from vit_sweep.cli.results.audit import print_notes
-from vit_sweep.cli.terminal import asked_tables, show
+from vit_sweep.cli.terminal import requested_tables, show
 from vit_sweep.cli.terminal.collected import Collected, collect_again, collect_runs, collect_study
 from vit_sweep.cli.terminal.options.study import MaybeStudy
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
-from vit_sweep.report.places import folder_of
+from vit_sweep.report.output_paths import folder_of
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of, words_of
 from vit_sweep.study.code.provenance import require_extra
@@ -44,7 +44,7 @@ def collect(
             "--table",
             metavar="NAME",
             help="Only print this table, and write nothing: engines, placement, cost, memory, all; several times.",
-            autocompletion=asked_tables.begun,
+            autocompletion=requested_tables.begun,
         ),
     ] = None,
     as_json: Annotated[
@@ -60,21 +60,21 @@ def collect(
     _check(forms)
     shown = [name for names in shown or () for name in names.split(",")]
     if shown:
-        asked_tables.check(shown, alone=not (forms or as_json or output))
+        requested_tables.check(shown, alone=not (forms or as_json or output))
     console, source = show.console(stderr=as_json), None
     if study is None or csv or reference:
         read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
         if shown:
             print_notes(console, source)
-            raise typer.Exit(asked_tables.print_them(shown, source.runs, console, name=source.name, target=target))
+            raise typer.Exit(requested_tables.print_them(shown, source.runs, console, name=source.name, target=target))
         files = words_of(csv or (), read_as, reference)
         done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
     else:
         opened = open_study(study)
         require_extra("report")
         if shown:
-            raise typer.Exit(asked_tables.print_them(shown, opened, console, name=opened.name, target=target))
+            raise typer.Exit(requested_tables.print_them(shown, opened, console, name=opened.name, target=target))
         if not forms and not as_json:
             collect_again(opened, console, output=output, target=target)
             return

@@ -12,7 +12,7 @@ from launchers.atomic import write
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role
 from vit_sweep.cli.terminal.options.completing import studies
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.form.text import to_csv, to_markdown
@@ -52,7 +52,7 @@ def compare(
     a = from_csv([study_a], read_as) if is_table(study_a) else from_study(study_a)
     b = source_of(study=None if study_b in tables else study_b, csv=tables, reference=reference, reading=read_as)
     from vit_sweep.analysis.compare import compare as compare_runs
-    from vit_sweep.report.tables.comparisons.compared import compared_table, remarks, summary
+    from vit_sweep.report.tables.comparisons.comparison import compared_table, remarks, summary
 
     console = show.console()
     comparison = compare_runs(a.runs, b.runs, across=across or ())

@@ -86,7 +86,7 @@ def gate(
 def _told(made: Gated, *, strict: bool, as_json: bool, junit: Path | None, markdown: Path | None) -> int:
     """Print and write what it says; returns the exit code."""
     from vit_sweep.analysis.gate.checks import Standing
-    from vit_sweep.report.tables.comparisons.gated import markdown as as_markdown
+    from vit_sweep.report.tables.comparisons.gate import markdown as as_markdown
     from vit_sweep.report.tables.comparisons.junit import junit as as_junit
 
     names = made.study.name, made.against.name
@@ -115,11 +115,11 @@ def _told(made: Gated, *, strict: bool, as_json: bool, junit: Path | None, markd
 def _remembered(console: Console, source: Source, path: Path, figure: Path | None, verdict: str) -> None:
     """Add the study to a history, say since when something is otherwise, and draw it."""
     require_extra("report")
+    from vit_sweep.analysis.gate.history import entry_of, steps_of, times_of
     from vit_sweep.analysis.gate.judging import names_of
-    from vit_sweep.analysis.gate.past import entry_of, steps_of, times_of
     from vit_sweep.analysis.pairing import cells_of
     from vit_sweep.report.history import add, read_history
-    from vit_sweep.report.tables.comparisons.gated import changes
+    from vit_sweep.report.tables.comparisons.gate import changes
 
     cells = cells_of(run for run in source.runs if not run.continued_from)
     entry = entry_of(source.name, names_of(cells), [cell.runs for cell in cells], commit=commit_here(), verdict=verdict)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from launchers.calling import SCRIPT, called
+from launchers.invocation import SCRIPT, called
 from vit_sweep.cli.results.audit import print_notes
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.collected import place_said
 from vit_sweep.cli.terminal.options.study import MaybeStudy, Quiet
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
-from vit_sweep.report.places import folder_of, page_path
+from vit_sweep.report.output_paths import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of, words_of
 from vit_sweep.study.code.provenance import require_extra

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from launchers.atomic import make_folder, write
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.text import visible
 from vit_sweep.api.capsules import Reproduced, published, reproduction_of, sentence_of
 from vit_sweep.cli.check import capsule_is_whole
@@ -79,7 +79,7 @@ def reproduce(
         made = reproduction_of(capsule, folder, within=within, across=again.across, cannot_run=again.left)
     _told(console, made, as_json=as_json)
     if junit is not None:
-        from vit_sweep.report.tables.comparisons.reproduced import junit as as_junit
+        from vit_sweep.report.tables.comparisons.reproduction import junit as as_junit
 
         make_folder(junit.parent)
         write(junit, as_junit(made.reproduction, made.study.name, made.capsule))

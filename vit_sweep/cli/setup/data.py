@@ -9,7 +9,7 @@ from rich import box
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import MINOR, Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets

@@ -17,11 +17,11 @@ from typing import Annotated, NamedTuple
 import typer
 from rich import box
 
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.slurm import programs
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 from vit_sweep.study.code.provenance import require_extra
 
 
@@ -99,7 +99,7 @@ def _scheduler() -> Iterator[Finding]:
 
 def _forecasts() -> Finding:
     """Whether anybody here can say when jobs will start."""
-    from launchers.slurm.outlook import blind
+    from launchers.slurm.queue_snapshot import blind
 
     if why := blind():
         return Finding(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from launchers.errors import UserError
 from vit_sweep.cli.terminal.console import console as the_console
-from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import MINOR, Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.cli.terminal.options.completing import profiles as names
 from vit_sweep.config.folders import SITE_VARIABLE

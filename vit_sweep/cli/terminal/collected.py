@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import track
 
 from launchers.atomic import owner_of
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from vit_sweep.cli.terminal import show
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import formats
-from vit_sweep.report.places import place_for
+from vit_sweep.report.output_paths import place_for
 from vit_sweep.report.tables.form.text import to_data
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.records import Records
     from vit_sweep.report.tables.form.table import Table
-    from vit_sweep.runs.kept import Read
+    from vit_sweep.runs.cache import Read
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
@@ -127,8 +127,8 @@ def collect_again(study: Study, console: Console, *, output: Path | None = None,
 
     Raises `typer.Exit` where no run has a time yet.
     """
+    from vit_sweep.report.collect_cache import remember, remembered, stamp_of
     from vit_sweep.report.records import Records
-    from vit_sweep.report.remembered import remember, remembered, stamp_of
 
     folder = _own_place(study, console, output)
     records = Records(study, target)

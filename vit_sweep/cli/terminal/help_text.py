@@ -5,7 +5,7 @@ import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from launchers.calling import SCRIPT, called
+from launchers.invocation import SCRIPT, called
 
 if TYPE_CHECKING:
     import typer

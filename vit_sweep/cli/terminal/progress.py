@@ -17,11 +17,11 @@ from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.plan_file import PlanFile
-from vit_sweep.plan.waiting.saying import start_of
+from vit_sweep.plan.waiting.wording import start_of
 from vit_sweep.report.tables.status import forecast
 from vit_sweep.report.tables.status import left as show_left
 from vit_sweep.study.store import Study
-from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.tending import Keeper
 from vit_sweep.submit.watching import looks
 
 _FIRST_TABLES = 2

@@ -16,13 +16,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from launchers.batch import Batch
-from launchers.calling import called
+from launchers.invocation import called
 from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.cli.terminal.console import console as _console
-from vit_sweep.cli.terminal.fitted import MINOR, Fitted, Role
-from vit_sweep.cli.terminal.fitted import Column as Drawn
+from vit_sweep.cli.terminal.fit_width import MINOR, Fitted, Role
+from vit_sweep.cli.terminal.fit_width import Column as Drawn
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.report.tables.form.columns import LEARNT, WHAT
@@ -33,7 +33,7 @@ from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printe
 
 if TYPE_CHECKING:
     # It stands on all that submits, which `status` does not need.
-    from vit_sweep.submit.foretelling import Foretold
+    from vit_sweep.submit.start_forecast import Foretold
 
 _CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {

@@ -15,7 +15,7 @@ from rich.text import Text
 from launchers.checked import to_plain
 from launchers.profile import Scheduler
 from launchers.text import plural
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.form.columns import WHAT

@@ -12,12 +12,12 @@ from rich.text import Text
 from launchers.checked import to_plain
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.plan.waiting.saying import start_of
+from vit_sweep.plan.waiting.wording import start_of
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
 

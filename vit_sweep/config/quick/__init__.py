@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from launchers.checked import parse
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations
-from vit_sweep.config.quick.kept import CompositionCache
+from vit_sweep.config.quick.cache import CompositionCache
 from vit_sweep.config.quick.words import Word, plain_word
 from vit_sweep.config.words import Plain, grid_words, replaced, require_one_stage_key
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from launchers.atomic import write
 from launchers.checked import to_json
 from vit_sweep import __version__
-from vit_sweep.job.keeping import keep
+from vit_sweep.job.first_record import keep
 from vit_sweep.job.rank_log import now, peak_host_mib, say
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution

@@ -29,8 +29,8 @@ from launchers.atomic import read, write
 from launchers.process.identity import FIRST_PORT, LAST_PORT, RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.guardian import WAIT_S
+from vit_sweep.job.heartbeat import Signs
 from vit_sweep.job.rank_log import say
-from vit_sweep.job.signs import Signs
 from vit_sweep.job.train.signing import signed, verified
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError

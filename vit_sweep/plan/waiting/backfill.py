@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from random import Random
 
-from launchers.outlook import Outlook
+from launchers.queue_snapshot import QueueSnapshot
 from vit_sweep.plan.waiting.reading import Reader, Request
 from vit_sweep.plan.waiting.simulation import NEVER, Entry, Queue, Stay
 
@@ -80,7 +80,12 @@ class PlannedJob:
 
 
 def starts(
-    outlook: Outlook, jobs: Sequence[PlannedJob], *, draws: int = DRAWS, seed: int = 0, shares: Shares = any_share
+    snapshot: QueueSnapshot,
+    jobs: Sequence[PlannedJob],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    shares: Shares = any_share,
 ) -> tuple[tuple[tuple[Stay, ...], ...], ...]:
     """When each task of each wanted job has its nodes: of each draw, of each wanted, of each task.
 
@@ -89,7 +94,7 @@ def starts(
     """
     simulated, effort = list[tuple[tuple[Stay, ...], ...]](), 0
     for draw in range(draws):
-        stays, cost = _once(outlook, jobs, Random(f"{seed} {draw}"), shares)
+        stays, cost = _once(snapshot, jobs, Random(f"{seed} {draw}"), shares)
         simulated.append(stays)
         effort += cost
         if cost >= EFFORT or (effort >= EFFORT_OF_ALL and len(simulated) >= LEAST_DRAWS):
@@ -97,33 +102,33 @@ def starts(
     return tuple(simulated)
 
 
-def makespan_s(outlook: Outlook, stays_by_job: Sequence[Sequence[Stay]]) -> float:
+def makespan_s(snapshot: QueueSnapshot, stays_by_job: Sequence[Sequence[Stay]]) -> float:
     """From now to the end of the last task, in one draw."""
-    return max((stay.end_s for stays in stays_by_job for stay in stays), default=outlook.at_s) - outlook.at_s
+    return max((stay.end_s for stays in stays_by_job for stay in stays), default=snapshot.at_s) - snapshot.at_s
 
 
-def promised(outlook: Outlook) -> dict[str, float | None]:
+def promised(snapshot: QueueSnapshot) -> dict[str, float | None]:
     """The start of each job that waits, as Slurm would forecast it: all run to their limits, promises on whole nodes.
 
     By handle; None: beyond what backfill looks at.
     """
-    reader = Reader(outlook)
+    reader = Reader(snapshot)
     entries = {job.handle: reader.waiting(job, (1.0,)) for job in reader.pending}
     running = [reader.running(job, 1.0) for job in reader.running_jobs]
     waiting = [entry for entry in entries.values() if entry.needs]
-    Queue(reader.nodes, running, waiting, now=outlook.at_s).promise_all()
+    Queue(reader.nodes, running, waiting, now=snapshot.at_s).promise_all()
     return {handle: entry.promised_s if entry.promised_s != inf else None for handle, entry in entries.items()}
 
 
 def _once(
-    outlook: Outlook, jobs: Sequence[PlannedJob], random: Random, shares: Shares
+    snapshot: QueueSnapshot, jobs: Sequence[PlannedJob], random: Random, shares: Shares
 ) -> tuple[tuple[tuple[Stay, ...], ...], int]:
     """One draw, and what it cost."""
-    reader = Reader(outlook)
+    reader = Reader(snapshot)
     running = [reader.running(job, shares(random, reader.least_share(job))) for job in reader.running_jobs]
     queued = [reader.waiting(job, [shares(random, 0.0) for _ in range(job.tasks)]) for job in reader.pending]
     prospective = [one.entry(reader) for one in jobs]
     entries = [entry for entry in (*queued, *prospective) if entry.needs]
-    queue = Queue(reader.nodes, running, entries, now=outlook.at_s)
+    queue = Queue(reader.nodes, running, entries, now=snapshot.at_s)
     queue.run(EFFORT)
     return tuple((*entry.stays, *[NEVER] * entry.left) for entry in prospective), queue.effort

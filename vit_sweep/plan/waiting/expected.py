@@ -18,7 +18,7 @@ from math import ceil, exp, inf, log, pi
 from statistics import median
 from typing import NamedTuple
 
-from launchers.outlook import Outlook
+from launchers.queue_snapshot import QueueSnapshot
 from launchers.text import plural
 from vit_sweep.plan.waiting.backfill import DRAWS, PlannedJob, Stay, starts
 
@@ -80,23 +80,23 @@ class Expected(NamedTuple):
 
 
 def from_queue(
-    outlook: Outlook | str, jobs: Sequence[PlannedJob], *, seed: int = 0
+    snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob], *, seed: int = 0
 ) -> tuple[tuple[RawForecast, ...] | str, ...]:
     """What a simulation of the queue says of each task of each job, if all are submitted now.
 
-    In place of the tasks' starts: why nothing is known. `outlook`: a look at the queue, or why there is none.
+    In place of the tasks' starts: why nothing is known. `snapshot`: a look at the queue, or why there is none.
     """
-    if isinstance(outlook, str):
-        return (outlook,) * len(jobs)
-    if outlook.hidden is not None:
-        return (outlook.hidden,) * len(jobs)
-    draws = starts(outlook, jobs, draws=draws_of(outlook), seed=seed)
-    return tuple(_forecasts(outlook, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
+    if isinstance(snapshot, str):
+        return (snapshot,) * len(jobs)
+    if snapshot.hidden is not None:
+        return (snapshot.hidden,) * len(jobs)
+    draws = starts(snapshot, jobs, draws=draws_of(snapshot), seed=seed)
+    return tuple(_forecasts(snapshot, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
 
 
-def draws_of(outlook: Outlook) -> int:
+def draws_of(snapshot: QueueSnapshot) -> int:
     """How often a queue is simulated: a long one less often, so that nobody waits for it."""
-    return max(_FEWEST, min(DRAWS, DRAWS * _JOBS // max(1, len(outlook.jobs))))
+    return max(_FEWEST, min(DRAWS, DRAWS * _JOBS // max(1, len(snapshot.jobs))))
 
 
 def from_slurm(at_s: float, start_s: float) -> RawForecast:
@@ -120,22 +120,24 @@ def corrected(forecast: RawForecast, past: Iterable[PastForecast]) -> Expected:
     return Expected(start, min(earliest, start), max(latest, start), sum(map(len, looks)), len(looks))
 
 
-def _forecasts(outlook: Outlook, job: PlannedJob, draws: Sequence[Sequence[Stay]]) -> tuple[RawForecast, ...] | str:
+def _forecasts(
+    snapshot: QueueSnapshot, job: PlannedJob, draws: Sequence[Sequence[Stay]]
+) -> tuple[RawForecast, ...] | str:
     tasks = [sorted(stays[task].start_s for stays in draws) for task in range(len(job.runs_s))]
-    ends = [(times[0], times[-1]) if len(draws) >= _FEWEST else (outlook.at_s, inf) for times in tasks]
+    ends = [(times[0], times[-1]) if len(draws) >= _FEWEST else (snapshot.at_s, inf) for times in tasks]
     forecasts = tuple(
-        RawForecast(outlook.at_s, times[(len(times) - 1) // 2], *end) for times, end in zip(tasks, ends, strict=True)
+        RawForecast(snapshot.at_s, times[(len(times) - 1) // 2], *end) for times, end in zip(tasks, ends, strict=True)
     )
-    return why_never(outlook, job) if forecasts and forecasts[0].start_s == inf else forecasts
+    return why_never(snapshot, job) if forecasts and forecasts[0].start_s == inf else forecasts
 
 
-def why_never(outlook: Outlook, job: PlannedJob) -> str:
+def why_never(snapshot: QueueSnapshot, job: PlannedJob) -> str:
     """Why nothing that is known lets a job start."""
-    partitions = job.partitions or outlook.default_partitions
+    partitions = job.partitions or snapshot.default_partitions
     if not partitions:
         return "the profile names no partition, and which is Slurm's default one is not known here"
     names = " or ".join(partitions)
-    in_partition = [room for room in outlook.nodes if set(room.partitions) & set(partitions)]
+    in_partition = [room for room in snapshot.nodes if set(room.partitions) & set(partitions)]
     fitting = [room for room in in_partition if room.gpus >= job.gpus_per_node]
     usable = [room for room in fitting if room.usable]
     if not in_partition:
@@ -150,7 +152,7 @@ def why_never(outlook: Outlook, job: PlannedJob) -> str:
             f"{len(fitting) - len(usable)} of {plural(len(fitting), 'node')} in partition {names} are down or drained"
         )
     return (
-        f"partition {names} has too long a queue to follow ({plural(len(outlook.jobs), 'job')}), is held by jobs "
+        f"partition {names} has too long a queue to follow ({plural(len(snapshot.jobs), 'job')}), is held by jobs "
         "without a time limit, or the nodes asked for are not there"
     )
 

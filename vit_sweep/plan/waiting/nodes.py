@@ -7,7 +7,7 @@ from itertools import groupby
 from math import inf
 from typing import NamedTuple
 
-from launchers.outlook import NodeRoom
+from launchers.queue_snapshot import NodeRoom
 
 UNLIMITED = 10**9
 """Cores of a node where nobody said how many it has."""

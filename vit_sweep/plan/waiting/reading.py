@@ -1,10 +1,10 @@
-"""An outlook as the simulation sees it: indices of nodes, and one object for all that ask alike. Pure."""
+"""An snapshot as the simulation sees it: indices of nodes, and one object for all that ask alike. Pure."""
 
 from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from launchers.outlook import Outlook, QueuedJob, QueueState
+from launchers.queue_snapshot import QueuedJob, QueueSnapshot, QueueState
 from vit_sweep.plan.waiting.nodes import Need, Nodes, Room
 from vit_sweep.plan.waiting.simulation import Entry, Running
 
@@ -29,25 +29,25 @@ class Request(NamedTuple):
 
 
 class Reader:
-    """Reads an outlook for one simulation."""
+    """Reads a snapshot for one simulation."""
 
-    def __init__(self, outlook: Outlook) -> None:
+    def __init__(self, snapshot: QueueSnapshot) -> None:
         """Separate the running jobs from the pending ones that could start."""
-        self._now, self._order, self._default = outlook.at_s, 0, outlook.default_partitions
-        self._index = {room.name: index for index, room in enumerate(outlook.nodes)}
+        self._now, self._order, self._default = snapshot.at_s, 0, snapshot.default_partitions
+        self._index = {room.name: index for index, room in enumerate(snapshot.nodes)}
         self._rooms: dict[tuple[tuple[int, ...], int, int, bool], Room] = {}
         self._needs: dict[tuple[Room, int, float], Need] = {}
         self._usable: dict[str, list[int]] = {}
-        for index, room in enumerate(outlook.nodes):
+        for index, room in enumerate(snapshot.nodes):
             for partition in room.partitions if room.usable else ():
                 self._usable.setdefault(partition, []).append(index)
         closed: dict[int, list[tuple[float, float]]] = {}
-        for closure in outlook.closed:
+        for closure in snapshot.closed:
             for node in self._indices(closure.hosts):
                 closed.setdefault(node, []).append((closure.from_s, closure.until_s))
-        self.nodes = Nodes(outlook.nodes, closed)
-        self.running_jobs = [job for job in outlook.jobs if job.state is QueueState.RUNNING]
-        self.pending = [job for job in outlook.jobs if job.state is QueueState.PENDING and job.held is None]
+        self.nodes = Nodes(snapshot.nodes, closed)
+        self.running_jobs = [job for job in snapshot.jobs if job.state is QueueState.RUNNING]
+        self.pending = [job for job in snapshot.jobs if job.state is QueueState.PENDING and job.held is None]
 
     def least_share(self, job: QueuedJob) -> float:
         """The share of its limit that a job has run for."""

@@ -9,8 +9,8 @@ from math import inf
 from statistics import fmean, quantiles
 
 from launchers.batch import Batch
-from launchers.outlook import Outlook
 from launchers.profile import PartitionProfile
+from launchers.queue_snapshot import QueueSnapshot
 from launchers.text import lasting, plural
 from vit_sweep.plan.waiting.backfill import NEVER, PlannedJob, makespan_s, starts
 from vit_sweep.plan.waiting.expected import draws_of, why_never
@@ -35,17 +35,19 @@ def candidates(max_cells: int) -> list[int]:
     return [*doublings, max_cells]
 
 
-def expected(outlook: Outlook, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float]) -> Strategy | str:
+def expected(
+    snapshot: QueueSnapshot, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float]
+) -> Strategy | str:
     """What is to be expected of `batches`, which came of so many cells a job; else why not all are seen to start.
 
     `seconds`: how long each cell runs, by its id.
     """
     jobs = wanted(batches, seconds)
-    draws = starts(outlook, jobs, draws=draws_of(outlook))
+    draws = starts(snapshot, jobs, draws=draws_of(snapshot))
     stuck = next((one for one, stays in zip(jobs, draws[0], strict=True) if NEVER in stays), None)
     if stuck is not None:
-        return why_never(outlook, stuck)
-    spans = [makespan_s(outlook, once) for once in draws]
+        return why_never(snapshot, stuck)
+    spans = [makespan_s(snapshot, once) for once in draws]
     if max(spans) == inf:
         return "in some of the simulated queues a cell never starts"
     mean = fmean(spans)

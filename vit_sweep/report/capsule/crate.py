@@ -9,7 +9,7 @@ from rocrate.model.person import Person
 from rocrate.rocrate import ROCrate
 
 from launchers.text import indented
-from vit_sweep.report.capsule.describing import About
+from vit_sweep.report.capsule.metadata import About
 
 _VERSION = "1.1"
 _TYPES = {

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from launchers.atomic import LARGEST, reading
-from launchers.calling import called
 from launchers.checked import CONTROLS, checked
 from launchers.errors import UserError
+from launchers.invocation import called
 from launchers.text import short
 
 MANIFEST = "manifest-sha256.txt"

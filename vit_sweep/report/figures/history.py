@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from launchers.text import plural
-from vit_sweep.analysis.gate.past import Entry, Step, Times
+from vit_sweep.analysis.gate.history import Entry, Step, Times
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS

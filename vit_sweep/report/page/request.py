@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from launchers.calling import SCRIPT
+from launchers.invocation import SCRIPT
 from launchers.references import masked
 from launchers.text import plural
 from vit_sweep.outcome.result import Status

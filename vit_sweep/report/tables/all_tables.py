@@ -13,7 +13,7 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.comparisons.effects import accum_table, batch_table
 from vit_sweep.report.tables.comparisons.pairs import engine_table, placement_table
-from vit_sweep.report.tables.continued import continued_table
+from vit_sweep.report.tables.continuations import continued_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.report.tables.form.counting import in_pairs

@@ -10,7 +10,7 @@ from vit_sweep.outcome.eta import Forecast, Left
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.waiting.forecast_file import StartForecast
-from vit_sweep.plan.waiting.saying import moment
+from vit_sweep.plan.waiting.wording import moment
 from vit_sweep.report.tables.form.table import Cells, Column, Table
 
 STATUS_COLUMNS = tuple(

@@ -13,7 +13,7 @@ from tests.conftest import LONG
 from tests.e2e.train.engines.moved import left_in, train
 from tests.e2e.train.ranks import small_cell
 from tests.unit.builders import OPTIMIZER
-from vit_sweep.job.train.continuing.whole import scale_of_deepspeed, scale_of_torch
+from vit_sweep.job.train.continuing.whole_state import scale_of_deepspeed, scale_of_torch
 from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.specs import EngineSpec
 

@@ -29,7 +29,7 @@ PREPARE = """
 import sys
 import torchvision
 from vit_sweep.__main__ import _code_of
-from vit_sweep.cli.terminal.mistakes import reported
+from vit_sweep.cli.terminal.user_errors import reported
 from vit_sweep.cli.setup.data import app
 
 kind = torchvision.datasets.CIFAR100

@@ -159,7 +159,7 @@ def test_compare_of_two_studies_prints_and_writes_the_pairs(here, capsys):
 
 
 def test_a_written_comparison_opens_as_no_formula():
-    from vit_sweep.report.tables.comparisons.compared import compared_table
+    from vit_sweep.report.tables.comparisons.comparison import compared_table
     from vit_sweep.report.tables.form.text import to_csv
 
     ratio = SimpleNamespace(value=1.0, low=0.9, high=1.1, freedom=9, known=True)

@@ -16,7 +16,7 @@ from launchers.local.backend import LocalLauncher
 from launchers.queue.client import start_queue
 from launchers.queue.files import read_handle, read_states, write_handle
 from launchers.queue.handle import handle_of, no_process, process_of
-from launchers.submitting import under_way
+from launchers.submission_lock import under_way
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch
 from tests.unit.launchers.local.queue_run import cores

@@ -15,7 +15,7 @@ from launchers.slurm import backend as slurm
 from launchers.slurm import queries
 from launchers.slurm.backend import SlurmLauncher
 from launchers.slurm.handle import handle_of, of_answer
-from launchers.submitting import under_way, wait_until_settled
+from launchers.submission_lock import under_way, wait_until_settled
 from tests.conftest import wait_for
 from tests.unit.builders import batch, profile, put_programs
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.outlook import Closure, NodeRoom, QueueState
+from launchers.queue_snapshot import Closure, NodeRoom, QueueState
 from launchers.slurm import listing
 from launchers.slurm.listing import hosts_of, read_jobs, read_nodes, read_reservations
 

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
+from launchers.queue_snapshot import NodeRoom, QueuedJob, QueueSnapshot, QueueState
 from vit_sweep.plan.waiting.backfill import PlannedJob
 
 NOW = 1.8e9
@@ -38,8 +38,8 @@ def wants(gpus, hours, *, tasks=1, **more):
 
 
 def look(*jobs, on=None, **more):
-    """An outlook, of one node where nothing else is said."""
-    return Outlook(at_s=NOW, nodes=nodes(1) if on is None else on, jobs=jobs, **more)
+    """An snapshot, of one node where nothing else is said."""
+    return QueueSnapshot(at_s=NOW, nodes=nodes(1) if on is None else on, jobs=jobs, **more)
 
 
 def to_the_limit(_random, _least):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from launchers.outlook import Closure, NodeRoom
+from launchers.queue_snapshot import Closure, NodeRoom
 from tests.unit.plan.waiting.queues import HOUR, NOW, hours, look, nodes, runs, to_the_limit, waits, wants
 from vit_sweep.plan.waiting.backfill import NEVER, Stay, makespan_s, promised, starts
 
 
-def ours(outlook, *wanted):
+def ours(snapshot, *wanted):
     """Starts of what we want, in hours from now, if every job runs to its limit."""
-    (drawn,) = starts(outlook, wanted, draws=1, shares=to_the_limit)
+    (drawn,) = starts(snapshot, wanted, draws=1, shares=to_the_limit)
     return [hours(stays) for stays in drawn]
 
 

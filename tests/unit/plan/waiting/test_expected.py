@@ -51,7 +51,7 @@ def test_each_task_of_an_array_has_a_start():
 
 
 @pytest.mark.parametrize(
-    ("outlook", "wanted", "words"),
+    ("snapshot", "wanted", "words"),
     [
         ("no squeue on this machine", wants(1, 1), "no squeue on this machine"),
         (look(hidden="PrivateData=jobs"), wants(1, 1), "PrivateData=jobs"),
@@ -62,8 +62,8 @@ def test_each_task_of_an_array_has_a_start():
         (look(runs("1", "n0", 8, 1, limit_s=None)), wants(1, 1), "held by jobs without a time limit"),
     ],
 )
-def test_where_nothing_is_known_it_says_why(outlook, wanted, words):
-    (reason,) = from_queue(outlook, [wanted])
+def test_where_nothing_is_known_it_says_why(snapshot, wanted, words):
+    (reason,) = from_queue(snapshot, [wanted])
     assert words in reason
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.outlook import Outlook
+from launchers.queue_snapshot import QueueSnapshot
 from tests.unit.plan.waiting.queues import NOW, nodes
 from vit_sweep.plan.waiting.nodes import choose
 from vit_sweep.plan.waiting.reading import Reader, Request
@@ -19,7 +19,7 @@ JOB = st.tuples(
 
 def simulated(count, jobs):
     """Start and nodes of each job."""
-    reader = Reader(Outlook(at_s=NOW, nodes=nodes(count, gpus=GPUS), jobs=()))
+    reader = Reader(QueueSnapshot(at_s=NOW, nodes=nodes(count, gpus=GPUS), jobs=()))
     entries = []
     for wide, gpus, limit, run, priority, comes in jobs:
         ask = Request(("p",), wide, gpus, 0, False, float(limit), ())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchers.batch import Shape, Task
-from launchers.outlook import Closure, NodeRoom, Outlook, QueuedJob, QueueState
+from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueSnapshot, QueueState
 from tests.unit.builders import batch, profile
 from vit_sweep.plan.waiting.strategy import ALIKE_S, LAG_S, STEP_S, Strategy, candidates, choose, expected, wanted
 
@@ -16,9 +16,9 @@ LAB = profile(partition="vector")
 SECONDS = {f"c{i}": 60.0 for i in range(48)}
 
 
-def outlook(*jobs, gpus=8, nodes=1):
+def snapshot(*jobs, gpus=8, nodes=1):
     rooms = tuple(NodeRoom(name=f"n{i}", partitions=("vector",), gpus=gpus) for i in range(nodes))
-    return Outlook(at_s=NOW, nodes=rooms, jobs=jobs)
+    return QueueSnapshot(at_s=NOW, nodes=rooms, jobs=jobs)
 
 
 def other(gpus, hours, *, state=QueueState.RUNNING, **changes):
@@ -46,7 +46,7 @@ def compared(look, count, packs, seconds=SECONDS):
 
 
 def test_where_there_is_room_for_all_cells_side_by_side_nothing_is_packed():
-    choice = compared(outlook(), 8, (1, 4))
+    choice = compared(snapshot(), 8, (1, 4))
     alone, packed = choice.strategies
     assert (alone.jobs, packed.jobs) == (8, 2)
     assert alone.makespan_s == pytest.approx(60 + LAG_S)
@@ -57,7 +57,7 @@ def test_where_there_is_room_for_all_cells_side_by_side_nothing_is_packed():
 
 def test_where_cells_take_turns_on_few_gpus_a_job_that_keeps_them_ends_sooner():
     """The looks of backfill between two jobs are saved."""
-    choice = compared(outlook(FOR_EVER), 24, (1, 12))
+    choice = compared(snapshot(FOR_EVER), 24, (1, 12))
     assert choice.pack == 12
     alone, packed = choice.strategies
     assert alone.makespan_s == pytest.approx(24 * (60 + LAG_S))
@@ -68,7 +68,7 @@ def test_where_cells_take_turns_on_few_gpus_a_job_that_keeps_them_ends_sooner():
 def test_a_gap_takes_short_jobs_and_no_long_one():
     """A maintenance begins in an hour: jobs of 6 min fit before it one by one, one of 80 min does not."""
     closed = Closure(hosts=("n0",), from_s=NOW + 3600, until_s=NOW + 10800)
-    look = replace(outlook(FOR_EVER), closed=(closed,))
+    look = replace(snapshot(FOR_EVER), closed=(closed,))
     alone, packed = (
         expected(look, pack, sent(8, pack, minutes=minutes), SECONDS) for pack, minutes in ((1, 6), (8, 10))
     )
@@ -78,7 +78,7 @@ def test_a_gap_takes_short_jobs_and_no_long_one():
 
 
 def test_how_long_jobs_of_others_run_is_not_known_and_shows_as_an_interval():
-    busy = outlook(other(8, 2))
+    busy = snapshot(other(8, 2))
     alone, packed = (expected(busy, pack, sent(8, pack), SECONDS) for pack in (1, 4))
     assert alone.low_s < alone.makespan_s < alone.high_s
     assert packed.low_s - alone.low_s == pytest.approx(packed.high_s - alone.high_s), "both meet the same queues"
@@ -87,14 +87,14 @@ def test_how_long_jobs_of_others_run_is_not_known_and_shows_as_an_interval():
 
 def test_what_never_starts_has_no_forecast():
     held = replace(other(8, 1), limit_s=None)
-    assert "partition vector has 0 nodes with 1 GPU or more" in expected(outlook(gpus=0), 1, sent(2, 1), SECONDS)
-    assert "held by jobs without a time limit" in expected(outlook(held), 1, sent(2, 1), SECONDS)
+    assert "partition vector has 0 nodes with 1 GPU or more" in expected(snapshot(gpus=0), 1, sent(2, 1), SECONDS)
+    assert "held by jobs without a time limit" in expected(snapshot(held), 1, sent(2, 1), SECONDS)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 24), st.integers(2, 6), st.integers(0, 7))
 def test_both_ways_cost_the_same_gpu_hours_and_the_same_question_has_the_same_answer(count, pack, busy):
-    look = outlook(*([other(busy, 3)] if busy else []))
+    look = snapshot(*([other(busy, 3)] if busy else []))
     alone, packed = (expected(look, n, sent(count, n), SECONDS) for n in (1, pack))
     assert alone.gpu_hours == packed.gpu_hours == pytest.approx(count * 60 / 3600)
     assert packed == expected(look, pack, sent(count, pack), SECONDS)

@@ -10,7 +10,7 @@ from launchers.atomic import read
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
-from vit_sweep.job.train.continuing.whole import Whole, scale_of_torch
+from vit_sweep.job.train.continuing.whole_state import Whole, scale_of_torch
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.engines.plain_torch import STATE
 from vit_sweep.outcome.ending import Cause

@@ -17,7 +17,7 @@ import torch
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 from torch import Tensor
 
-from vit_sweep.job.train.continuing.whole import Scale, Whole, scale_of_deepspeed, scale_of_torch
+from vit_sweep.job.train.continuing.whole_state import Scale, Whole, scale_of_deepspeed, scale_of_torch
 from vit_sweep.job.train.model import order_of_updates
 from vit_sweep.plan.specs import OptimizerSpec
 

@@ -11,7 +11,7 @@ import torch
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 from torch import Tensor, nn
 
-from vit_sweep.job.train.continuing.whole import Whole, copied, copies
+from vit_sweep.job.train.continuing.whole_state import Whole, copied, copies
 
 States = dict[int, dict[str, Any]]
 """An optimizer's, by the number of the tensor that they are of."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vit_sweep.job.train.continuing.deepspeed_states import take_over
-from vit_sweep.job.train.continuing.whole import Whole
+from vit_sweep.job.train.continuing.whole_state import Whole
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs

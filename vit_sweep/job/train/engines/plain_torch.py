@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vit_sweep.job.train.continuing.whole import Whole, copies
+from vit_sweep.job.train.continuing.whole_state import Whole, copies
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from vit_sweep.analysis.gate.checks import Check, Gate, Standing
-from vit_sweep.report.tables.comparisons.gated import name_of
+from vit_sweep.report.tables.comparisons.gate import name_of
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

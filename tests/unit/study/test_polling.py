@@ -12,8 +12,9 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, entry, record
 from tests.unit.study.test_status import leave, plan, submit
 from vit_sweep.outcome.ending import Cause, Exit, Progress
-from vit_sweep.study import asking
-from vit_sweep.study.asking import (
+from vit_sweep.study import polling
+from vit_sweep.study.journal import Event
+from vit_sweep.study.polling import (
     FIRST_S,
     LONGEST_AWAY_S,
     LONGEST_S,
@@ -22,7 +23,6 @@ from vit_sweep.study.asking import (
     Silence,
     due_at,
 )
-from vit_sweep.study.journal import Event
 from vit_sweep.study.status import Watcher
 from vit_sweep.study.store import Study
 
@@ -88,8 +88,8 @@ def watched(tmp_path, monkeypatch):
         def earlier_starts(self, submission, index):
             return ()
 
-    monkeypatch.setattr(asking, "launcher_of", lambda _: Slurm())
-    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: here.now))
+    monkeypatch.setattr(polling, "launcher_of", lambda _: Slurm())
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: here.now))
     watcher = Watcher(study, asking=Asking(study))
 
     def look(after_s=0.0):

@@ -13,7 +13,7 @@ from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.queries import Listed, chunks, shows_all_jobs, siblings
 from launchers.slurm.states import status_of
-from launchers.submitting import marker
+from launchers.submission_lock import marker
 
 
 def match(batch: Unconfirmed, jobs: Iterable[Listed]) -> Submission | None:

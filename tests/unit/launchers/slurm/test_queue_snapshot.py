@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from launchers.outlook import Outlook
-from launchers.slurm import answers, outlook
-from launchers.slurm.outlook import blind, look
+from launchers.queue_snapshot import QueueSnapshot
+from launchers.slurm import queue_snapshot, squeue_cache
+from launchers.slurm.queue_snapshot import blind, look
 from tests.unit.builders import put_programs
 
 QUEUES = Path(__file__).parent / "queues"
@@ -19,7 +19,7 @@ SCONTROL = (
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Stand-ins for squeue and scontrol that note what they are asked; returns what changes them."""
-    monkeypatch.setattr(answers, "places", lambda _: iter([tmp_path / "mine"]))
+    monkeypatch.setattr(squeue_cache, "places", lambda _: iter([tmp_path / "mine"]))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     note = f'echo "${{0##*/}} $* $SLURM_TIME_FORMAT $SLURM_BITSTR_LEN" >> {tmp_path}/calls'
@@ -37,7 +37,7 @@ def slurm(tmp_path, monkeypatch):
 
 def test_one_look_has_the_jobs_the_nodes_and_the_reservations(slurm):
     seen = look()
-    assert isinstance(seen, Outlook)
+    assert isinstance(seen, QueueSnapshot)
     assert (len(seen.jobs), len(seen.nodes), len(seen.closed), seen.hidden) == (10, 5, 1, None)
     assert abs(time.time() - seen.at_s) < 60
 
@@ -85,12 +85,12 @@ def test_a_controller_that_is_back_is_asked_again_though_its_configuration_would
     assert look() == "scontrol: error: no controller"
     slurm()
     assert look() == "scontrol: error: no controller"
-    monkeypatch.setattr(outlook, "QUEUE_AGE_S", 0.0)
-    assert isinstance(look(), Outlook)
+    monkeypatch.setattr(queue_snapshot, "QUEUE_AGE_S", 0.0)
+    assert isinstance(look(), QueueSnapshot)
 
 
 def test_a_program_that_hangs_is_waited_for_no_longer_than_the_patience(slurm, monkeypatch):
-    monkeypatch.setattr(outlook, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(queue_snapshot, "PATIENCE_S", 0.3)
     slurm(squeue="sleep 600")
     assert "squeue did not answer within 0 s" in look()
 
@@ -112,13 +112,13 @@ def test_a_site_that_shows_no_nodes_says_so(slurm):
 
 
 def test_a_site_that_hides_the_jobs_of_others_is_said_with_what_is_seen(slurm, monkeypatch):
-    monkeypatch.setattr(outlook.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(queue_snapshot.os, "geteuid", lambda: 1000)
     slurm(private="jobs,usage")
     assert look().hidden == "this site shows nobody the jobs of others (PrivateData=jobs,usage)"
 
 
 def test_root_sees_all(slurm, monkeypatch):
-    monkeypatch.setattr(outlook.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(queue_snapshot.os, "geteuid", lambda: 0)
     slurm(private="jobs,usage")
     assert look().hidden is None
 
@@ -127,7 +127,7 @@ def test_what_makes_a_site_blind_is_asked_of_its_configuration_alone(slurm, monk
     assert blind() == ""
     slurm(scheduler="sched/builtin")
     assert blind() == "SchedulerType=sched/builtin plans no starts ahead"
-    monkeypatch.setattr(outlook.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(queue_snapshot.os, "geteuid", lambda: 1000)
     slurm(private="all")
     assert "PrivateData=all" in blind()
     assert all("config" in call for call in slurm.calls())

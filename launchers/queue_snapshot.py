@@ -81,7 +81,7 @@ class Closure:
 
 
 @checked
-class Outlook:
+class QueueSnapshot:
     """What a scheduler said at one moment."""
 
     at_s: Moment

@@ -10,8 +10,8 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.__main__ import main
 from vit_sweep.study import schema_file
-from vit_sweep.study.cache import noted, unchanged
-from vit_sweep.study.cache.noted import results_in_short
+from vit_sweep.study.cache import done_cells, unchanged
+from vit_sweep.study.cache.done_cells import results_in_short
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -24,8 +24,8 @@ LATER = 2**62
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """All cells are done, and noted."""
-    monkeypatch.setattr(noted, "NOTE_FROM", 1)
-    monkeypatch.setattr(noted, "clock_ns", lambda folder: LATER)
+    monkeypatch.setattr(done_cells, "NOTE_FROM", 1)
+    monkeypatch.setattr(done_cells, "clock_ns", lambda folder: LATER)
     points = (point(gpus=planned.gpus, seed=planned.seed) for planned in CELLS)
     made, _ = planned_study(tmp_path / "s", *points)
     for planned in CELLS:
@@ -157,12 +157,12 @@ def test_a_note_that_others_may_write_is_not_believed(study, monkeypatch):
 
 
 def test_another_version_of_the_code_believes_no_note(study, monkeypatch):
-    monkeypatch.setattr(noted, "code_stamp", lambda: "another")
+    monkeypatch.setattr(done_cells, "code_stamp", lambda: "another")
     assert were_read(study, monkeypatch) == sorted(planned.cell_id for planned in CELLS)
 
 
 def test_a_record_that_was_just_written_is_not_noted(study, monkeypatch):
-    monkeypatch.setattr(noted, "clock_ns", unchanged.clock_ns)
+    monkeypatch.setattr(done_cells, "clock_ns", unchanged.clock_ns)
     put(study, CELLS[2], 5.0)
     assert were_read(study, monkeypatch) == [CELLS[2].cell_id]
     assert were_read(study, monkeypatch) == [CELLS[2].cell_id]
@@ -181,7 +181,7 @@ def test_nothing_is_said_where_no_note_can_be_written(study, monkeypatch):
         raise PermissionError(13, "Permission denied", "x")
 
     file_of(study).unlink()
-    monkeypatch.setattr(noted, "replacing", refused)
+    monkeypatch.setattr(done_cells, "replacing", refused)
     assert told(study) == anew(study)
     assert not file_of(study).exists()
 

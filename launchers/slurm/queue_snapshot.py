@@ -9,13 +9,13 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from launchers.outlook import Outlook
-from launchers.slurm.answers import newest
+from launchers.queue_snapshot import QueueSnapshot
 from launchers.slurm.discover import CONFIG, NODES
 from launchers.slurm.handle import on
 from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import config, hides_jobs
+from launchers.slurm.squeue_cache import newest
 from launchers.slurm.states import IN_SECONDS
 
 PATIENCE_S = 10.0
@@ -25,7 +25,7 @@ QUEUE_AGE_S, NODES_AGE_S, CONFIG_AGE_S = 30.0, 600.0, 3600.0
 _VARIABLES = IN_SECONDS | WHOLE_LISTS
 
 
-def look(clusters: str | None = None) -> Outlook | str:
+def look(clusters: str | None = None) -> QueueSnapshot | str:
     """What one cluster (None: the one that is asked by default) has in its queue; else why that is not known.
 
     It never raises.
@@ -47,7 +47,7 @@ def look(clusters: str | None = None) -> Outlook | str:
     rooms = read_nodes(nodes)
     if not rooms:
         return f"scontrol showed no node (PrivateData={_private(settings) or 'none'}), so nobody can foresee anything"
-    return Outlook(
+    return QueueSnapshot(
         at_s=ask.at_s, nodes=rooms, jobs=listed, closed=read_reservations(reserved), hidden=_hidden(settings)
     )  # fmt: skip
 

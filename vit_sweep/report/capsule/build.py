@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers.atomic import fill, make_folder, read, remove, replacing, temporary
-from launchers.calling import called
 from launchers.errors import UserError
+from launchers.invocation import called
 from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.assemble import content_of
+from vit_sweep.report.capsule.contents import cleaner_of, listed, taken
 from vit_sweep.report.capsule.crate import metadata
-from vit_sweep.report.capsule.describing import (
+from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
+from vit_sweep.report.capsule.metadata import (
     About,
     Author,
     author_of,
@@ -36,8 +38,6 @@ from vit_sweep.report.capsule.describing import (
     said_unfinished,
     words_of_hardware,
 )
-from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
-from vit_sweep.report.capsule.taking import cleaner_of, listed, taken
 from vit_sweep.report.exports import FORMS, export
 from vit_sweep.report.gather import Gathered, gather
 from vit_sweep.report.records import Records

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from launchers.text import plural, some
 from vit_sweep.analysis.gate.reproducing import Figure, Outcome, Reproduction
-from vit_sweep.report.tables.comparisons.gated import called_in_words
+from vit_sweep.report.tables.comparisons.gate import called_in_words
 from vit_sweep.report.tables.comparisons.junit import Case, suite
 
 _MOST = 12

@@ -13,12 +13,11 @@ from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.repeats import RepeatRule
-from vit_sweep.study import asking, status
+from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
-from vit_sweep.submit import batches, submission
-from vit_sweep.submit import keeper as keeper_module
-from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit import batches, submission, tending
+from vit_sweep.submit.tending import Keeper
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def slurm(tmp_path, monkeypatch):
         for s in submissions
         for i in range(s.tasks)
     }
-    for module in (status, asking, submission, batches, keeper_module):
+    for module in (status, polling, submission, batches, tending):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
     return fake
 

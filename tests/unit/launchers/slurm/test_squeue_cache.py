@@ -9,9 +9,9 @@ import pytest
 
 from launchers.backend import Submission, TaskState
 from launchers.queue import slots
-from launchers.slurm import answers
-from launchers.slurm.answers import newest
+from launchers.slurm import squeue_cache
 from launchers.slurm.backend import SlurmLauncher
+from launchers.slurm.squeue_cache import newest
 from tests.unit.builders import put_programs
 
 LONG_AGO_S = 1e6
@@ -21,7 +21,7 @@ LONG_AGO_S = 1e6
 def place(tmp_path, monkeypatch):
     """The one place where an answer may be kept."""
     folder = tmp_path / "mine"
-    monkeypatch.setattr(answers, "places", lambda _: iter([folder]))
+    monkeypatch.setattr(squeue_cache, "places", lambda _: iter([folder]))
     return folder
 
 
@@ -173,4 +173,4 @@ def test_clusters_and_configurations_do_not_share(place, monkeypatch):
 
 
 def test_places_are_those_of_the_locks():
-    assert answers.places is slots.places
+    assert squeue_cache.places is slots.places

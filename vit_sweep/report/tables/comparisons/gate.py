@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from launchers.text import plural, some
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Standing, exact, most_repeats
-from vit_sweep.analysis.gate.past import Entry, Step, Times
+from vit_sweep.analysis.gate.history import Entry, Step, Times
 
 _ORDER = (Standing.WORSE, Standing.OPEN, Standing.APART, Standing.BETTER)
 _SHOWN = 20

@@ -10,7 +10,7 @@ from launchers.batch import Batch
 from launchers.profile import Scheduler
 from launchers.slurm.handle import users_clusters
 from vit_sweep.plan.waiting.forecast_file import QUEUE, ForecastFile, forecast_file
-from vit_sweep.plan.waiting.saying import lines_of
+from vit_sweep.plan.waiting.wording import lines_of
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
 from vit_sweep.submit.batches import Todo
@@ -51,7 +51,7 @@ def _by_look(
     study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo]
 ) -> dict[str, ForecastFile]:
     # The simulation comes along, which a sweep on this machine does not need.
-    from launchers.slurm.outlook import look
+    from launchers.slurm.queue_snapshot import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import unmodelled_request, wanted

@@ -6,7 +6,7 @@ import pytest
 
 from launchers.checked import to_json
 from tests.unit.builders import cell, record
-from vit_sweep.job.keeping import keep
+from vit_sweep.job.first_record import keep
 from vit_sweep.outcome.failure import JobError
 
 MINE = replace(record(cell()), attempt="2.1")

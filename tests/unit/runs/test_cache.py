@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.report.gather import gather
-from vit_sweep.runs import kept, reading
+from vit_sweep.runs import cache, reading
 from vit_sweep.study.cache import unchanged
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch):
     """A study with two cells to a block, of which all is kept; its name is the path of a copy that has no cache."""
     monkeypatch.setattr(reading, "KEEP_FROM", 1)
     monkeypatch.setattr(reading, "clock_ns", lambda folder: LATER)
-    monkeypatch.setattr(kept, "BLOCK", 2)
+    monkeypatch.setattr(cache, "BLOCK", 2)
     return made(tmp_path / "s")
 
 
@@ -202,7 +202,7 @@ def test_a_record_that_is_still_young_is_not_kept(here, monkeypatch):
 
 def test_other_code_keeps_nothing(here, monkeypatch):
     first = said(here)
-    monkeypatch.setattr(kept, "code_stamp", lambda: "another version")
+    monkeypatch.setattr(cache, "code_stamp", lambda: "another version")
     ids = worked_out(monkeypatch)
     assert said(here) == first
     assert len(ids) == len(CELLS)
@@ -258,7 +258,7 @@ def test_a_link_in_its_place_is_neither_followed_nor_written_through(here, tmp_p
 
 def test_where_nothing_can_be_written_nothing_is_kept_and_nothing_said(here, monkeypatch):
     monkeypatch.setattr(reading, "clock_ns", unchanged.clock_ns)
-    monkeypatch.setattr(kept.os, "open", refused)
+    monkeypatch.setattr(cache.os, "open", refused)
     assert said(here).problems == anew(here).problems
     assert not file_of(here).exists()
     assert [path for path in here.folder.iterdir() if path.name.endswith(".tmp")] == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
+from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role
 
 WORDS = st.text("abc", min_size=1, max_size=8)
 

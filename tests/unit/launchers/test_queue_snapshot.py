@@ -4,7 +4,7 @@ import pytest
 
 from launchers.checked import parse_json, to_json
 from launchers.errors import UserError
-from launchers.outlook import Closure, NodeRoom, Outlook, QueuedJob, QueueState
+from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueSnapshot, QueueState
 
 NODE = NodeRoom(name="n1", partitions=("vector", "low"), gpus=8)
 JOB = QueuedJob(
@@ -20,10 +20,10 @@ JOB = QueuedJob(
 )
 
 
-def test_an_outlook_is_read_back_as_it_was_written():
+def test_a_queue_snapshot_is_read_back_as_it_was_written():
     closed = Closure(hosts=("n1",), from_s=2e9, until_s=2e9 + 60)
-    outlook = Outlook(at_s=1.8e9, nodes=(NODE,), jobs=(JOB,), closed=(closed,), hidden="PrivateData=jobs")
-    assert parse_json(Outlook, to_json(outlook), what="outlook") == outlook
+    snapshot = QueueSnapshot(at_s=1.8e9, nodes=(NODE,), jobs=(JOB,), closed=(closed,), hidden="PrivateData=jobs")
+    assert parse_json(QueueSnapshot, to_json(snapshot), what="snapshot") == snapshot
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from launchers.calling import called
+from launchers.invocation import called
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
 from launchers.profile import Scheduler
-from launchers.slurm import outlook as slurm_outlook
+from launchers.queue_snapshot import NodeRoom, QueuedJob, QueueSnapshot, QueueState
+from launchers.slurm import queue_snapshot
 from tests.unit.builders import planned_study, point, profile
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, Choice, Strategy, seconds
 from vit_sweep.submit import submission
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
-from vit_sweep.submit.foretelling import Foretold, foretell
 from vit_sweep.submit.next import Written
+from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter
 
 SITE = profile(partition="lab", peak_tflops={"fp32": 8.1})
@@ -44,7 +44,7 @@ def queue(monkeypatch):
     looked = []
 
     def see(seen):
-        monkeypatch.setattr(slurm_outlook, "look", lambda cluster: looked.append(cluster) or seen)
+        monkeypatch.setattr(queue_snapshot, "look", lambda cluster: looked.append(cluster) or seen)
         return looked
 
     return see
@@ -56,7 +56,7 @@ def full(until_s, now):
         handle="1", mine=False, state=QueueState.RUNNING, partitions=("lab",), nodes=1, gpus_per_node=8, hosts=("n1",),
         limit_s=until_s - now + 100, started_s=now - 100,
     )  # fmt: skip
-    return Outlook(at_s=now, nodes=(NodeRoom(name="n1", partitions=("lab",), gpus=8, cpus=64),), jobs=(job,))
+    return QueueSnapshot(at_s=now, nodes=(NodeRoom(name="n1", partitions=("lab",), gpus=8, cpus=64),), jobs=(job,))
 
 
 def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_its_interval(prepared, queue):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launchers.atomic import NO_ROOM, owner_of
-from launchers.calling import called
 from launchers.errors import ConsentError, UserError
+from launchers.invocation import called
 from launchers.text import visible
 
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)

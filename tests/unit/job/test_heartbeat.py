@@ -8,7 +8,7 @@ import pytest
 from launchers.checked import to_json
 from launchers.process.identity import RankIdentity
 from vit_sweep.job.guardian import WAIT_S
-from vit_sweep.job.signs import IMPORT_S, IMPORTING, Signs
+from vit_sweep.job.heartbeat import IMPORT_S, IMPORTING, Signs
 from vit_sweep.outcome.ending import Cause, RankEnd, RankFile
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.outcome.starting import of_start

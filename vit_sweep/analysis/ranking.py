@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from launchers.text import plural
 from vit_sweep.analysis.answer import Answer, Question
-from vit_sweep.analysis.efficient import predictions, refusal_beyond
+from vit_sweep.analysis.efficiency_limit import predictions, refusal_beyond
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.series.estimates import difference, interval, number, place, scaled, single_spread
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint

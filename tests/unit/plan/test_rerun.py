@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import cell, data, point
-from vit_sweep.plan.again import Offer, changed_fields, point_of, sampled
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import BatchPer, LrScaling, Placement, Scaling
 from vit_sweep.plan.grid import cell_of, series_of
+from vit_sweep.plan.rerun import Offer, changed_fields, point_of, sampled
 
 CURVES = st.sampled_from(
     [(Scaling.STRONG, BatchPer.GPU), (Scaling.STRONG, BatchPer.GLOBAL), (Scaling.WEAK, BatchPer.GPU)]

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from launchers.queue.bell import Bell
 from launchers.queue.slots import Slots
+from launchers.queue.wakeup import Bell
 from tests.conftest import ROOT
 
 LONG_S = 120.0

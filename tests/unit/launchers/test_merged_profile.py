@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.either import either
 from launchers.errors import UserError
+from launchers.merged_profile import either
 from launchers.profile import GpuDialect, PartitionProfile, Scheduler
 from tests.unit.builders import profile
 

@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from launchers.submitting import begun_at, under_way, wait_until_settled
+from launchers.submission_lock import begun_at, under_way, wait_until_settled
 
 CLIENT = """
 import subprocess, sys
 from pathlib import Path
-from launchers.submitting import under_way
+from launchers.submission_lock import under_way
 with under_way(Path(sys.argv[1])) as lock:
     child = subprocess.Popen(["sh", "-c", "read line"], stdin=sys.stdin, pass_fds=(lock,))
     print(child.pid, flush=True)
