@@ -268,7 +268,10 @@ def script() -> None:
     """What `vit_sweep` starts; `python -m vit_sweep` is the same."""
     in_utf8()
     gc.set_threshold(*COLLECTED_AT)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        gc.freeze()  # at its end Python would look through all that is left for garbage: a seventh of a `collect`
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _FEW = 1 / 4
 """Of the cells of a sweep, so many that it is about to end."""
+_SOON_S = 60.0
+"""So little is left that it is about to end, too."""
 
 
 def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequence[str]) -> int:
@@ -144,7 +146,7 @@ def watch_and_collect(
         from vit_sweep.cli.terminal import progress
 
         keeper = Keeper(study, say=console.print, waiting=submitter)
-        results = progress.watch(study, console, keeper, only=only, meanwhile=partial(_got_ready, study))
+        results = progress.watch(study, console, keeper, only=only, meanwhile=_GettingReady(study))
         interrupt.release()
         from vit_sweep.cli.terminal.collected import collect_study
 
@@ -156,19 +158,33 @@ def watch_and_collect(
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
-def _got_ready(study: Study, results: Sequence[Result]) -> bool:
-    """Import what draws while something is waited for, if it is time: later it would take seconds of somebody's time.
+class _GettingReady:
+    """Imports what draws while something is waited for, once it is time: later it would take somebody's time.
 
     That is while the ranks of this machine import torch. On Slurm a client that waits for days on a login node had
-    better be small: there it is once all cells but a few have ended and the rest runs.
+    better be small: there it is once all cells but a few have ended and the rest runs, or once the rest is a matter of
+    seconds at the pace of those that have ended.
     """
-    local = all(entry.scheduler == Scheduler.LOCAL for entry in study.jobs())
-    left = [result for result in results if result.status.under_way]
-    few = len(left) <= _FEW * len(results) and all(result.status is Status.RUNNING for result in left)
-    if formats(os.environ) and (local or few):
-        import vit_sweep.report.figures
-        import vit_sweep.report.gather  # noqa: F401
-    return local or few
+
+    def __init__(self, study: Study) -> None:
+        self._local = all(entry.scheduler == Scheduler.LOCAL for entry in study.jobs())
+        self._begun: tuple[float, int] | None = None
+        """When the first look was, and how many cells had ended by then."""
+
+    def __call__(self, results: Sequence[Result]) -> bool:
+        """Do so if it is time; whether it was."""
+        left = [result for result in results if result.status.under_way]
+        if self._begun is None:
+            self._begun = time.monotonic(), len(results) - len(left)
+        since, ended_before = self._begun
+        ended = len(results) - len(left) - ended_before
+        few = len(left) <= _FEW * len(results) and all(result.status is Status.RUNNING for result in left)
+        soon = len(left) * (time.monotonic() - since) < _SOON_S * ended
+        ready = self._local or few or soon
+        if ready and formats(os.environ):
+            import vit_sweep.report.figures
+            import vit_sweep.report.gather  # noqa: F401
+        return ready
 
 
 def _print_results(results: Iterable[Result], collected: "Collected") -> None:
