@@ -69,6 +69,12 @@ class Attempt:
         """Whether the job itself has said, of some rank at least, that it ended."""
         return self.exit is not None or any(rank.end is not None for rank in self.ranks)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has said that it is over: a rank that ended well may have left rank 0 at its record."""
+        bad = (rank.end is not None and rank.end.cause is not Cause.DONE for rank in self.ranks)
+        return self.exit is not None or any(bad)
+
 
 def is_unasked_restart(attempt: Attempt, successor: Attempt) -> bool:
     """Whether the scheduler started an attempt's job again although the job had not asked for that."""

@@ -58,6 +58,8 @@ class SubmittedAttempt:
     since: int
     """First attempt since a person last asked for this cell."""
     cancelled: bool = False
+    at: str = ""
+    """When its line was written; empty where nobody knows."""
 
     @property
     def in_doubt(self) -> bool:
@@ -117,6 +119,7 @@ def _submitted(entry: JobEntry, index: int, since: int) -> SubmittedAttempt:
         tasks=len(entry.tasks),
         attempt=entry.tasks[index][1],
         since=since,
+        at=entry.at,
     )
 
 

@@ -13,7 +13,9 @@ from launchers.choose import launcher_of
 from launchers.profile import Scheduler
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.verdict import Attempt
+from vit_sweep.plan.waiting.forecast_file import seconds
 from vit_sweep.study.journal import SubmittedAttempt
+from vit_sweep.study.lock import now
 from vit_sweep.study.store import Study
 
 SOON_S = 2.0
@@ -66,11 +68,17 @@ class Asking:
         self._overdue: set[str] = set()
         self._seen: dict[str, tuple[object, float]] = {}
         """By cell, what was last seen of it, and when that was news."""
+        self._moved: dict[str, float] = {}
+        """By batch, when there was last news of one of its cells: those that wait come after it."""
 
     def states(self, latest: Mapping[str, SubmittedAttempt]) -> dict[str, TaskStatus]:
         """The states at the start of a look: asked of the scheduler if that is due, else the last ones."""
         self._now = time.monotonic()
         on_slurm = {cell: attempt for cell, attempt in latest.items() if attempt.scheduler == Scheduler.SLURM}
+        if self._asked_at is None and on_slurm and all(map(_is_young, on_slurm.values())):
+            # Slurm has taken them, and has not looked yet whether they can start.
+            self._asked_at, self._due = self._now, self._now + FIRST_S
+            self._states = {cell: (attempt, _SUBMITTED) for cell, attempt in on_slurm.items()}
         self._fresh = (
             self._asked_at is None
             or self._now >= self._due
@@ -95,8 +103,8 @@ class Asking:
             self._began_before[cell] = began
         elif status.state is TaskState.QUEUED and began and began != self._began_before.get(cell, ""):
             status = TaskStatus(state=TaskState.RUNNING)
-        has_ended = last is not None and last.has_ended and status.state is not TaskState.QUEUED
-        if has_ended or status.state in (TaskState.ENDED, TaskState.UNKNOWN):
+        is_over = last is not None and last.is_over and status.state is not TaskState.QUEUED
+        if is_over or status.state in (TaskState.ENDED, TaskState.UNKNOWN):
             self._overdue.add(cell)
         return status
 
@@ -105,13 +113,24 @@ class Asking:
         if self._asked_at is None:
             return
         previous, self._seen = self._seen, {}
-        for result in (result for result in results if result.status.under_way and result.status is not Status.RETRY):
-            cell, now = result.file.cell_id, (result.status, result.attempt, result.detail, result.progress)
+        open_cells = list[Result]()
+        for result in results:
+            cell, seen = result.file.cell_id, (result.status, result.attempt, result.detail, result.progress)
             last_seen = previous.get(cell)
-            self._seen[cell] = last_seen if last_seen is not None and last_seen[0] == now else (now, self._now)
-        self._due = due_at(
-            self._asked_at, (Silence(since, overdue=cell in self._overdue) for cell, (_, since) in self._seen.items())
-        )
+            self._seen[cell] = last_seen if last_seen is not None and last_seen[0] == seen else (seen, self._now)
+            if last_seen is not None and last_seen[0] != seen and cell in self._states:
+                self._moved[self._states[cell][0].batch] = self._now
+            if result.status.under_way and result.status is not Status.RETRY:
+                open_cells.append(result)
+        self._due = due_at(self._asked_at, map(self._silence, open_cells))
+
+    def _silence(self, result: Result) -> Silence:
+        """Of an open cell; one that waits behind others of its array has news when they begin and end."""
+        cell = result.file.cell_id
+        since, known = self._seen[cell][1], self._states.get(cell)
+        if result.status is Status.QUEUED and known is not None:
+            since = max(since, self._moved.get(known[0].batch, since))
+        return Silence(since, overdue=cell in self._overdue)
 
     def due_in_s(self) -> float:
         """Seconds until the scheduler is to be asked again; infinite where it never was."""
@@ -121,7 +140,7 @@ class Asking:
         """The last known status of this attempt; one that was submitted since then is in the queue."""
         known = self._states.get(cell)
         if attempt.in_doubt or known is None or known[0] != attempt:
-            return _IN_DOUBT if attempt.in_doubt else TaskStatus(state=TaskState.QUEUED, detail="just submitted")
+            return _IN_DOUBT if attempt.in_doubt else _SUBMITTED
         return known[1]
 
     def _is_changed(self, cell: str, attempt: SubmittedAttempt) -> bool:
@@ -131,12 +150,19 @@ class Asking:
 
     def _max_age_s(self) -> float:
         """How old another client's answer may be: it must be younger than ours, and than what it is asked for."""
-        news = [since for cell, (_, since) in self._seen.items() if cell in self._overdue]
+        news = [self._seen[cell][1] for cell in self._overdue if cell in self._seen]
         asked_at = self._now if self._asked_at is None else self._asked_at
         return min([(self._now - asked_at) / 2, *(self._now - since for since in news)])
 
 
 _IN_DOUBT = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
+_SUBMITTED = TaskStatus(state=TaskState.QUEUED, detail="just submitted")
+
+
+def _is_young(attempt: SubmittedAttempt) -> bool:
+    """Whether it was submitted so short a time ago that its reason to wait has not settled; by this machine's clock,
+    so what another one with a clock ahead of ours wrote is not."""
+    return not attempt.in_doubt and bool(attempt.at) and 0 <= seconds(now()) - seconds(attempt.at) < FIRST_S
 
 
 def ask(study: Study, latest: Mapping[str, SubmittedAttempt], **options: float) -> dict[str, TaskStatus]:

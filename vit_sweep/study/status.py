@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeGuard
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.choose import launcher_of
@@ -187,6 +188,10 @@ class Watcher:
         attempts = self._study.attempts(file.cell_id, since=latest.since)
         own_attempts = [attempt for attempt in attempts if attempt.number == latest.attempt]
         last = own_attempts[-1] if own_attempts else None
+        if last is not None and last.exit is not None and last.exit.cause is Cause.DONE:
+            record = self._study.record(file)  # left since it was looked for, before this exit
+            if _is_last(record, latest):
+                return self.done(file, record)
         if self._asking is not None:
             reported = self._asking.newer(file.cell_id, last, reported)
         result = Result(
@@ -294,7 +299,7 @@ def _of_silence(
     return attempt, reported
 
 
-def _is_last(record: Record | RecordProblem | None, latest: SubmittedAttempt) -> bool:
+def _is_last(record: Record | RecordProblem | None, latest: SubmittedAttempt) -> TypeGuard[Record]:
     return isinstance(record, Record) and record.attempt_number >= latest.attempt
 
 

@@ -21,6 +21,8 @@ _LOCAL_LONGEST_S = 5.0
 _SLURM_PERIOD_S = 2.0
 _SLURM_LONGEST_S = 25.0
 """Between two looks at the files while nothing changes."""
+_CELLS_A_SECOND = 20
+"""That are looked at on a file system which many clients share: few cells are looked at sooner again."""
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
 
 
@@ -34,13 +36,14 @@ def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iter
     asking = Asking(study)
     watcher = Watcher(study, asking=asking)
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
-    period_s, longest_s = (_SLURM_PERIOD_S, _SLURM_LONGEST_S) if slurm else (_LOCAL_PERIOD_S, _LOCAL_LONGEST_S)
+    longest_s = _SLURM_LONGEST_S if slurm else _LOCAL_LONGEST_S
     quiet, previous = 0, dict[str, str]()
     with closing(Watches()) as news:
         while True:
             results = _look(study, watcher, keeper, only)
             yield results
-            if not any(result.status.under_way for result in results):
+            left = sum(result.status.under_way for result in results)
+            if not left:
                 break
             # Steps are followed here only: each look reads files that many clients may share there.
             now = {r.file.cell_id: f"{r.status} {r.detail} {'' if slurm else r.progress}" for r in results}
@@ -49,6 +52,7 @@ def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iter
             quiet, previous = 0 if stirs else quiet + 1, now
             for batch in {entry.batch for entry in study.jobs() if entry.scheduler != Scheduler.SLURM}:
                 news.folder(study.batch_dir(batch))  # again and again, since another client may add some
+            period_s = min(_SLURM_PERIOD_S, max(_LOCAL_PERIOD_S, left / _CELLS_A_SECOND)) if slurm else _LOCAL_PERIOD_S
             pause_s = min(longest_s, period_s * 1.2**quiet)
             interrupt.pause(min(pause_s, max(_LOCAL_PERIOD_S, asking.due_in_s())), news.descriptors)
             news.forget()

@@ -11,9 +11,10 @@ from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, record
 from tests.unit.study.test_status import leave, plan, submit
-from vit_sweep.outcome.ending import Cause, Exit, Progress
+from vit_sweep.outcome.ending import Cause, Exit, Progress, RankEnd, RankFile
 from vit_sweep.study import polling
 from vit_sweep.study.journal import Event
+from vit_sweep.study.lock import now
 from vit_sweep.study.polling import (
     FIRST_S,
     LONGEST_AWAY_S,
@@ -94,11 +95,17 @@ def watched(tmp_path, monkeypatch):
 
     def look(after_s=0.0):
         here.now += after_s
-        (result,) = watcher.results()
+        result = next(r for r in watcher.results() if r.file.cell_id == cell().cell_id)
         return result.status
 
     here.look = look
     return here
+
+
+def of_rank(number, cause):
+    """The file of a rank that has ended."""
+    end = RankEnd(at="2026-01-01T00:00:00+00:00", cause=cause, message="")
+    return RankFile(rank=number, world_size=2, host="n1", pid=1, job_id="7_0", started_at=end.at, end=end)
 
 
 def test_a_cell_that_begins_and_ends_well_is_seen_in_its_files_without_a_question(watched):
@@ -108,6 +115,70 @@ def test_a_cell_that_begins_and_ends_well_is_seen_in_its_files_without_a_questio
     (watched.folder / "record.json").write_text(to_json(record(cell())))
     assert watched.look(after_s=2) == "done"
     assert len(watched.asked) == 1
+
+
+def test_what_was_handed_over_a_moment_ago_is_asked_for_after_ten_seconds(tmp_path, watched):
+    submit(watched.study, cell(), attempt=2, at=now())
+    assert watched.look() == "queued"
+    assert watched.look(after_s=FIRST_S - 1) == "queued"
+    assert not watched.asked
+    watched.look(after_s=1)
+    assert len(watched.asked) == 1
+
+
+def test_what_another_machine_handed_over_by_a_clock_ahead_of_ours_is_asked_for_at_once(watched):
+    submit(watched.study, cell(), attempt=2, at="2999-01-01T00:00:00+00:00")
+    watched.look()
+    assert len(watched.asked) == 1
+
+
+def test_a_cell_that_is_cancelled_at_once_has_the_scheduler_asked(watched):
+    submit(watched.study, cell(), attempt=2, at=now())
+    watched.look()
+    watched.study.journal(entry(Event.CANCELLED, "b2", (cell().cell_id, 2), handle="7"))
+    watched.look(after_s=1)
+    assert len(watched.asked) == 1
+
+
+def test_a_record_that_comes_while_its_cell_is_looked_at_ends_it_without_a_question(watched, monkeypatch):
+    """Its exit is written after its record, and read after it too."""
+    watched.look()
+    attempts = watched.study.attempts
+
+    def ends_meanwhile(*words, **named):
+        (watched.folder / "record.json").write_text(to_json(record(cell())))
+        leave(watched.folder, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
+        return attempts(*words, **named)
+
+    monkeypatch.setattr(watched.study, "attempts", ends_meanwhile)
+    assert watched.look(after_s=2) == "done"
+    assert len(watched.asked) == 1
+
+
+def test_a_rank_that_has_ended_well_is_no_reason_to_ask_while_rank_0_writes_the_record(watched):
+    watched.look()
+    leave(watched.folder, "1", "rank1.json", of_rank(1, Cause.DONE))
+    watched.look(after_s=2)
+    watched.look(after_s=2)
+    assert len(watched.asked) == 1
+    leave(watched.folder, "1", "rank0.json", of_rank(0, Cause.BUG))
+    watched.look(after_s=2)
+    watched.look(after_s=2)
+    assert len(watched.asked) == 2
+
+
+@pytest.mark.parametrize(("batch", "asked"), [("b1", 1), ("b2", 2)])
+def test_what_waits_behind_others_of_its_array_is_not_asked_for_while_they_begin_and_end(watched, batch, asked):
+    behind = cell(seed=1)
+    plan(watched.study, behind)
+    ahead = [(cell().cell_id, 1)] if batch == "b1" else []
+    watched.study.journal(entry(Event.SUBMITTED, batch, *ahead, (behind.cell_id, 1), handle="8"))
+    for step in range(4):
+        watched.look(after_s=4)
+        leave(
+            watched.folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, steps=step, host="n1")
+        )
+    assert len(watched.asked) == asked
 
 
 def test_a_cell_that_says_it_failed_has_the_scheduler_asked_at_once_for_an_answer_of_after_that(watched):

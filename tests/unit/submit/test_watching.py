@@ -19,17 +19,17 @@ LOOKS = 40
 
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
-    """Watch a study whose one cell waits for ever, on a clock that is made up, and do what `meanwhile` says in pauses.
+    """Watch a study whose cells wait for ever, on a clock that is made up, and do what `meanwhile` says in pauses.
 
     Returns the pauses, and when the scheduler was asked.
     """
 
-    def watch(scheduler, meanwhile=lambda study, wakes: None):
-        study, plan = planned_study(tmp_path / "s", point())
-        (cell,) = plan.cells
+    def watch(scheduler, meanwhile=lambda study, wakes: None, cells=1):
+        study, plan = planned_study(tmp_path / "s", *(point(seed=seed) for seed in range(cells)))
         study.batch_dir("b").mkdir(parents=True)
-        study.journal(entry(Event.SUBMITTED, "b", (cell, 1), handle="17", scheduler=scheduler))
-        states = {("b", 0): TaskStatus(state=TaskState.QUEUED)}
+        tasks = [(cell, 1) for cell in plan.cells]
+        study.journal(entry(Event.SUBMITTED, "b", *tasks, handle="17", scheduler=scheduler))
+        states = {("b", index): TaskStatus(state=TaskState.QUEUED) for index in range(cells)}
         clock, pauses = SimpleNamespace(now=0.0, asked=[]), []
 
         def ask(_submissions, **_how):
@@ -73,8 +73,14 @@ def test_what_its_queue_says_wakes_it_at_once(waiting):
     assert woken == [True] * (LOOKS - 1)
 
 
-def test_on_slurm_files_are_looked_at_after_2_to_25_seconds_and_squeue_is_asked_when_that_is_due(waiting):
+def test_on_slurm_files_are_looked_at_ever_less_often_and_squeue_is_asked_when_that_is_due(waiting):
     pauses, asked = waiting(Scheduler.SLURM)
-    assert pauses[0] == 2.0
+    assert pauses[0] == 0.5
     assert max(pauses) == 25.0
     assert asked[:6] == pytest.approx([0, 10, 30, 90, 270, 450], abs=0.01)
+
+
+@pytest.mark.parametrize(("cells", "first_s"), [(1, 0.5), (20, 1.0), (40, 2.0), (400, 2.0)])
+def test_many_cells_on_slurm_are_looked_at_less_often_than_few(waiting, cells, first_s):
+    pauses, _ = waiting(Scheduler.SLURM, cells=cells)
+    assert pauses[0] == first_s
