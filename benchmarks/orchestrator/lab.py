@@ -1,5 +1,6 @@
 """A real Slurm with two partitions, clients of ours and of the peer on it, and what they ask it. For `slurm.py`."""
 
+import math
 import os
 import re
 import shutil
@@ -43,7 +44,9 @@ class Site:
     def environment(self, log: Path, code: Path = ROOT) -> dict[str, str]:
         """A client's environment, whose questions to Slurm go to `log`; `code`: the checkout that it runs."""
         path = f"{self.programs}:{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        # Who has switched bytecode off would compile our code, but not the peer's, at each start.
+        left_out = ("SLURM", "SBATCH", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return kept | self.cluster.environment | {"PATH": path, "ASKED": str(log), "PYTHONPATH": str(code)}
 
 
@@ -102,9 +105,10 @@ def make_conf(folder: Path) -> Path:
     return folder
 
 
-def ours(site: Site, name: str, cells: int, *words: str) -> list[str]:
-    """The command that runs the cells of all shapes."""
-    grid = [f"gpus={','.join(map(str, GPUS))}", f"partition={','.join(PARTITIONS)}", f"seed=range({cells // 4})"]
+def ours(site: Site, name: str, cells: int, *words: str, axis: str = "seed=range(1,{})") -> list[str]:
+    """The command that runs the cells of all shapes, of which each has as many as `axis` has values."""
+    last = axis.format(cells // len(SHAPES) + 1)
+    grid = [f"gpus={','.join(map(str, GPUS))}", f"partition={','.join(PARTITIONS)}", last]
     work = ["model=vit_test", "data=quick", "epochs=2", "batch=8", f"study={name}"]
     return [sys.executable, "-m", "vit_sweep", "-m", f"--config-dir={site.conf}", *work, *grid, *words]
 
@@ -134,6 +138,22 @@ def theirs(site: Site, name: str, cells: int, shape: tuple[int, str]) -> list[st
 
 def _launcher(key: str, value: object) -> str:
     return f"{'+' if key.startswith('+') else ''}hydra.launcher.{key.removeprefix('+')}={value}"
+
+
+def ours_packed(site: Site, name: str, cells: int) -> list[str]:
+    """The same with each shape in two jobs; repeats of a cell share none, so the cells differ in something else."""
+    half = math.ceil(cells / len(SHAPES) / 2)
+    return ours(site, name, cells, f"pack={half}", axis="optimizer.weight_decay=range(1,{})")
+
+
+def empty_jobs(cells: int) -> list[str]:
+    """The command that has Slurm run as many jobs of these shapes, whose steps do nothing: what it takes by itself."""
+    sent = []
+    for gpus, profile in SHAPES:
+        partition = PARTITIONS[profile]
+        asked = f"--partition={partition} --gres=gpu:{TYPES[partition]}:{gpus} --ntasks={gpus} --mem-per-cpu=1G"
+        sent.append(f"sbatch --wait --output=/dev/null {asked} --array=0-{cells // 4 - 1} --wrap='srun true' &")
+    return ["bash", "-c", "\n".join([*sent, "wait"])]
 
 
 @contextmanager

@@ -9,11 +9,13 @@ not train; the peer, which knows one shape a command, is run once a shape, as it
 - `submit`: partitions that start nothing; from the command to the return of the last sbatch. A command of the peer
   stays until its jobs have ended, so it is ended once its sbatch has returned: its time is the sum over the shapes.
 - `repeat`: a client of each is killed half-way and its command given again: how many tasks does Slurm have then?
-- `end_to_end`: partitions that start; from the command to its end, the peer's commands one after another. What Slurm's
-  daemons are asked by clients is counted by stand-ins for its programs on PATH, and by `sdiag`.
+- `end_to_end`: partitions that start; from the command to its end, the peer's commands one after another; ours once
+  with a job a cell, as the peer has it, and once with each shape in two jobs (`pack=`). What Slurm's daemons are asked
+  by clients is counted by stand-ins for its programs on PATH, and by `sdiag`. `floor` is what Slurm takes for as many
+  jobs of these shapes whose steps do nothing.
 
-Rounds take turns: ours, the peer's, and ours of an earlier checkout (`--before`). `--grow` submits so many cells of
-ours to the partitions that start nothing.
+Rounds take turns, every other one from the last to the first: ours, the peer's, ours packed, the floor, and ours of an
+earlier checkout (`--before`). `--grow` submits so many cells of ours to the partitions that start nothing.
 """
 
 import argparse
@@ -32,15 +34,19 @@ from benchmarks.orchestrator.lab import (
     Site,
     calls,
     client,
+    empty_jobs,
     make_conf,
     make_peer,
     ours,
+    ours_packed,
     stand_ins,
     theirs,
     wait_for_sbatches,
 )
 from benchmarks.provenance import ROOT, Table, options, report
 from tests.slurm.conftest import running_cluster
+
+OURS, PEER, PACKED, FLOOR, BEFORE = "ours", "peer", "packed", "floor", "before"
 
 
 class Asked(NamedTuple):
@@ -145,20 +151,32 @@ def plain(asked: Asked) -> dict[str, Any]:
     return {"waited_s": asked.seconds, "per_minute": asked.per_minute, "slurmctld_rpcs": asked.rpcs} | calls_by_program
 
 
-def one_round_to_the_end(site: Site, name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Ours, the peer's, and ours of before, one after another."""
-    found: dict[str, Any] = {"cells": given.end_cells}
-    turns = {"ours": ROOT, "peer": site.peer, "before": given.before}
-    for who, code in turns.items():
-        if code is None:
-            continue
-        if who == "peer":
-            commands = [theirs(site, name, given.end_cells, shape) for shape in SHAPES]
-        else:
-            commands = [ours(site, f"{name}-{who}", given.end_cells)]
-        seconds, asked = to_the_end(site, f"{name}-{who}", commands, ROOT if who == "peer" else code)
-        found |= {f"{who}_s": seconds, who: plain(asked)}
-        print(f"to the end: {who} {seconds:.1f} s, asked {plain(asked)}", flush=True)
+def floor(site: Site, name: str, cells: int) -> float:
+    """Seconds that Slurm takes for as many jobs of these shapes that do nothing."""
+    log, begun = site.folder / f"{name}.log", time.time()
+    with client(site, empty_jobs(cells), log) as process:
+        if process.wait(PATIENCE_S):
+            raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
+    return time.time() - begun
+
+
+def one_round_to_the_end(site: Site, number: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Each way once, and what Slurm takes by itself."""
+    cells, found = given.end_cells, dict[str, Any](cells=given.end_cells)
+    ways = {
+        OURS: ([ours(site, f"e{number}", cells)], ROOT),
+        PEER: ([theirs(site, f"e{number}", cells, shape) for shape in SHAPES if site.peer is not None], ROOT),
+        PACKED: ([ours_packed(site, f"e{number}-packed", cells)], ROOT),
+        FLOOR: ([], ROOT),
+        BEFORE: ([ours(site, f"e{number}-before", cells)] if given.before else [], given.before),
+    }
+    for who, (commands, code) in list(ways.items())[:: -1 if number % 2 else 1]:
+        if who == FLOOR:
+            found[f"{who}_s"] = floor(site, f"e{number}-{who}", cells)
+        elif commands:
+            found[f"{who}_s"], asked = to_the_end(site, f"e{number}-{who}", commands, code)
+            found[who] = plain(asked)
+        print(f"to the end: {who} {found.get(f'{who}_s', 'left out')} s, asked {found.get(who)}", flush=True)
     return found
 
 
@@ -185,7 +203,7 @@ def measure(site: Site, given: argparse.Namespace) -> dict[str, Any]:
         empty(site)
     open_partitions(site, start=True)
     for number in range(given.rounds):
-        figures["end_to_end"].append(one_round_to_the_end(site, f"e{number}", given))
+        figures["end_to_end"].append(one_round_to_the_end(site, number, given))
     return figures
 
 
@@ -204,11 +222,22 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
     tasks = f"tasks of {again['cells']} cells, killed half-way and repeated"
     rows.append((tasks, str(again["ours"]), str(again.get("peer", "")), ""))
     for row in figures["end_to_end"]:
-        peers = f"{row['peer_s']:.0f} s" if "peer_s" in row else ""
-        rows.append((f"{row['cells']} cells, to the end", f"{row['ours_s']:.0f} s", peers, _ratio(row, goal=2)))
+        theirs_s = f"{row['peer_s']:.0f} s" if "peer_s" in row else ""
+        for who, what in (
+            (OURS, "a job a cell"),
+            (PACKED, "each shape in two jobs"),
+            (FLOOR, "jobs that do nothing"),
+            (BEFORE, "a job a cell, before"),
+        ):
+            if f"{who}_s" in row:
+                ratio = f"{row['peer_s'] / row[f'{who}_s']:.1f}" if theirs_s else ""
+                goal = " (goal 2)" if ratio and who in (OURS, PACKED) else ""
+                rows.append(
+                    (f"{row['cells']} to the end, {what}", f"{row[f'{who}_s']:.0f} s", theirs_s, f"{ratio}{goal}")
+                )
         rows += [
-            (f"questions to Slurm while waiting, {who}", _asked(row["ours"]), _asked(row[who]), _fewer(row, who))
-            for who in ("peer", "before")
+            (f"questions to Slurm while waiting, {who}", _asked(row[OURS]), _asked(row[who]), _fewer(row, who))
+            for who in (PEER, BEFORE)
             if who in row
         ]
     grown = [
