@@ -6,8 +6,8 @@ Whatever is not plain, and every mistake, goes the long way, through Hydra, whos
 holds both against each other.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 from launchers.checked import parse
@@ -53,7 +53,7 @@ class _Composed:
         self._kept, self._compose = stored, compose
         self._found: dict[tuple[str, ...], Plain | None] = {}
         self._inside: dict[tuple[object, ...], Plain | None] = {}
-        self._is_group = cache(stored.is_group)
+        self._is_group = functools.cache(stored.is_group)
 
     def of_one(self, words: Sequence[Word]) -> Iterator[Plain] | None:
         """The one configuration of a command that is no grid."""
