@@ -33,6 +33,8 @@ _PATIENCE_S = 30.0
 """How long squeue or scancel may take; without a controller they give up after about 10 s."""
 _TRIAL_S = 600.0
 """How long steps that Slurm does not start are waited for; then the next one is started all the same."""
+_FORGET_S = 30.0
+"""How long Slurm may take to hear of the end of a step; then the next one shares what Slurm counts for that."""
 _TERMINATED = 143
 
 
@@ -89,6 +91,8 @@ class _Allocation:
         self._begun = False
         self._doubt_since: float | None = None
         """Since when nobody knows whether Slurm starts steps here; None: it does."""
+        self._overlap = False
+        """Whether Slurm counts a step that has ended as running, and will for as long as the job runs."""
         self._warned = False
         self._handed_on: set[signal.Signals] = set()
 
@@ -115,7 +119,6 @@ class _Allocation:
 
     def look_after_a_step(self, code: int) -> None:
         """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
-        self._doubt_since = time.monotonic() if code else None
         answer = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
         # A controller that does not answer has not taken the job away.
         known = answer.returncode == 0 or "Invalid job id" in answer.stderr
@@ -123,16 +126,26 @@ class _Allocation:
         over = status_of(state).state in (TaskState.QUEUED, TaskState.ENDED)
         if known and (over or state in ("", "COMPLETING")):
             self.take_away()
+        doubtful = code or not known or steps_of(self.job)
+        self._doubt_since = time.monotonic() if doubtful else None
 
     def _waits_for_slurm(self, task: QueueTask) -> bool:
-        """Whether a step would fail before it begins, as all tasks that are left then would, one after the other.
+        """Whether a step would not begin, as none of the tasks that are left then would.
 
-        So it is without a controller; and for a while after it is back, when it still counts the cores and the memory
-        of a step whose end it did not hear of.
+        So it is without a controller; and once it is back, while it still counts the cores and the memory of a step
+        whose end it did not hear of. A controller that was killed, and goes on from what it had saved some seconds
+        before, never hears of it: srun would wait for ever.
         """
-        if self._doubt_since is None or time.monotonic() > self._doubt_since + _TRIAL_S:
+        if self._doubt_since is None:
             return False
-        trial = run(trial_command(task.batch, task.index, self._nodes), patience_s=_PATIENCE_S)
+        doubted_s = time.monotonic() - self._doubt_since
+        if doubted_s > _TRIAL_S:
+            return False
+        # Steps run one at a time here, so that whoever shares with another one shares with none.
+        self._overlap = self._overlap or (doubted_s > _FORGET_S and bool(steps_of(self.job)))
+        # Not as a job of its own, which it would be without the variables of this one.
+        command = trial_command(task.batch, task.index, self._nodes, overlap=self._overlap)
+        trial = run(command, patience_s=_PATIENCE_S, also=dict(os.environ))
         if trial.returncode == 0:
             self._doubt_since = None
             return False
@@ -154,7 +167,7 @@ class _Allocation:
         # Before it starts: what is killed in between must not be started under the same number.
         note_start(task.folder, task.index, task.restart)
         name = f"{task.index}.{task.restart}"
-        command = step_command(task.batch, task.index, self._nodes, name=name, job=self.job)
+        command = step_command(task.batch, task.index, self._nodes, name=name, job=self.job, overlap=self._overlap)
         environment = os.environ | task.environment | place
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         hosts = " ".join(self._nodes[: task.shape.nodes])
@@ -204,11 +217,15 @@ class _Step(Run):
 
     def _step(self) -> str | None:
         """Slurm's number of this step; None before there is one."""
-        answer = run(
-            ["squeue", "--noheader", "--steps", f"--jobs={self._job}", "--format=%i|%j"], patience_s=_PATIENCE_S
-        )
-        rows = (line.strip().split("|", 1) for line in answer.stdout.splitlines())
-        return next((row[0] for row in rows if len(row) == 2 and row[1] == self._name), None)
+        return steps_of(self._job).get(self._name)
+
+
+def steps_of(job: str) -> dict[str, str]:
+    """Slurm's numbers of the steps of srun that it says run in a job, by their names; none where it does not answer."""
+    answer = run(["squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"], patience_s=_PATIENCE_S)
+    rows = [line.strip().split("|", 1) for line in answer.stdout.splitlines()]
+    # Others (`17.batch`, `17.extern`) are of the job itself.
+    return {row[1]: row[0] for row in rows if len(row) == 2 and row[0].rpartition(".")[2].isdecimal()}
 
 
 def _nodes(nodelist: str) -> list[str]:

@@ -6,6 +6,9 @@ from launchers.batch import Batch, Shape
 from launchers.process.script import container_flags, rank_command
 from launchers.profile import GpuDialect, PartitionProfile, Spawner
 
+_TRIAL_WAITS_S = 10
+"""How long a step that does nothing waits for its cores: less than the queue waits for srun."""
+
 
 def gpu_flags(profile: PartitionProfile, shape: Shape) -> dict[str, str]:
     """Return the flags of sbatch and of srun that ask for GPUs, in the site's dialect, and what is needed beside."""
@@ -34,22 +37,29 @@ def _gpu_flag(profile: PartitionProfile, shape: Shape) -> dict[str, str]:
             return {}
 
 
-def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, job: str) -> list[str]:
+def step_command(
+    batch: Batch, index: int, nodes: Sequence[str], *, name: str, job: str, overlap: bool = False
+) -> list[str]:
     """Return the srun call of one task on the first of `nodes`, the allocation's own list in its own order.
 
-    `name` finds the step again in squeue; `job` is the job's number, for the names of the logs.
+    `name` finds the step again in squeue; `job` is the job's number, for the names of the logs; `overlap`: with cores,
+    memory and GPUs that Slurm may count for another step.
     """
     logs = f"{batch.folder}/logs/{job}_{index}_%t_log"
     said = {"job-name": name, "output": f"{logs}.out", "error": f"{logs}.err", "open-mode": "append"}
-    return _step(batch, index, nodes, said, [*container_flags(batch), *batch.profile.srun_args, *rank_command(batch)])
+    ranks = [*container_flags(batch), *batch.profile.srun_args, *rank_command(batch)]
+    return _step(batch, index, nodes, said, ranks, overlap=overlap)
 
 
-def trial_command(batch: Batch, index: int, nodes: Sequence[str]) -> list[str]:
+def trial_command(batch: Batch, index: int, nodes: Sequence[str], *, overlap: bool = False) -> list[str]:
     """Return the srun call of a step like that of this task, whose ranks do nothing: whether Slurm starts one now."""
-    return _step(batch, index, nodes, {"job-name": "trial", "output": "none"}, [*batch.profile.srun_args, "true"])
+    said = {"job-name": "trial", "output": "none", "immediate": str(_TRIAL_WAITS_S)}
+    return _step(batch, index, nodes, said, [*batch.profile.srun_args, "true"], overlap=overlap)
 
 
-def _step(batch: Batch, index: int, nodes: Sequence[str], said: dict[str, str], ranks: list[str]) -> list[str]:
+def _step(
+    batch: Batch, index: int, nodes: Sequence[str], said: dict[str, str], ranks: list[str], *, overlap: bool
+) -> list[str]:
     shape, profile = batch.shape_of(index), batch.profile
     flags = said | {
         "nodes": str(shape.nodes),
@@ -61,6 +71,7 @@ def _step(batch: Batch, index: int, nodes: Sequence[str], said: dict[str, str], 
         **gpu_flags(profile, shape),
     }
     # As many cores and as much memory as the same cell has in a job of its own: there a node is its alone or is not.
-    only = [] if profile.exclusive else ["--exact"]
+    # Memory overlaps only where none is asked for; then a step has all of its job's.
+    how = [*([] if profile.exclusive else ["--exact"]), *(["--overlap", "--mem=0"] if overlap else [])]
     options = [f"--{key}={value}" for key, value in flags.items()]
-    return ["srun", "--unbuffered", *options, *only, *ranks]
+    return ["srun", "--unbuffered", *options, *how, *ranks]

@@ -32,6 +32,7 @@ shared_queue._GRACE_S = shared_queue._Step.grace_s = 0.5
 sys.exit(shared_queue.main(sys.argv[1:]))
 """
 IMPATIENT = QUEUE.replace("sys.exit", "shared_queue._TRIAL_S = 0; sys.exit")
+FORGETFUL = QUEUE.replace("sys.exit", "shared_queue._FORGET_S = 0; sys.exit")
 SHAPES = {"two": (2, 1), "four": (4, 1), "one": (1, 1)}
 """Nodes and GPUs a node of the tasks, in the order in which they run."""
 UNTIL_TOLD = """
@@ -73,11 +74,12 @@ class Job:
 
     def programs(self, srun):
         """`srun`: what a step does, with `$i` its task and `$r` its start; squeue and scancel know the last step."""
-        step = f'echo "9.batch|batch"; cat {self.folder}/step'
+        step = f'echo "9.batch|batch"; cat {self.folder}/step {self.folder}/ghost 2> {os.devnull}'
         trial = f'[[ $* != *--job-name=trial* ]] || {{ echo "$*" >> {self.folder}/trials; {self.trial}; exit; }}'
         bodies = {
             "srun": f'{trial}\ni=$VIT_SWEEP_TASK_INDEX r=$VIT_SWEEP_RESTART\necho "$i.$r $*" >> {self.folder}/steps\n'
-            f"echo $$ | tee {self.folder}/pid >> {self.folder}/pids; echo 9.5\\|$i.$r > {self.folder}/step\n{srun}",
+            f"echo $$ | tee {self.folder}/pid >> {self.folder}/pids; echo 9.5\\|$i.$r > {self.folder}/step\n"
+            f"trap 'rm {self.folder}/step' EXIT\n{srun}",
             "squeue": f"[[ $* = *--steps* ]] || {{ {self.squeue}; exit; }}\n{step}",
             "scancel": f'echo "$*" >> {self.folder}/scancels; kill -"${{1#--signal=}}" "$(cat {self.folder}/pid)"',
             "scontrol": '[ "$3" = "vector[01-04]" ] && printf "vector%s\\n" 01 02 03 04',
@@ -288,6 +290,31 @@ def test_after_a_step_that_failed_nothing_starts_until_slurm_starts_steps_again(
     assert job.steps() == ["0.0", "1.0", "2.0"]
     # With what the next task would get, and no more once a step was started.
     assert {"--nodes=4", "--ntasks=4", "--output=none", "true"} <= set(job.lines("trials")[-1].split())
+
+
+def test_a_trial_is_a_step_of_this_job_and_none_of_its_own(job):
+    """Without the job's variables srun would ask for an allocation, and wait for another one than steps wait for."""
+    job.write().trial = f"echo $SLURM_JOB_ID > {job.folder}/trial_of"
+    assert job.run('[ "$i" != 0 ] || exit 3') == 0
+    assert job.lines("trial_of") == ["9"]
+
+
+def test_a_step_that_slurm_believes_to_run_for_ever_gives_its_cores_to_the_next(job):
+    """As a controller does that was killed and goes on from what it had saved before: srun would wait for ever."""
+    job.write().trial = "[[ $* = *--overlap* ]] || { echo 'srun: error: Requested nodes are busy' >&2; exit 1; }"
+    # Not even a step that failed tells of it.
+    (job.folder / "ghost").write_text("9.4|0.0\n")
+    assert job.run(queue=("-c", FORGETFUL)) == 0
+    assert job.ended() == DONE
+    overlapping = [line.split()[0] for line in job.lines("steps") if "--overlap" in line]
+    assert (job.steps(), overlapping) == (["0.0", "1.0", "2.0"], ["1.0", "2.0"])
+
+
+def test_a_step_that_slurm_forgets_by_itself_is_waited_for(job):
+    job.write().trial = f"rm -f {job.folder}/ghost"
+    (job.folder / "ghost").write_text("9.4|0.0\n")
+    assert job.run() == 0
+    assert not any("--overlap" in line for line in job.lines("steps"))
 
 
 def test_steps_that_are_never_tried_with_success_are_started_at_last(job):
