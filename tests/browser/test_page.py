@@ -1,12 +1,15 @@
 """A report in a real headless Chromium: quiet, alone, usable by click, keyboard and ear, on a desk and on a phone."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from tests.browser.browser import DESKTOP, PHONE
-from tests.unit.report.page.contents import HOSTILE
+from tests.unit.report.page.contents import HOSTILE, empty
+from vit_sweep.report import render
+from vit_sweep.report.tables.form.table import Column, Table
 
 pytestmark = pytest.mark.browser
 
@@ -113,6 +116,31 @@ def test_text_and_value_filters_leave_the_rows_that_fit_and_count_them(browser, 
     value.find_element("xpath", "./option[.='16']").click()
     assert column(browser, CELL) == ["n1-g16-mb64-ga1-00000400"]
     assert browser.ask(count) == "1 of 9 rows"
+
+
+def test_a_long_table_lays_out_a_hundred_rows_until_all_are_asked_for_and_finds_and_saves_in_all(browser, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    columns = (Column(name="cell_id", title="cell"), Column(name="epoch_s", title="epoch", unit="s"))
+    rows = tuple({"cell_id": f"n1-g{n}-mb16", "epoch_s": n + 0.123456789} for n in range(150))
+    page = render.page(replace(empty(), tables=(Table(name="cost", title="Cost", columns=columns, rows=rows),)))
+    (tmp_path / "page.html").write_text(page)
+    browser.open(tmp_path / "page.html", fragment="#table-cost")
+    seen = "[...document.querySelectorAll('#table-cost tbody tr')].filter(row => row.checkVisibility()).length"
+    count = "document.querySelector('#table-cost output').textContent"
+    assert (browser.ask(seen), browser.ask(count)) == (100, "150 of 150 rows, the first 100 shown")
+    saved = browser.ask("csv(document.querySelector('#table-cost table'), [...document.querySelectorAll('thead th')])")
+    assert saved.split("\r\n")[150] == "149.123456789,n1-g149-mb16"
+    browser.click("#table-cost thead button", 0)
+    browser.click("#table-cost thead button", 0)
+    assert column(browser, 0, "#table-cost")[0] == "149.1" and browser.ask(seen) == 100
+    browser.driver.find_element("css selector", "#table-cost input").send_keys("g14")
+    assert (browser.ask(seen), browser.ask(count)) == (11, "11 of 150 rows, sorted by epoch, s, descending")
+    browser.driver.find_element("css selector", "#table-cost input").send_keys(Keys.BACKSPACE * 3)
+    browser.click("#table-cost .controls .choice:not([hidden])", 0)
+    assert browser.ask(seen) == 150 and browser.ask(count).startswith("150 of 150 rows, sorted")
+    browser.click("#table-cost .controls .choice:not([hidden])", 0)
+    assert browser.ask(seen) == 100
 
 
 def test_the_download_is_the_shown_rows_in_full_precision(browser, report):

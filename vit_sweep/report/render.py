@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from launchers.atomic import write
 from launchers.text import plural, visible
@@ -27,6 +27,7 @@ from vit_sweep.report.page.content import ReportContent
 from vit_sweep.report.page.curves import data_of
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
 from vit_sweep.report.page.proposal_text import markdown
+from vit_sweep.report.page.rows import body, unbroken
 from vit_sweep.report.tables.form.rounding import plain
 
 STYLES = ("style.css", "chart.css")
@@ -36,7 +37,6 @@ LARGEST_SVG = 200_000
 """Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""
 _PIXELS_PER_POINT = 1.7
 """Words of 8 points in a figure are then about as large as those of the page."""
-_CELL_ID = re.compile(r"\bn\d+-g\d+(?:-\w+)+")
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -73,6 +73,7 @@ def page(content: ReportContent) -> str:
         "head": head,
         "assumptions": laws.assumptions,
         "unbroken": unbroken,
+        "body": body,
         "data": lambda curves: Markup(data_of(curves)),  # which escapes what could end its element
     }
     environment.globals |= {
@@ -89,11 +90,6 @@ def page(content: ReportContent) -> str:
     )
     # A browser would let a name from somebody's file turn the writing of what follows it.
     return visible(text)
-
-
-def unbroken(text: str) -> Markup:
-    """Text whose ids of cells no line breaks: browsers would, at their hyphens."""
-    return Markup(_CELL_ID.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def write_report(content: ReportContent, path: Path) -> list[Path]:

@@ -4,9 +4,11 @@ The same runs draw the same bytes. Colours are colour-blind safe, and every curv
 hatch, so that the figures read in grey too.
 """
 
+import gc
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -72,13 +74,36 @@ def draw_all(
     known = drawers(
         strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
     )
-    with theme():
-        made = [draw() for draw in known.values()] if alone else side_by_side(list(known.values()), _WORDS)
+    with theme(), _released_one_by_one(known.values()) as each:
+        made = [draw() for draw in each] if alone else side_by_side(each, _WORDS)
     for drawn in made:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):
             remove((folder / drawn.name).with_suffix(suffix), made=rf"{re.escape(drawn.name)}\.\w+")
     return made
+
+
+@contextmanager
+def _released_one_by_one(known: Iterable[Drawer]) -> Iterator[list[Drawer]]:
+    """The drawers, after each of which its figure's memory is free again.
+
+    All of a figure refers to one another, so that only the cycle collector frees it; what was there before, the runs of
+    a study above all, need not be walked for that.
+    """
+
+    def released(draw: Drawer) -> Figure | Skipped:
+        drawn = draw()
+        gc.collect()
+        return drawn
+
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
+    try:
+        yield [partial(released, draw) for draw in known]
+    finally:
+        if ours:
+            gc.unfreeze()
 
 
 def drawers(

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, legend
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import Sheet, columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.sheet.style import CurveStyle, gpu_axis
 
 PanelCurves = Sequence[tuple[ScalingSeries, CurveStyle]]
@@ -32,7 +31,8 @@ def draw_panels(
     """
     panels, what = curves.layout.panels, quantity.value
     fits = fitted(overlays, scaling, quantity, max(curves.gpus))
-    sheet, axes = sheet_of(len(panels), legend(curves, what, *ideal, *overlay_handles(fits)))
+    handles = legend(curves, what, *ideal, *overlay_handles(fits))
+    sheet, axes = sheet_of(len(panels), handles, left_out=curves.layout.left_out)
     width = width_of(len(panels))
     for panel_axes, panel in zip(axes, panels, strict=True):
         draw(panel_axes, curves.on(panel))

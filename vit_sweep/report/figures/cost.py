@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.save import save, settle
 from vit_sweep.report.figures.sheet.style import QUIET, SMALL, curve_handles, number, plain_log
 
 NAME = "cost_time"
@@ -38,7 +38,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | 
     handles: list[Any] = [*curve_handles(curves.styles, line=False)]
     handles.append(Line2D([], [], color=QUIET, lw=1.0, drawstyle="steps-post", label="none is faster and cheaper"))
     panels = curves.layout.panels
-    sheet, axes = sheet_of(len(panels), handles)
+    sheet, axes = sheet_of(len(panels), handles, left_out=curves.layout.left_out)
     fronts = []
     for index, (panel_axes, panel) in enumerate(zip(axes, panels, strict=True)):
         fronts.append(pareto(_offers(curves, index)))
@@ -46,7 +46,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | 
         title_panel(panel_axes, panel.title, width_of(len(axes)))
     label_panels(axes, x="time of an epoch (s)", y="GPU-hours of an epoch", columns=columns_of(len(axes)))
     _scales(axes, [offer for index in range(len(panels)) for offer in _offers(curves, index)])
-    sheet.draw_without_rendering()
+    settle(sheet)
     for panel_axes, front in zip(axes, fronts, strict=True):
         _name_counts(panel_axes, front)
     return save(

@@ -5,7 +5,8 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
 
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.record.stats import StepParts
@@ -34,6 +35,15 @@ FILLS = (
 UNKNOWN = Fill("not measured", "#ffffff", "", ())
 """What is left of an epoch where computing was not timed; the whole of it where nothing was."""
 _COMPUTE = FILLS[0]
+
+
+class Box(NamedTuple):
+    """One filled box of a bar."""
+
+    x: float
+    """Of its middle."""
+    height: float
+    bottom: float = 0.0
 
 
 class Bar(NamedTuple):
@@ -69,28 +79,17 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
     bottoms = dict.fromkeys((x for x, _ in filled), 0.0)
     for fill in (*FILLS, UNKNOWN):
         boxes = [
-            (x, parts[fill.name] / (sum(parts.values()) if share else 1.0)) for x, parts in filled if parts[fill.name]
+            Box(x, parts[fill.name] / (sum(parts.values()) if share else 1.0), bottoms[x])
+            for x, parts in filled
+            if parts[fill.name]
         ]
-        _boxes(axes, boxes, [bottoms[x] for x, _ in boxes], fill)
-        for x, height in boxes:
-            bottoms[x] += height
+        draw_boxes(axes, boxes, color=fill.color, hatch=fill.hatch)
+        for box in boxes:
+            bottoms[round(box.x)] += box.height
     if not share:
-        whole = [(x, bar.time_s.value) for x, bar in enumerate(bars) if bar.parts is None and bar.time_s]
-        _boxes(axes, whole, [0.0] * len(whole), UNKNOWN)
-        for x, bar in enumerate(bars):
-            if bar.time_s is not None:
-                axes.errorbar(
-                    [x],
-                    [bar.time_s.value],
-                    yerr=whiskers([bar.time_s]),
-                    color="0.05",
-                    marker="D",
-                    ms=3,
-                    mfc="white",
-                    mew=0.8,
-                    elinewidth=0.9,
-                    zorder=5,
-                )
+        whole = [Box(x, bar.time_s.value) for x, bar in enumerate(bars) if bar.parts is None and bar.time_s]
+        draw_boxes(axes, whole, color=UNKNOWN.color, hatch=UNKNOWN.hatch)
+        _draw_times(axes, [(x, bar.time_s) for x, bar in enumerate(bars) if bar.time_s is not None])
     axes.set_xticks(range(len(bars)), [bar.label for bar in bars])
     # Few bars do not grow to fill the panel.
     middle, half = (len(bars) - 1) / 2, max(len(bars), 4) / 2 + 0.1
@@ -106,19 +105,43 @@ def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
     return [Patch(facecolor=f.color, hatch=f.hatch, edgecolor="0.15", lw=0.4, label=f.name) for f in used]
 
 
-def _boxes(axes: Axes, boxes: Sequence[tuple[int, float]], bottoms: Sequence[float], fill: Fill) -> None:
+def draw_boxes(axes: Axes, boxes: Sequence[Box], *, color: str, hatch: str, width: float = 0.74) -> None:
+    """Boxes of one fill as one shape: to make a hatch at the resolution of print takes longer than to fill with it."""
     if boxes:
-        axes.bar(
-            [x for x, _ in boxes],
-            [height for _, height in boxes],
-            bottom=bottoms,
-            width=0.74,
-            color=fill.color,
-            hatch=fill.hatch,
-            edgecolor="0.15",
-            lw=0.4,
-            zorder=3,
+        shapes = [_outline(box, width) for box in boxes]
+        axes.add_patch(
+            PathPatch(
+                Path.make_compound_path(*shapes), facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, zorder=3
+            )
         )
+
+
+def _outline(box: Box, width: float) -> Path:
+    left, right, top = box.x - width / 2, box.x + width / 2, box.bottom + box.height
+    return Path(
+        [(left, box.bottom), (right, box.bottom), (right, top), (left, top), (left, box.bottom)],
+        [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY],
+    )
+
+
+def _draw_times(axes: Axes, times: Sequence[tuple[int, Estimate]]) -> None:
+    """A mark for each time, with its interval where that is known."""
+    for known in (False, True):
+        some = [(x, time) for x, time in times if time.known is known]
+        if some:
+            axes.errorbar(
+                [x for x, _ in some],
+                [time.value for _, time in some],
+                yerr=whiskers([time for _, time in some]),
+                color="0.05",
+                linestyle="none",
+                marker="D",
+                ms=3,
+                mfc="white",
+                mew=0.8,
+                elinewidth=0.9,
+                zorder=5,
+            )
 
 
 def _of_a_step(parts: StepParts, gpus: int) -> Mapping[str, float | None]:

@@ -38,7 +38,7 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path | None, rat
     shown = [(panel.title, found[panel.curves[0][0]]) for panel in layout.panels]
     styles = curve_styles(_PERCENT)
     lines = any(len(_known(plane, target)) > 1 for _, plane in shown for target in TARGETS)
-    sheet, axes = sheet_of(len(shown), _legend(styles, [plane for _, plane in shown]))
+    sheet, axes = sheet_of(len(shown), _legend(styles, [plane for _, plane in shown]), left_out=layout.left_out)
     for panel, (title, plane) in zip(axes, shown, strict=True):
         _draw_panel(panel, plane, styles)
         title_panel(panel, title, width_of(len(shown)))
@@ -92,8 +92,10 @@ def _kind(cell: Measured) -> int:
 
 
 def _draw_panel(axes: Axes, plane: Plane, styles: dict[str, Any]) -> None:
-    for cell in plane.cells:
-        axes.plot([cell.gpus], [cell.images], ".", ms=7, mfc=_FACES[_kind(cell)], mec=QUIET, mew=0.6, zorder=2)
+    for kind, face in enumerate(_FACES):
+        cells = [cell for cell in plane.cells if _kind(cell) == kind]
+        gpus, images_of = [cell.gpus for cell in cells], [cell.images for cell in cells]
+        axes.plot(gpus, images_of, ".", ms=7, mfc=face, mec=QUIET, mew=0.6, zorder=2)
     for target, style in zip(TARGETS, styles.values(), strict=True):
         points = _known(plane, target)
         if not points:

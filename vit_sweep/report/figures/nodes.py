@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from launchers.text import plural
-from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text, whiskers
+from vit_sweep.report.figures.fills import Box, draw_boxes
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.sheet.panels import MOST_PANELS, without_placement
+from vit_sweep.report.figures.sheet.panels import MOST_PANELS, left_out, without_placement
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import SMALL, number, value_axis
 
@@ -50,12 +51,12 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         Patch(facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, label=plural(count, "node"))
         for count, (color, hatch) in fills.items()
     ]
-    sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True)
+    left = left_out(len(groups) - len(titled))
+    sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True, left_out=left)
     for panel, (title, times) in zip(axes, titled, strict=True):
         _draw_node_bars(panel, times, fills, width_in=width_of(len(titled)))
         title_panel(panel, title, width_of(len(titled)))
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
-    left = len(groups) - len(titled)
     return save(
         sheet,
         folder,
@@ -63,7 +64,7 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         title="One node and several",
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
         + intervals_text([p.time_s for _, times in titled for p in times.values()])
-        + (f" {plural(left, 'further panel')} not drawn for want of room." if left else ""),
+        + (f" {left}." if left else ""),
         pooled=[run for _, times in titled for p in times.values() for run in p.runs],
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_text(titled)}",
     )
@@ -84,6 +85,8 @@ def _draw_node_bars(
     width = 0.84 / widest
     bar_points = 72 * width_in * width / (len(gpus) + 0.2)
     across, upright = bar_points >= _TEXT_POINTS, bar_points >= SMALL - 1
+    boxes: dict[int, list[Box]] = {}
+    spans: list[tuple[float, Estimate]] = []
     for x, count in enumerate(gpus):
         node_counts = sorted(n for g, n in times if g == count)
         first = times[count, node_counts[0]].time_s
@@ -91,13 +94,9 @@ def _draw_node_bars(
             time = times[count, nodes].time_s
             assert time is not None
             at = x + (order - (len(node_counts) - 1) / 2) * width
-            fill = fills[nodes]
-            axes.bar(
-                [at], [time.value], width=0.94 * width, color=fill[0], hatch=fill[1], edgecolor="0.15", lw=0.4, zorder=3
-            )
+            boxes.setdefault(nodes, []).append(Box(at, time.value))
             if time.known:
-                yerr = whiskers([time])
-                axes.errorbar([at], [time.value], yerr=yerr, color="0.05", elinewidth=0.9, linestyle="none", zorder=5)
+                spans.append((at, time))
             if order and first and upright:
                 axes.annotate(
                     _change(time.value / first.value),
@@ -109,6 +108,19 @@ def _draw_node_bars(
                     fontsize=SMALL - 1,
                     rotation=0 if across else 90,
                 )
+    for nodes, some in boxes.items():
+        draw_boxes(axes, some, color=fills[nodes][0], hatch=fills[nodes][1], width=0.94 * width)
+    if spans:
+        ats, known = zip(*spans, strict=True)
+        axes.errorbar(
+            ats,
+            [time.value for time in known],
+            yerr=whiskers(known),
+            color="0.05",
+            elinewidth=0.9,
+            linestyle="none",
+            zorder=5,
+        )
     axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(gpus) - 0.4)

@@ -14,7 +14,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.sheet.panels import arrange, differing, label_of, series_traits
+from vit_sweep.report.figures.sheet.panels import MOST_PANELS, arrange, differing, label_of, left_out, series_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import number, value_axis
 from vit_sweep.report.figures.times import no_time
@@ -36,7 +36,8 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path |
         reason = no_time(scaling, series) or f"no run of {scaling.value} scaling was measured in parts of a step"
         return Skipped(name=name, reason=reason)
     layout = arrange(series_traits(split), most=1)
-    if len(split) > 1 and all(s.label for s in split) and len({s.label for s in split}) == len(split):
+    named = all(s.label for s in split) and len({s.label for s in split}) == len(split)
+    if named and 1 < len(split) <= _FEW:
         titled = [(split[i].label, _bars(split[i])) for panel in layout.panels for i, _ in panel.curves]
     else:
         titled = [(panel.title, _bars(split[panel.curves[0][0]])) for panel in layout.panels]
@@ -82,14 +83,12 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path | None) -> Figure
                 titled.append((", ".join(x for x in (group, plural(gpus, "GPU"), where) if x), bars))
     if not titled:
         return Skipped(name=name, reason="no two batch sizes were timed on the same GPU count, all else equal")
-    most = 12
-    left = f"{plural(len(titled) - most, 'further panel')} not drawn for want of room" if len(titled) > most else ""
     return _draw(
-        titled[:most],
+        titled[:MOST_PANELS],
         folder,
         name,
         x=_batch_axis(series),
-        left_out=left,
+        left_out=left_out(len(titled) - MOST_PANELS),
         shares_only=False,
         noun="batch",
         title="Time of an epoch by batch",
@@ -125,6 +124,7 @@ def _draw(
         share_y="row" if alike else "none",
         height_in=1.75 if len(kinds) == 2 else 0.0,
         columns=columns,
+        left_out=left_out,
     )
     for kind, share in enumerate(kinds):
         row_axes = axes[kind :: len(kinds)]

@@ -1,5 +1,6 @@
 """Figures: one for each kind of data, honest about what is missing, readable in grey, the same bytes each time."""
 
+import gc
 import os
 import random
 import re
@@ -15,8 +16,10 @@ import pytest
 from fontTools.ttLib import TTFont
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure as Sheet
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from PIL import Image
 
 from tests.unit.analysis.builders import run, series_from, without_time
@@ -37,6 +40,7 @@ from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.runs import engines, memory, optimizers, ranks, resolutions, roofline, steps
+from vit_sweep.report.figures.sheet import axes as axes_of_a_sheet
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import (
     COLORS,
@@ -776,6 +780,68 @@ def test_more_panels_than_a_page_holds_are_counted():
     arrangement = arrange([{"batch": str(2**b)} for b in range(15)], most=1)
     assert len(arrangement.panels) == 12
     assert arrangement.left_out.startswith("3 further panels not drawn")
+
+
+def test_of_a_hundred_configurations_each_panel_is_readable_and_the_rest_is_counted_on_the_sheet(sheets, tmp_path):
+    """A title breaks between words, and what sums of fractions leave in their last bits is not in it."""
+    rates = [1e-4 * (1 + n) for n in range(14)]
+    each = study(gpus=(1, 2, 4, 8), repeats=1, epochs=2, modes=(Scaling.STRONG,), troubles=False)
+    runs = [
+        replace(
+            one, run_id=f"{one.run_id}-{rate}", conditions=(*one.conditions, ("optimizer.learning_rate", repr(rate)))
+        )
+        for rate in rates
+        for one in each
+    ]
+    strong = series_of(runs, Scaling.STRONG)
+    times.draw_time(Scaling.STRONG, strong, tmp_path)
+    speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
+    parts.draw_parts(Scaling.STRONG, strong, tmp_path)
+    parts.draw_batches(strong, tmp_path)
+    cost.draw_cost(strong, tmp_path)
+    steps.draw_steps(strong, tmp_path)
+    ranks.draw_ranks(runs, tmp_path)
+    for name, sheet in sheets.items():
+        assert_tidy(sheet, name)
+        titles = [axes.get_title() for axes in sheet.axes if axes.get_title()]
+        assert name == "ranks" or (titles and all("learning" in title and "rate" in title for title in titles)), name
+        assert not any("0000000" in text for text in (*titles, *map(Text.get_text, sheet.findobj(Text)))), name
+        (legend,) = sheet.legends or [None]
+        assert name == "ranks" or re.fullmatch(r"\d+ further panels not drawn .+", legend.get_title().get_text()), name
+
+
+def _sheets():
+    """Those of others too, that have not been collected."""
+    return {id(one) for one in gc.get_objects() if type(one) is axes_of_a_sheet.Sheet}
+
+
+def test_of_figures_that_are_written_nothing_stays_in_memory_and_each_has_its_pixels_once(
+    runs, only, tmp_path, monkeypatch
+):
+    """15 MiB each: a study of a thousand runs took twice the memory for pixels that only told how large a text is."""
+    made = Counter()
+
+    class Pixels(backend_agg.RendererAgg):
+        def __init__(self, *given):
+            made["pixels"] += 1
+            super().__init__(*given)
+
+    monkeypatch.setattr(backend_agg, "RendererAgg", Pixels)
+    monkeypatch.setenv(SWITCH, "on")
+    only("draw_cost", "draw_ranks")
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    gc.disable()
+    others = _sheets()
+    try:
+        names = draw(runs, tmp_path)
+        assert {"cost_time", "ranks"} <= set(names) and made["pixels"] == 2
+        assert _sheets() <= others
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.enable()
+        if frozen:
+            gc.freeze()
 
 
 @pytest.mark.parametrize("gpus", [(1, 2, 3, 4, 5, 6, 7, 8, 16, 32), (1, 2)])

@@ -212,7 +212,7 @@ def _frame(
 def _draw(frame: pd.DataFrame, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
     styles = curve_styles(layout.labels, ordinal=ordinal)
-    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles))
+    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), left_out=layout.left_out)
     for index, (panel_axes, panel) in enumerate(zip(axes, layout.panels, strict=True)):
         for label in layout.labels:
             curve_points = frame[(frame["panel"] == index) & (frame["curve"] == label)]

@@ -7,19 +7,23 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 from launchers.text import plural
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
-from vit_sweep.report.figures.sheet.style import SMALL, number
+from vit_sweep.report.figures.sheet.style import SMALL, lightness, number
 from vit_sweep.runs.run import Run
 
 NAME = "ranks"
 MOST_ROWS = 24
 _MOST_TO_PRINT = 16
 """Ranks whose numbers have room in their fields."""
+_LIGHT = 70.0
+"""CIE L* of a field from which on its number is dark."""
 
 
 def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
@@ -35,26 +39,11 @@ def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         table[row, : len(times)] = _slower(times)
     height = max(1.6, 0.17 * len(kept) + 0.75)
     sheet, (axes,) = sheet_of(1, [], height_in=height, wide=True)
-    worst = max(_worst(times) for _, times in kept)
-    sns.heatmap(
-        table,
-        ax=axes,
-        cmap=sns.color_palette("rocket_r", as_cmap=True),
-        vmin=min(0.0, float(np.nanmin(table))),
-        vmax=max(5.0, worst),
-        mask=np.isnan(table),
-        linewidths=0.4,
-        linecolor="white",
-        annot=_printed(table) if most <= _MOST_TO_PRINT else False,
-        fmt="",
-        annot_kws={"fontsize": SMALL - 1},
-        cbar_kws={"label": "slower (%)", "pad": 0.015, "aspect": 30, "shrink": 0.95},
-    )
+    _draw_fields(axes, table)
     step = max(1, most // 16)
     axes.set_xticks([x + 0.5 for x in range(0, most, step)], [str(x) for x in range(0, most, step)], rotation=0)
     axes.set_yticks([y + 0.5 for y in range(len(kept))], _names([run for run, _ in kept]), rotation=0)
     axes.tick_params(length=0)
-    axes.grid(visible=False)
     axes.set_xlabel("rank")
     _draw_nodes(axes, kept)
     left = len(timed) - len(kept)
@@ -71,6 +60,38 @@ def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
         alt=f"Heat map of step times, {plural(len(kept), 'run')} by up to {most} ranks. {_values_text(kept)}",
     )
+
+
+def _draw_fields(axes: Axes, table: npt.NDArray[np.float64]) -> None:
+    """What `seaborn.heatmap` draws, which lays the sheet out and draws it only to see whether names overlap."""
+    rows, columns = table.shape
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(table),
+        cmap=sns.color_palette("rocket_r", as_cmap=True),
+        vmin=min(0.0, float(np.nanmin(table))),
+        vmax=max(5.0, float(np.nanmax(table))),
+        linewidths=0.4,
+        edgecolor="white",
+    )
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    bar = axes.figure.colorbar(mesh, ax=axes, label="slower (%)", pad=0.015, aspect=30, shrink=0.95)
+    bar.outline.set_linewidth(0)
+    if columns > _MOST_TO_PRINT:
+        return
+    words, colors = _printed(table), mesh.to_rgba(table)
+    for row, column in np.ndindex(*table.shape):
+        if words[row][column]:
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                words[row][column],
+                color="0.15" if lightness(to_hex(tuple(colors[row, column]))) > _LIGHT else "white",
+                ha="center",
+                va="center",
+                fontsize=SMALL - 1,
+            )
 
 
 def _times(run: Run) -> tuple[float, ...]:

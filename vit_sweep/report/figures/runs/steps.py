@@ -35,7 +35,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         return Skipped(name=NAME, reason="no run has enough steps that count")
     layout = arrange([traits for traits, _ in curves], apart=_NEVER_TOGETHER, together=("gpus",))
     styles = curve_styles(layout.labels, ordinal=len(layout.labels) > 2)
-    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), share_x=False)
+    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), share_x=False, left_out=layout.left_out)
     for panel_axes, panel in zip(axes, layout.panels, strict=True):
         means = [[fmean(step) for step in zip(*curves[index][1], strict=True)] for index, _ in panel.curves]
         for percentiles, (_, label) in zip(means, panel.curves, strict=True):

@@ -13,6 +13,8 @@ from vit_sweep.report.figures.sheet.style import ONE_COLUMN, SMALL, TWO_COLUMNS,
 
 _LINE_IN = 0.145
 """Height of a line of the legend."""
+_APART_IN = 0.15
+"""Between what is written below panels side by side."""
 _SHOWN_PER_IN = 130
 """Pixels of a notebook in which an inch of print is shown."""
 
@@ -20,9 +22,14 @@ _SHOWN_PER_IN = 130
 class Sheet(Figure):
     """A figure that a notebook shows; matplotlib's own is shown only where pyplot has been told to."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        # Without a canvas that keeps its pixels, whoever asks how large a text is makes new ones, 15 MiB each time.
+        self.pixels = FigureCanvasAgg(self)
+
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         page, (width, height) = io.BytesIO(), self.get_size_inches()
-        FigureCanvasAgg(self).print_png(page)  # type: ignore[no-untyped-call]
+        self.pixels.print_png(page)  # type: ignore[no-untyped-call]
         return page.getvalue(), {"width": round(width * _SHOWN_PER_IN), "height": round(height * _SHOWN_PER_IN)}
 
 
@@ -47,17 +54,19 @@ def sheet_of(
     rows_each: int = 1,
     columns: int = 0,
     wide: bool = False,
+    left_out: str = "",
 ) -> tuple[Sheet, list[Axes]]:
     """Make a sheet with so many panels (each `rows_each` axes, one below the other) and a legend of `handles` below.
 
     One panel has the width of a column of print, several that of two; `wide`: one panel too. Axes come panel by
-    panel; those that the last row does not need are gone.
+    panel; those that the last row does not need are gone. `left_out`: what is not drawn, said above the legend.
     """
     columns = columns or columns_of(panels)
     rows = math.ceil(panels / columns)
     width = ONE_COLUMN if columns == 1 and not wide else TWO_COLUMNS
     each = height_in or {1: 2.35, 2: 2.35, 3: 2.1}.get(columns, 1.75)
     across, lines = _legend_shape(handles, width)
+    lines += bool(left_out)
     sheet = Sheet(figsize=(width, rows * rows_each * each + lines * _LINE_IN + 0.1), layout="constrained")
     grid = sheet.subplots(rows * rows_each, columns, squeeze=False, sharex=share_x, sharey=share_y)
     all_axes: list[Axes] = []
@@ -72,13 +81,16 @@ def sheet_of(
             below = panel + columns >= panels and part == rows_each - 1
             if share_x:
                 axes.tick_params(labelbottom=below)
-    if handles:
-        sheet.legend(handles=list(handles), loc="outside lower center", ncols=across)
+    if handles or left_out:
+        said = {"title": f"{left_out}.", "title_fontproperties": {"size": SMALL, "style": "italic"}} if left_out else {}
+        sheet.legend(handles=list(handles), loc="outside lower center", ncols=across, **said)
     return sheet, all_axes
 
 
 def label_panels(axes: Sequence[Axes], *, x: str, y: str, columns: int) -> None:
     """Axis labels where a row or a column of panels needs one."""
+    if columns > 1:
+        x = wrap(x, TWO_COLUMNS / columns - _APART_IN)  # beside each other
     for index, panel in enumerate(axes):
         panel.set_xlabel(x if index + columns >= len(axes) else "")
         panel.set_ylabel(y if index % columns == 0 else "")

@@ -4,6 +4,7 @@ A panel holds at most `MOST_STYLES` curves. Where there are more, they are laid 
 tell them apart, so that the same colour means the same thing in every panel and one legend serves all.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -37,6 +38,8 @@ _WORDS = {
     "seed": "seed {}",
 }
 """How a value is said, most telling first: where two axes vary together the later one is left out."""
+_LONGEST = 12
+"""Characters of a number that is shown as it is."""
 _RANK = {name: rank for rank, name in enumerate(_WORDS)}
 
 Traits = Mapping[str, str]
@@ -92,12 +95,16 @@ def arrange(
     shown = panels[:MOST_PANELS]
     drawn = {index for panel in shown for index, _ in panel.curves}
     ordered = sorted(drawn, key=lambda i: [_order(items[i].get(name, "")) for name in inside])
-    left = len(panels) - len(shown)
     return Arrangement(
         panels=shown,
         labels=tuple(dict.fromkeys(label_of(items[index], inside) for index in ordered)),
-        left_out=f"{plural(left, 'further panel')} not drawn for want of room: see the tables" if left else "",
+        left_out=left_out(len(panels) - len(shown)),
     )
+
+
+def left_out(panels: int) -> str:
+    """What is said of so many that are not drawn; nothing of none."""
+    return f"{plural(panels, 'further panel')} not drawn for want of room: see the tables" if panels > 0 else ""
 
 
 def label_of(traits: Traits, names: Sequence[str]) -> str:
@@ -105,10 +112,24 @@ def label_of(traits: Traits, names: Sequence[str]) -> str:
     words = []
     for name in sorted(names, key=lambda n: (_RANK.get(n, 99), n)):
         value = traits.get(name, "")
-        text = _WORDS.get(name, f"{name}={{}}").format(value) if value else f"{name} not stated"
+        text = _WORDS.get(name, _spoken(name)).format(_rounded(value)) if value else f"{name} not stated"
         text = value if value == _NO_SCALING else text
         words.append(text.removesuffix("s") if value == "1" else text)
     return ", ".join(words)
+
+
+def _spoken(name: str) -> str:
+    """How the value of any other key is said: of a key within a group by words, between which a title may break."""
+    _, dot, last = name.rpartition(".")
+    return f"{last.replace('_', ' ')} {{}}" if dot else f"{name}={{}}"
+
+
+def _rounded(value: str) -> str:
+    """A fraction without what its last bits add: 0.00030000000000000003 is nobody's learning rate."""
+    try:
+        return f"{float(value):.9g}" if len(value) > _LONGEST and math.isfinite(float(value)) else value
+    except ValueError:
+        return value
 
 
 def series_traits(series: Sequence[ScalingSeries]) -> list[dict[str, str]]:

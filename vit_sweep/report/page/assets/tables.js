@@ -1,9 +1,14 @@
 // Sort, filter and download the tables of this page. Without it every table is there, in the order of the report.
 "use strict";
 
+/** A cell's exact value as text: its own text unless that says it otherwise. */
+function exactly(cell) {
+  return cell.dataset.v ?? cell.textContent;
+}
+
 /** A cell's value: a number where its column has numbers, else text in small letters; null when empty. */
 function valueOf(cell, numeric) {
-  const raw = cell.dataset.v;
+  const raw = exactly(cell);
   if (raw === "") return null;
   return numeric ? Number(raw) : raw.toLowerCase();
 }
@@ -71,6 +76,9 @@ function option(value, text) {
   return made;
 }
 
+/** Rows of a long table that are laid out at first: a browser takes seconds for a thousand rows. */
+const FIRST_ROWS = 100;
+
 /** Text filter, column = value filter, how many rows are shown, download. */
 function makeControls(table, box) {
   const rows = Array.from(table.tBodies[0].rows);
@@ -97,20 +105,31 @@ function makeControls(table, box) {
   download.textContent = "CSV";
   download.setAttribute("aria-label", "Download the shown rows of “" + title + "” as CSV");
 
-  let order = "";
+  const rest = document.createElement("button");
+  rest.type = "button";
+  rest.className = "choice";
+  let order = "", most = FIRST_ROWS;
   function show() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
+    for (const row of table.tBodies[0].rows) {
+      const text = words.length > 0 ? row.textContent.toLowerCase() : "";
       const fits = words.every((word) => text.includes(word)) &&
         (value.value === "" || row.cells[Number(column.value)].textContent === value.value);
       row.hidden = !fits;
       shown += fits ? 1 : 0;
+      row.classList.toggle("later", fits && shown > most);
     }
     if (rows.length === 1) count.textContent = "1 row";
     else count.textContent = shown + " of " + rows.length + " rows" + (order && ", " + order);
+    if (shown > most) count.textContent += ", the first " + most + " shown";
+    rest.hidden = shown <= FIRST_ROWS;
+    rest.textContent = shown > most ? "All " + shown + " rows" : "First " + FIRST_ROWS + " rows";
   }
+  rest.addEventListener("click", () => {
+    most = most === FIRST_ROWS ? Infinity : FIRST_ROWS;
+    show();
+  });
   search.addEventListener("input", show);
   value.addEventListener("change", show);
   column.addEventListener("change", () => {
@@ -141,7 +160,7 @@ function makeControls(table, box) {
   // What is seen at a glance need not be filtered.
   if (rows.length > 5) box.append(labelled("Find", search));
   if (rows.length > 5 && column.options.length > 1) box.append(labelled("Only", column), value);
-  box.append(count, ...(beyond > 0 ? [all] : []), download);
+  box.append(count, ...(beyond > 0 ? [all] : []), rest, download);
   box.hidden = false;
   show();
 }
@@ -162,8 +181,8 @@ function csv(table, heads) {
   const lines = [[...names, ...said.map((pair) => pair.querySelector("dt").textContent)]];
   for (const row of rows) {
     const values = Array.from(row.cells).flatMap((cell, index) => {
-      const { v, low = "", high = "" } = cell.dataset;
-      return bounded[index] ? [v, low, high] : [v];
+      const { low = "", high = "" } = cell.dataset;
+      return bounded[index] ? [exactly(cell), low, high] : [exactly(cell)];
     });
     lines.push([...values, ...said.map((pair) => pair.querySelector("dd").dataset.v)]);
   }
