@@ -120,38 +120,38 @@ def write_of_many(path: Path, text: str) -> bool:
 
     A new one is not waited for; one that replaces another is, or a crash would take both.
     """
-    there = path.exists()
-    if there and read(path) == text.encode():
+    exists = path.exists()
+    if exists and read(path) == text.encode():
         return False
-    write(path, text, durable=there)
+    write(path, text, durable=exists)
     return True
 
 
 @contextmanager
-def new_folders(place: Path) -> Iterator[Callable[[str, Sequence[str], Mapping[str, str]], bool]]:
-    """Make many folders in `place`, which is opened once for all; `on_disk` follows.
+def new_folders(parent_folder: Path) -> Iterator[Callable[[str, Sequence[str], Mapping[str, str]], bool]]:
+    """Make many folders in `parent_folder`, which is opened once for all; `on_disk` follows.
 
     Yields what makes one, by its name, with these empty folders and these files in it, and says whether it did: nothing
     is done where there is something of that name. Each file is written aside and renamed.
     """
-    with _placed(place / "in it", make=True) as (_, parent):
-        above = "" if parent is not None else f"{place}/"
+    with _placed(parent_folder / "in it", make=True) as (_, parent):
+        above = "" if parent is not None else f"{parent_folder}/"
 
         def make(name: str, folders: Sequence[str], files: Mapping[str, str]) -> bool:
             try:
                 os.mkdir(above + name, dir_fd=parent)
-                inside = os.open(above + name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+                descriptor = os.open(above + name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
                 try:
                     for folder in folders:
-                        os.mkdir(folder, dir_fd=inside)
+                        os.mkdir(folder, dir_fd=descriptor)
                     for file, text in files.items():
-                        _put_new(file, text.encode(), inside)
+                        _put_new(file, text.encode(), descriptor)
                 finally:
-                    os.close(inside)
+                    os.close(descriptor)
             except FileExistsError:
                 return False
             except OSError as error:
-                raise _of(error, place / name) from None
+                raise _of(error, parent_folder / name) from None
             return True
 
         yield make
@@ -162,9 +162,9 @@ def _put_new(name: str, content: bytes, folder: int) -> None:
     partial = f".{name}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(partial, flags, 0o666, dir_fd=folder), "wb", buffering=0) as file:
-        left = memoryview(content)
-        while left:
-            left = left[file.write(left) :]
+        unwritten = memoryview(content)
+        while unwritten:
+            unwritten = unwritten[file.write(unwritten) :]
     os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
@@ -219,29 +219,29 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read(path: Path, *, most: int = LARGEST) -> bytes:
+def read(path: Path, *, max_bytes: int = LARGEST) -> bytes:
     """The content of such a file; raises `OSError` where it is too much, too."""
-    return _all_of(path, _at_once, most)
+    return _all_of(path, _at_once, max_bytes)
 
 
-def _all_of(path: Path, opener: Callable[[str, int], int], most: int) -> bytes:
+def _all_of(path: Path, opener: Callable[[str, int], int], max_bytes: int) -> bytes:
     with _regular(path, opener) as file:
-        too_much = os.fstat(file.fileno()).st_size > most
-        content = b"" if too_much else file.read(most + 1)
-    if too_much or len(content) > most:
-        raise OSError(errno.EFBIG, f"more than {most / 2**20:g} MiB, which no such file has", str(path))
+        too_much = os.fstat(file.fileno()).st_size > max_bytes
+        content = b"" if too_much else file.read(max_bytes + 1)
+    if too_much or len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"more than {max_bytes / 2**20:g} MiB, which no such file has", str(path))
     return content
 
 
-def read_inside(path: Path, *, most: int = LARGEST) -> bytes:
+def read_inside(path: Path, *, max_bytes: int = LARGEST) -> bytes:
     """The same through no symbolic link below a folder that was given to `guard`: nothing from outside of it."""
     with _placed(path) as (name, folder):
 
-        def inside(_: str, flags: int) -> int:
+        def opener(_: str, flags: int) -> int:
             return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
 
         try:
-            return _all_of(path, inside, most)
+            return _all_of(path, opener, max_bytes)
         except OSError as error:
             raise _of(error, path) from None
 
@@ -261,16 +261,16 @@ def fill(folder: Path, contents: Mapping[str, bytes], *, mode: int) -> None:
     for file_path, content in contents.items():
         by_place.setdefault((folder / file_path).parent, []).append((Path(file_path).name, content))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    for place, files in by_place.items():
-        with _placed(place / "in it", make=True) as (inside, descriptor):
+    for parent, files in by_place.items():
+        with _placed(parent / "in it", make=True) as (path, descriptor):
             for name, content in files:
                 try:
-                    made = os.open(Path(inside).with_name(name), flags, dir_fd=descriptor)
-                    with os.fdopen(made, "wb") as file:
+                    opened_file = os.open(Path(path).with_name(name), flags, dir_fd=descriptor)
+                    with os.fdopen(opened_file, "wb") as file:
                         file.write(content)
-                        os.fchmod(made, mode)
+                        os.fchmod(opened_file, mode)
                 except OSError as error:
-                    raise _of(error, place / name) from None
+                    raise _of(error, parent / name) from None
 
 
 def own_folder(path: Path) -> Path:
@@ -281,13 +281,13 @@ def own_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    about = path.lstat()
-    if not stat.S_ISDIR(about.st_mode):
-        problem = "is a symbolic link" if stat.S_ISLNK(about.st_mode) else "is not a folder"
-    elif about.st_uid != os.geteuid():
-        problem = f"belongs to another user (uid {about.st_uid})"
-    elif about.st_mode & 0o022:
-        problem = f"may be written by others (mode {stat.S_IMODE(about.st_mode):o})"
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        problem = "is a symbolic link" if stat.S_ISLNK(info.st_mode) else "is not a folder"
+    elif info.st_uid != os.geteuid():
+        problem = f"belongs to another user (uid {info.st_uid})"
+    elif info.st_mode & 0o022:
+        problem = f"may be written by others (mode {stat.S_IMODE(info.st_mode):o})"
     else:
         return path
     raise PermissionError(f"{path} {problem}, so it is not a folder that only you can write")
@@ -325,26 +325,26 @@ def opened(path: Path, flags: int, mode: int = 0o666) -> int:
     with _placed(path) as (name, folder):
         try:
             # Without O_NONBLOCK a pipe would hold us until somebody reads it.
-            kept = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(name, kept, mode, dir_fd=folder)
+            safe_flags = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, safe_flags, mode, dir_fd=folder)
         except OSError as error:
             raise _of(error, path) from None
-    about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
         os.close(descriptor)
-        problem = f"has {about.st_nlink} names (hard links)" if stat.S_ISREG(about.st_mode) else "not a regular file"
+        problem = f"has {info.st_nlink} names (hard links)" if stat.S_ISREG(info.st_mode) else "not a regular file"
         raise OSError(errno.EINVAL, problem, str(path))
     if flags & os.O_TRUNC:
         os.ftruncate(descriptor, 0)
     return descriptor
 
 
-def remove(path: Path, *, made: str) -> None:
-    """Delete a file, or a folder with all in it, if its name matches the pattern `made`: the names that we give.
+def remove(path: Path, *, pattern: str) -> None:
+    """Delete a file, or a folder with all in it, if its name matches `pattern`: the names that we give.
 
     Of a link, the link goes and not what it leads to. What cannot be deleted stays.
     """
-    if not re.fullmatch(made, path.name):
+    if not re.fullmatch(pattern, path.name):
         return
     try:
         with _placed(path) as (name, folder):
@@ -372,9 +372,9 @@ def put(source: Path, path: Path) -> None:
         os.replace(source, name, dst_dir_fd=folder)
 
 
-def is_ours_alone(about: os.stat_result) -> bool:
+def is_ours_alone(info: os.stat_result) -> bool:
     """Whether what was looked at is this user's, and nobody else may write it."""
-    return about.st_uid == os.geteuid() and not about.st_mode & 0o022
+    return info.st_uid == os.geteuid() and not info.st_mode & 0o022
 
 
 @contextmanager
@@ -386,12 +386,12 @@ def private_folder(path: Path) -> Iterator[Path]:
     descriptor = os.open(own_folder(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     by_number = Path(f"/proc/self/fd/{descriptor}")
     try:
-        about = os.fstat(descriptor)
+        info = os.fstat(descriptor)
         swapped = PermissionError(errno.EPERM, "was swapped for another by somebody else", str(path))
-        if not is_ours_alone(about):
+        if not is_ours_alone(info):
             raise swapped
         yield by_number
-        if not os.path.samestat(about, path.lstat()):
+        if not os.path.samestat(info, path.lstat()):
             raise swapped
     except OSError as error:
         if isinstance(error.filename, str):  # for people

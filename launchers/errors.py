@@ -12,7 +12,7 @@ class ConsentError(UserError):
     """What runs only once its user has agreed: the same command with `--trust` says so."""
 
 
-def closest(name: str, known: Iterable[str], *, meant: str | None = None) -> str:
+def closest(name: str, names: Iterable[str], *, meant: str | None = None) -> str:
     """Return the likeliest right names, at most three, and the whole menu where it is short and nothing is certain.
 
     `meant`: the right name by its meaning, where somebody knows that.
@@ -20,7 +20,7 @@ def closest(name: str, known: Iterable[str], *, meant: str | None = None) -> str
     >>> closest("lokal", ["tesla", "local"]), closest("LOCAL", ["tesla", "local"])
     ('did you mean local? Known: local, tesla', 'did you mean local?')
     """
-    menu = sorted(known)
+    menu = sorted(names)
     near = [meant] if meant in menu else nearest(name, menu)
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     if meant in menu or (near and _letters(near[0]) == _letters(name)):
@@ -30,7 +30,7 @@ def closest(name: str, known: Iterable[str], *, meant: str | None = None) -> str
     return hint or f"Known: {', '.join(menu[:SHORT_MENU])} and {len(menu) - SHORT_MENU} more"
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
+def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The likeliest right names, likeliest first; the only one where no more than case and punctuation differ.
 
     Where none is spelt alike, those that have the whole name inside.
@@ -40,17 +40,17 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     >>> nearest("T4", ["vector_a40", "vector_t4v2"])
     ['vector_t4v2']
     """
-    entries = sorted(known)
-    if same := [entry for entry in entries if _letters(entry) == _letters(name)]:
-        return same[:1]
+    entries = sorted(names)
+    if same_letters := [entry for entry in entries if _letters(entry) == _letters(name)]:
+        return same_letters[:1]
     by_case = {entry.lower(): entry for entry in entries}
     likeness = {
         by_case[entry]: difflib.SequenceMatcher(None, entry, name.lower()).ratio()
         for entry in difflib.get_close_matches(name.lower(), by_case, n=_NEAR)
     }
     if not likeness:
-        inside = [entry for entry in entries if len(_letters(name)) > 1 and _letters(name) in _letters(entry)]
-        return inside if len(inside) <= _NEAR else []
+        containing = [entry for entry in entries if len(_letters(name)) > 1 and _letters(name) in _letters(entry)]
+        return containing if len(containing) <= _NEAR else []
     least = max(likeness.values()) - _AS_LIKELY
     return [entry for entry, ratio in likeness.items() if ratio >= least]
 

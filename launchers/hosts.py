@@ -20,17 +20,17 @@ def choose_hosts(
     of them (the profile's order among equals), so that the cells of a curve stay on one model. Hosts named in
     `without` are passed over, but never for another GPU model: that would be another cell.
     """
-    chosen = _choose(profile, nodes, gpus_per_node)
-    if isinstance(chosen, str) or not {host.name for host in chosen} & set(without):
-        return chosen
-    models = {model_of(profile, host) for host in chosen}
-    left = [
+    hosts = _choose(profile, nodes, gpus_per_node)
+    if isinstance(hosts, str) or not {host.name for host in hosts} & set(without):
+        return hosts
+    models = {model_of(profile, host) for host in hosts}
+    remaining = [
         host
         for host in profile.hosts
         if host.slots >= gpus_per_node and host.name not in without and model_of(profile, host) in models
     ][:nodes]
-    if len(left) == nodes and {model_of(profile, host) for host in left} == models:
-        return tuple(left)
+    if len(remaining) == nodes and {model_of(profile, host) for host in remaining} == models:
+        return tuple(remaining)
     return (
         f"nodes={nodes}: without {', '.join(sorted(without))}, on which a cell failed, {profile.name} has no "
         f"{plural(nodes, 'host')} of {' + '.join(sorted(models))} with {plural(gpus_per_node, 'GPU')} or more; put "

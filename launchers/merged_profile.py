@@ -43,11 +43,11 @@ def either(profiles: Sequence[PartitionProfile]) -> PartitionProfile:
                 "partition: NAME to its file"
             )
     for other in ordered[1:]:
-        if unlike := _unlike(first, other):
-            shown = "; ".join(unlike[:_MOST_SHOWN])
-            more = f"; and {len(unlike) - _MOST_SHOWN} more" if len(unlike) > _MOST_SHOWN else ""
+        if differences := _unlike(first, other):
+            listed = "; ".join(differences[:_MOST_SHOWN])
+            omitted = f"; and {len(differences) - _MOST_SHOWN} more" if len(differences) > _MOST_SHOWN else ""
             raise UserError(
-                f"{typed}: a job that either may run has one script and one kind of hardware, but {shown}{more} – "
+                f"{typed}: a job that either may run has one script and one kind of hardware, but {listed}{omitted} – "
                 f"compare them by -m partition={first.name},{other.name}, which runs every cell on each"
             )
     allowed = _allowed(ordered, typed)
@@ -64,8 +64,8 @@ def either(profiles: Sequence[PartitionProfile]) -> PartitionProfile:
 
 def _unlike(first: PartitionProfile, other: PartitionProfile) -> list[str]:
     """The keys in which two profiles differ and may not, each with both values."""
-    ours, theirs = _compared(first), _compared(other)
-    return [f"{key} is {_word(ours[key])} and {_word(theirs[key])}" for key in ours if ours[key] != theirs[key]]
+    keys, other_keys = _compared(first), _compared(other)
+    return [f"{key} is {_word(keys[key])} and {_word(other_keys[key])}" for key in keys if keys[key] != other_keys[key]]
 
 
 def _compared(profile: PartitionProfile) -> Mapping[str, Any]:

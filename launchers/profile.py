@@ -283,9 +283,9 @@ class PartitionProfile:
 
     def __post_init__(self) -> None:
         """Refuse contradictions that no single key shows."""
-        wrong = self._contradictions()
-        if wrong:
-            raise UserError(f"partition {self.name}: {'; '.join(wrong)}")
+        problems = self._contradictions()
+        if problems:
+            raise UserError(f"partition {self.name}: {'; '.join(problems)}")
 
     def most_gpus(self, cores: int | None = None) -> int:
         """GPUs of the largest job that this partition can run.
@@ -309,95 +309,95 @@ class PartitionProfile:
         return any(is_secret(*item) for item in self.environment.items()) or any(masked(line) != line for line in lines)
 
     def _contradictions(self) -> list[str]:
-        wrong = [*_not_of_one_line(self)]
+        problems = [*_not_of_one_line(self)]
         memory = [k for k in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(self, k) is not None]
         if len(memory) > 1:
-            wrong.append(f"{' and '.join(memory)} contradict each other – keep one")
+            problems.append(f"{' and '.join(memory)} contradict each other – keep one")
         if self.gpu_dialect is GpuDialect.GRES_TYPED and self.gpu_type is None:
-            wrong.append("gpu_dialect=gres_typed needs gpu_type, for example t4")
+            problems.append("gpu_dialect=gres_typed needs gpu_type, for example t4")
         if self.gpu_dialect is GpuDialect.NONE and not self.exclusive:
-            wrong.append("gpu_dialect=none needs exclusive: true, or jobs of others would share the GPUs")
+            problems.append("gpu_dialect=none needs exclusive: true, or jobs of others would share the GPUs")
         if self.gpu_type and MIG.search(self.gpu_type) and self.allowed_gpus != (1,):
-            wrong.append(
+            problems.append(
                 f"gpu_type={self.gpu_type} is a slice of a GPU (MIG); slices cannot work together in one job – "
                 "set allowed_gpus: [1]"
             )
         for resource in self.gres:
             if not _GRES.fullmatch(resource):
-                wrong.append(
+                problems.append(
                     f"gres={resource} – one resource beside the GPUs, as name:count or name:type:count; the GPUs are "
                     "asked for by gpu_dialect, and shares of one (shard, mps) measure nothing that can be compared"
                 )
         if self.default_minutes > self.max_minutes:
-            wrong.append(f"default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}")
+            problems.append(f"default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}")
         too_many = [g for g in self.allowed_gpus if g > self.nodes * self.gpus_per_node]
         if too_many:
-            wrong.append(
+            problems.append(
                 f"allowed_gpus has {too_many[0]}, but {nodes_by_gpus(self.nodes, self.gpus_per_node)} = "
                 f"{self.nodes * self.gpus_per_node}"
             )
         if self.hosts and self.scheduler is not Scheduler.HOSTFILE:
-            wrong.append(f"hosts belong to scheduler=hostfile, not {self.scheduler.value}")
+            problems.append(f"hosts belong to scheduler=hostfile, not {self.scheduler.value}")
         if self.scheduler is Scheduler.HOSTFILE:
-            wrong += self._hostfile_contradictions()
-        known = {"fp32", "tf32", "bf16", "fp16"}
+            problems += self._hostfile_contradictions()
+        supported = {"fp32", "tf32", "bf16", "fp16"}
         for key in ("refused_precisions", "peak_tflops"):
-            unknown = sorted(set(getattr(self, key)) - known)
+            unknown = sorted(set(getattr(self, key)) - supported)
             if unknown:
-                wrong.append(f"{key} has {unknown[0]} – known: bf16, fp16, fp32, tf32")
-        return wrong
+                problems.append(f"{key} has {unknown[0]} – known: bf16, fp16, fp32, tf32")
+        return problems
 
     def _hostfile_contradictions(self) -> list[str]:
         if not self.hosts:
             return ["scheduler=hostfile needs hosts, a list of {name: ..., slots: ...}"]
-        wrong = []
+        problems = []
         names = [host.name for host in self.hosts]
         if len(set(names)) < len(names):
-            wrong.append("hosts names a host twice")
+            problems.append("hosts names a host twice")
         if self.nodes != len(names):
-            wrong.append(f"nodes={self.nodes}, but {len(names)} hosts are listed")
+            problems.append(f"nodes={self.nodes}, but {len(names)} hosts are listed")
         if self.gpus_per_node != max(host.slots for host in self.hosts):
-            wrong.append(f"gpus_per_node={self.gpus_per_node} is not the most slots of a host")
-        return wrong
+            problems.append(f"gpus_per_node={self.gpus_per_node} is not the most slots of a host")
+        return problems
 
 
 def shown(profile: PartitionProfile, *, defaults: bool = True) -> dict[str, Any]:
     """A profile as plain data for people: without the values that are secret, perhaps without what is as by default."""
-    plain: dict[str, Any] = to_plain(profile, defaults=defaults)
+    data: dict[str, Any] = to_plain(profile, defaults=defaults)
     hidden = {name: MASK for name, value in profile.environment.items() if is_secret(name, value)}
-    lines = {key: [masked(line) for line in plain[key]] for key in ("setup", "teardown") if key in plain}
-    return plain | lines | ({"environment": plain["environment"] | hidden} if hidden else {})
+    lines = {key: [masked(line) for line in data[key]] for key in ("setup", "teardown") if key in data}
+    return data | lines | ({"environment": data["environment"] | hidden} if hidden else {})
 
 
 _ODD = re.compile(f"[{CONTROLS}]").search
 
 
-def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every text in plain data, keys too, and where it is: `environment.NAME`."""
     if isinstance(value, str):
-        yield where, value
+        yield path, value
     elif isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield where, str(key)
-            yield from _texts(inner, f"{where}.{key}" if where else str(key))
+            yield path, str(key)
+            yield from _texts(inner, f"{path}.{key}" if path else str(key))
 
 
 def _not_of_one_line(profile: PartitionProfile) -> Iterator[str]:
     """What would end a line of a script or a hostfile and begin another, or go on into ours."""
-    for where, text in _texts(to_plain(profile)):
-        in_script = where.startswith(("setup.", "teardown."))
+    for path, text in _texts(to_plain(profile)):
+        in_script = path.startswith(("setup.", "teardown."))
         if _ODD(re.sub(r"[\n\t]", "", text) if in_script else text):
-            yield f"{where} has a line break or another control character: {text!r}"
+            yield f"{path} has a line break or another control character: {text!r}"
         if in_script:
             try:
                 shlex.split(text, comments=True)
             except ValueError as error:
-                yield f"{where}: {text!r} goes on behind its end ({error}) – close it, or put all of it into one item"
-    taken = sorted(references(profile.environment.values()))
-    if taken and profile.sbatch.get("export") == "NONE":
+                yield f"{path}: {text!r} goes on behind its end ({error}) – close it, or put all of it into one item"
+    variables = sorted(references(profile.environment.values()))
+    if variables and profile.sbatch.get("export") == "NONE":
         yield (
-            f"environment takes {taken[0]} from whoever submits, and sbatch.export=NONE keeps it from the job – have a "
-            "setup line read it from a file of mode 0600"
+            f"environment takes {variables[0]} from whoever submits, and sbatch.export=NONE keeps it from the job – "
+            "have a setup line read it from a file of mode 0600"
         )
     for name in profile.environment:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):

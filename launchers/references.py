@@ -47,15 +47,15 @@ def shell_word(value: str) -> str:
     """
     if not _REFERENCE.search(value):
         return shlex.quote(value)
-    word, end = "", 0
+    quoted_word, end = "", 0
     for part in _REFERENCE.finditer(value):
         name, default = part[1], part[2]
         quoted = re.sub(r'([\\"$`])', r"\\\1", default or "")
-        other = f'-"{quoted}"' if default else "?is not set where this job was submitted"
-        before = value[end : part.start()]
-        word += (shlex.quote(before) if before else "") + f'"${{{name}{other}}}"'
+        fallback = f'-"{quoted}"' if default else "?is not set where this job was submitted"
+        literal = value[end : part.start()]
+        quoted_word += (shlex.quote(literal) if literal else "") + f'"${{{name}{fallback}}}"'
         end = part.end()
-    return word + (shlex.quote(value[end:]) if value[end:] else "")
+    return quoted_word + (shlex.quote(value[end:]) if value[end:] else "")
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -70,9 +70,9 @@ def masked(line: str) -> str:
     ('++partition.environment.TOK=***', 'export A=1 TOK=***; export KEY=$(cat key)')
     """
 
-    def mask(given: re.Match[str]) -> str:
-        name, between, value = given.groups()
-        return f"{name}{between}{MASK}" if is_secret(name, value) else given[0]
+    def mask(match: re.Match[str]) -> str:
+        name, between, value = match.groups()
+        return f"{name}{between}{MASK}" if is_secret(name, value) else match[0]
 
     for form in (_OVERRIDE, _OVERRIDES, _ASSIGNMENT):
         line = form.sub(mask, line)

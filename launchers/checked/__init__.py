@@ -101,11 +101,11 @@ def checked(cls: type[T]) -> type[T]:
 
     What validates is built when it is first used: a process starts with a hundred of these classes and uses a few.
     """
-    made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
-    freeze(made)
-    made.__init__ = _validated
-    made.__get_pydantic_core_schema__ = classmethod(_as_pydantic_asks)
-    result: type[T] = made
+    dataclass_type: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
+    freeze(dataclass_type)
+    dataclass_type.__init__ = _validated
+    dataclass_type.__get_pydantic_core_schema__ = classmethod(_as_pydantic_asks)
+    result: type[T] = dataclass_type
     return result
 
 
@@ -157,23 +157,23 @@ def _words_of(cls: type[Any]) -> Iterator[tuple[str, str]]:
 _WORDS: dict[type[Any], dict[str, str]] = {}
 
 
-def parse(cls: type[T], data: Mapping[str, Any], *, what: str) -> T:
+def parse(cls: type[T], data: Mapping[str, Any], *, source: str) -> T:
     """Build a checked `cls` from plain data (a YAML mapping, a composed config).
 
-    `what` names the source in the error, for example `partition vector_t4v2`; empty for the words of a command.
+    `source` is named in the error, for example `partition vector_t4v2`; empty for the words of a command.
     Raises `UserError` with one clause per wrong key.
     """
-    return parse_json(cls, json.dumps(data), what=what)
+    return parse_json(cls, json.dumps(data), source=source)
 
 
-def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
-    """Build a checked `cls` from JSON text; raises `UserError` that names `what`."""
+def parse_json(cls: type[T], text: str | bytes, *, source: str) -> T:
+    """Build a checked `cls` from JSON text; raises `UserError` that names `source`."""
     try:
         parsed: T = _validator(cls).validate_json(text)
         return parsed
     except ValidationError as error:
-        told = "; ".join(sentences(cls, error.errors(include_url=False)))
-        raise UserError(f"{what}: {told}" if what else told) from None
+        message = "; ".join(sentences(cls, error.errors(include_url=False)))
+        raise UserError(f"{source}: {message}" if source else message) from None
 
 
 def to_plain(value: object, *, defaults: bool = True) -> Any:

@@ -26,9 +26,9 @@ def freeze(cls: Any) -> None:
     def hashed(self: Any) -> int:
         return hash(values(self))
 
-    def shown(self: Any) -> str:
-        inside = ", ".join(f"{name}={value!r}" for name, value in zip(names, values(self), strict=True))
-        return f"{self.__class__.__qualname__}({inside})"
+    def representation(self: Any) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in zip(names, values(self), strict=True))
+        return f"{self.__class__.__qualname__}({fields})"
 
     def state(self: Any) -> list[Any]:
         return list(values(self))
@@ -40,15 +40,15 @@ def freeze(cls: Any) -> None:
     methods = {
         "__eq__": equal,
         "__hash__": hashed,
-        "__repr__": shown,
+        "__repr__": representation,
         "__getstate__": state,
         "__setstate__": take_state,
         "__setattr__": _not_set,
         "__delattr__": _not_deleted,
     }
-    own = set(vars(cls)) - ({"__hash__"} if vars(cls).get("__hash__") is None else set())
+    defined = set(vars(cls)) - ({"__hash__"} if vars(cls).get("__hash__") is None else set())
     for name, method in methods.items():
-        if name not in own:
+        if name not in defined:
             setattr(cls, name, method)
 
 

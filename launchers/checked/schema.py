@@ -95,9 +95,9 @@ def _ruled(schema: Schema, rules: tuple[Any, ...]) -> Schema:
 
 
 def _of_union(kinds: tuple[Any, ...]) -> Schema:
-    some = [schema_of(kind) for kind in kinds if kind is not NoneType]
-    inside = some[0] if len(some) == 1 else {"type": "union", "choices": some}
-    return {"type": "nullable", "schema": inside} if NoneType in kinds else inside
+    schemas = [schema_of(kind) for kind in kinds if kind is not NoneType]
+    schema = schemas[0] if len(schemas) == 1 else {"type": "union", "choices": schemas}
+    return {"type": "nullable", "schema": schema} if NoneType in kinds else schema
 
 
 def _of_tuple(kinds: tuple[Any, ...]) -> Schema:
@@ -112,8 +112,8 @@ def _of_field(field: "dataclasses.Field[Any]") -> Schema:
         schema = {"type": "default", "schema": schema, "default": field.default}
     elif field.default_factory is not dataclasses.MISSING:
         schema = {"type": "default", "schema": schema, "default_factory": field.default_factory}
-    made: Schema = {"type": "dataclass-field", "name": field.name, "schema": schema}
+    definition: Schema = {"type": "dataclass-field", "name": field.name, "schema": schema}
     for rule in getattr(field.type, "__metadata__", ()):
         if isinstance(rule, InFile):
-            made |= {"validation_alias": [[rule.name], [field.name]], "serialization_alias": rule.name}
-    return made
+            definition |= {"validation_alias": [[rule.name], [field.name]], "serialization_alias": rule.name}
+    return definition

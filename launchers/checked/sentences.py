@@ -13,53 +13,55 @@ from launchers.text import short
 
 def sentences(cls: type[Any], details: list[ErrorDetails]) -> Iterator[str]:
     """A sentence for each wrong value; one for the forms that a value of several types could have."""
-    for where, group in groupby(details, key=lambda detail: _without_form(detail["loc"])):
+    for location, group in groupby(details, key=lambda detail: _without_form(detail["loc"])):
         forms = list(group)
         if len(forms) == 1:
             yield _sentence(cls, forms[0])
         else:
-            rules = " or ".join(dict.fromkeys(_rule_of(form, where) for form in forms)).replace(" or must be ", " or ")
-            yield f"{'.'.join(map(str, where))}={short(forms[0]['input'])} – {rules}"
+            rules = " or ".join(dict.fromkeys(_rule_of(form, location) for form in forms)).replace(
+                " or must be ", " or "
+            )
+            yield f"{'.'.join(map(str, location))}={short(forms[0]['input'])} – {rules}"
 
 
 _FORMS = re.compile(r"bool|(constrained-)?(int|float|str)|(literal|tuple)\[.*\]")
 
 
-def _without_form(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _without_form(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The place of a value, without the form that was tried where it may have several, and what is in that."""
-    form = next((n for n, part in enumerate(place) if _FORMS.fullmatch(str(part))), len(place))
-    return place[:form]
+    form = next((n for n, part in enumerate(location) if _FORMS.fullmatch(str(part))), len(location))
+    return location[:form]
 
 
-def _rule_of(detail: ErrorDetails, where: tuple[int | str, ...]) -> str:
+def _rule_of(detail: ErrorDetails, location: tuple[int | str, ...]) -> str:
     """The rule of one form that a value could have; of a list whatever is wrong in it."""
-    form = str((*detail["loc"][len(where) :], "")[0])
+    form = str((*detail["loc"][len(location) :], "")[0])
     if not form.startswith("tuple["):
         return _rule(detail)
     return "must be a list" + ("" if "..." in form else f" of {form.count(',') + 1}")
 
 
 def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    given = detail["input"]
+    key = ".".join(str(part) for part in detail["loc"])
+    value = detail["input"]
     match detail["type"]:
         case "json_invalid":
             return f"not valid JSON ({detail['msg']})"
         case "extra_forbidden" | "unexpected_keyword_argument":
             holder = _field_holder(cls, detail["loc"][:-1])
-            return f"unknown key {where} – {closest(str(detail['loc'][-1]), field_names(holder))}"
+            return f"unknown key {key} – {closest(str(detail['loc'][-1]), field_names(holder))}"
         case "missing" | "missing_argument":
-            return f"{where} is missing"
+            return f"{key} is missing"
         case "enum" | "literal_error":
             menu = str(detail.get("ctx", {}).get("expected", ""))
-            near = nearest(str(given), re.findall(r"'([^']+)'", menu))
+            near = nearest(str(value), re.findall(r"'([^']+)'", menu))
             hint = f" – did you mean {near[0]}?" if near else ""
-            return f"{where}={given} is not one of {menu}{hint}"
+            return f"{key}={value} is not one of {menu}{hint}"
         case "dataclass_type":
             menu = ", ".join(field_names(_field_holder(cls, detail["loc"])))
-            return f"{where}={short(given)} – must be keys with values: {menu}"
+            return f"{key}={short(value)} – must be keys with values: {menu}"
         case _:
-            return f"{where}={short(given)} – {_rule(detail)}"
+            return f"{key}={short(value)} – {_rule(detail)}"
 
 
 _RULES = {
@@ -90,8 +92,8 @@ def _rule(detail: ErrorDetails) -> str:
         name, words = _LIMITS[kind]
         return f"{words} {limits[name]}"
     match kind:
-        case "int_type" | "int_from_float" if isinstance(given := detail["input"], float) and given.is_integer():
-            return f"{_RULES[kind]}; write {given:.0f}"
+        case "int_type" | "int_from_float" if isinstance(number := detail["input"], float) and number.is_integer():
+            return f"{_RULES[kind]}; write {number:.0f}"
         case "string_type" if isinstance(detail["input"], bool):
             return f"{_RULES[kind]}, or YAML reads no and off as false, yes and on as true"
         case "tuple_type" | "list_type":

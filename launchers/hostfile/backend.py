@@ -79,13 +79,13 @@ class HostfileLauncher(QueueClient):
 
 def hosts_of(batch: Batch) -> tuple[Host, ...]:
     """Return the hosts of a batch; raises `UserError` with the reason where none suit its shape."""
-    chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
-    if isinstance(chosen, str):
-        raise UserError(chosen)
-    bad_names = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", host.name)]
+    hosts = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
+    if isinstance(hosts, str):
+        raise UserError(hosts)
+    bad_names = [host.name for host in hosts if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", host.name)]
     if bad_names:
         raise UserError(f"partition {batch.profile.name}: host {bad_names[0]!r} is no name that a hostfile can hold")
-    return chosen
+    return hosts
 
 
 def _hostfile(batch: Batch, hosts: tuple[Host, ...], shape: Shape) -> str:
@@ -95,17 +95,17 @@ def _hostfile(batch: Batch, hosts: tuple[Host, ...], shape: Shape) -> str:
 
 def _rank_script(batch: Batch) -> str:
     """One rank on one host. It notes a bad end, so that the queue can name the rank that died first."""
-    ended = shlex.quote(f"{batch.folder}/ended")
-    note = f'echo "$code" > {ended}/"${TASK_INDEX}-$OMPI_COMM_WORLD_RANK"'
+    codes_folder = shlex.quote(f"{batch.folder}/ended")
+    note = f'echo "$code" > {codes_folder}/"${TASK_INDEX}-$OMPI_COMM_WORLD_RANK"'
     lines = [
         "#!/bin/bash",
         "# One rank of this batch; mpirun starts it on the hosts (see job.sh).",
         "# mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.",
         "trap : TERM USR2",
-        *setup_lines(batch.profile, end=[f"code=$ended; mkdir -p {ended}; {note}", 'exit "$ended"']),
+        *setup_lines(batch.profile, end=[f"code=$ended; mkdir -p {codes_folder}; {note}", 'exit "$ended"']),
         shlex.join(rank_command(batch)),
         "code=$?",
-        f'[ "$code" = 0 ] || {{ mkdir -p {ended}; {note}; }}',
+        f'[ "$code" = 0 ] || {{ mkdir -p {codes_folder}; {note}; }}',
         *batch.profile.teardown,
         'exit "$code"',
     ]
@@ -128,7 +128,7 @@ def _one_of_many(batch: Batch, hosts: tuple[Host, ...]) -> str:
 def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: str) -> str:
     """One task: what the queue runs, and what a person may run by hand."""
     environment = batch.rank_environment
-    named = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
+    tasks = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
     options = [
         ("plm", "rsh"),
         ("plm_rsh_agent", _agent(batch.profile.remote_shell)),
@@ -139,8 +139,8 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         ["bash", f"{batch.folder}/rank.sh"],
         shape=shape,
         export=(JOB_ID, NODES, RESTART, TASK_INDEX),
-        where=["--hostfile", f"{batch.folder}/{hostfile}"],
-        how=[part for option in options for part in ("--mca", *option)],
+        host_options=["--hostfile", f"{batch.folder}/{hostfile}"],
+        transport_options=[part for option in options for part in ("--mca", *option)],
     )
     allocated = f"${{{ALLOCATED_GPUS}:+-x {ALLOCATED_GPUS}}} " if batch.shared else ""
     lines = [
@@ -149,7 +149,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         f"# {plural(shape.nodes, 'host')} x {plural(shape.gpus_per_node, 'rank')}: "
         + " ".join(host.name for host in hosts),
         "# bash job.sh INDEX runs one of:",
-        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
+        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in tasks),
         "set -eu",
         *(f"export {key}={shell_word(value)}" for key, value in sorted(environment.items())),
         f"export {NODES}={shape.nodes} {TASK_INDEX}=$1",

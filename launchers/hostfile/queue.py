@@ -44,9 +44,9 @@ class _Hosts:
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()
 
-    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Mpirun | None":
+    def start_ranks(self, task: QueueTask, variables: dict[str, str]) -> "_Mpirun | None":
         """Start the task's script, if no other task runs and its hosts are free."""
-        if self._current is not None and not self._current.over:
+        if self._current is not None and not self._current.is_over:
             return None
         hosts = tuple(host.name for host in hosts_of(task.batch))
         locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
@@ -58,31 +58,31 @@ class _Hosts:
         def take() -> list[str] | None:
             return slots.take(len(slots))
 
-        taken = self._shared_slots.of(task, take, slots.give_back) if shared else take()
-        if taken is None:
+        locked = self._shared_slots.of(task, take, slots.release) if shared else take()
+        if locked is None:
             task.detail = "its hosts are taken by another study"
             return None
-        own = [] if shared else taken
+        to_release = [] if shared else locked
         try:
-            process = self._start(task, place)
+            process = self._start(task, variables)
         except OSError:
-            slots.give_back(own)
+            slots.release(to_release)
             raise
         used = " ".join(hosts[: task.shape.nodes])
-        self._current = _Mpirun(process, task, used, lambda: slots.give_back(own))
+        self._current = _Mpirun(process, task, used, lambda: slots.release(to_release))
         return self._current
 
-    def _start(self, task: QueueTask, place: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, task: QueueTask, variables: dict[str, str]) -> subprocess.Popen[bytes]:
         for stale in task.folder.glob(f"ended/{task.index}-*"):
-            remove(stale, made=r"\d+-\d+")
-        with os.fdopen(opened(_log(task), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
+            remove(stale, pattern=r"\d+-\d+")
+        with os.fdopen(opened(_log(task), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:
             return subprocess.Popen(
                 ["bash", str(task.folder / "job.sh"), str(task.index)],
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=task.folder.parent.parent,
-                env=os.environ | place,
+                env=os.environ | variables,
                 preexec_fn=self._die_with_us,  # noqa: PLW1509 - this process has one thread
             )
 
@@ -93,41 +93,41 @@ class _Mpirun(Run):
     grace_s = _GRACE_S
 
     def __init__(
-        self, process: subprocess.Popen[bytes], task: QueueTask, hosts: str, give_back: Callable[[], None]
+        self, process: subprocess.Popen[bytes], task: QueueTask, hosts: str, release: Callable[[], None]
     ) -> None:
         self.hosts = hosts
-        self.over = False
+        self.is_over = False
         self._process = process
         self._folder, self._index, self._log = task.folder, task.index, _log(task)
-        self._give_back = give_back
+        self._release = release
 
     def code(self) -> int | None:
         code = self._process.poll()
         return None if code is None else (job_code(self._codes()) if code else 0) or shell_code(code)
 
-    def how(self) -> str:
+    def failure(self) -> str:
         code = self.code()
-        return how_it_ended(code or 0, self._codes(), self._log.read_text(errors="replace"))
+        return failure_text(code or 0, self._codes(), self._log.read_text(errors="replace"))
 
     def send(self, number: signal.Signals) -> None:
         """Mpirun hands SIGUSR2 on; told to end it ends its ranks; killed, the daemons on the hosts end theirs."""
         send(self._process, number)
 
-    def give_back(self) -> None:
-        self.over = True
-        self._give_back()
+    def release(self) -> None:
+        self.is_over = True
+        self._release()
 
     def _codes(self) -> dict[int, int]:
         """Exit codes of the ranks that ended badly, as their wrappers noted them."""
         codes: dict[int, int] = {}
         for path in self._folder.glob(f"ended/{self._index}-*"):
-            text = read(path, most=100).decode(errors="replace").strip()
+            text = read(path, max_bytes=100).decode(errors="replace").strip()
             if text.isdigit():
                 codes[int(path.name.split("-")[1])] = int(text)
         return codes
 
 
-def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
+def failure_text(code: int, ranks: dict[int, int], output: str) -> str:
     """Say how a task ended; `code` and `ranks` are shell exit codes. Where no rank left one, by mpirun's output."""
     if code == 0 or ranks:
         return sentence(ranks)

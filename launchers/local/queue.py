@@ -44,11 +44,11 @@ def main(folders: list[str]) -> int:
 
 
 def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots, bell: Bell) -> StartRanks:
-    first = batches[0][1]
+    first_batch = batches[0][1]
     # The fork server inherits it; OpenMP reads it at import.
-    os.environ.update(resolved(first.rank_environment, os.environ))
-    if first.code is not None:
-        sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
+    os.environ.update(resolved(first_batch.rank_environment, os.environ))
+    if first_batch.code is not None:
+        sys.path.insert(0, first_batch.code)  # the fork server's as well: PYTHONPATH alone would come after it
     # What ranks run imports what is heavy itself, and later: the preloaded modules come first.
     preload = dict.fromkeys(
         [*(name for _, batch in batches for name in batch.preload), *(batch.module for _, batch in batches)]
@@ -56,7 +56,7 @@ def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots, bell:
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *preload])
-    slots = Slots(slots_of(first.profile), slot_folder())
+    slots = Slots(slots_of(first_batch.profile), slot_folder())
     with suppress(OSError):  # a full disk
         bell.watches.file(slots.returned())
     return _Machine(slots, shared_slots, context, bell).start_ranks
@@ -79,7 +79,7 @@ class _Machine:
             self._can_fork.set()  # if it cannot, the first task will say why
             self._bell.ring()
 
-    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Ranks | None":
+    def start_ranks(self, task: QueueTask, variables: dict[str, str]) -> "_Ranks | None":
         """Start all ranks of a task, if its slots are free. Raises `OSError` where no process can be started."""
         profile, world = task.batch.profile, task.shape.gpus
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
@@ -88,14 +88,14 @@ class _Machine:
             self._slots.look(self._wanted(task, per_rank))
             self._say_for_whom(task)
             return None
-        taken = self._take(task, per_rank)
-        if taken is None:
+        slots = self._take(task, per_rank)
+        if slots is None:
             self._say_for_whom(task)
             return None
-        ranks = _Ranks(self._slots, [] if task.batch.shared else taken)
-        used = taken[: world * per_rank] if task.batch.shared else taken
+        ranks = _Ranks(self._slots, [] if task.batch.shared else slots)
+        used = slots[: world * per_rank] if task.batch.shared else slots
         numbers = [name.split("-", 1)[1] for name in used]
-        environment = task.environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+        environment = task.environment | variables | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
         if profile.device is Device.CUDA:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
         # A rank keeps to its own cores, unless there are too few: then the kernel shares them out.
@@ -114,18 +114,18 @@ class _Machine:
                 ranks.add(process)
         except (OSError, EOFError) as error:
             ranks.send(signal.SIGKILL)
-            ranks.give_back()
+            ranks.release()
             raise OSError(f"the server that forks ranks does not answer ({error!r})") from error
         return ranks
 
     def _take(self, task: QueueTask, per_rank: int) -> list[str] | None:
         """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
-        wanted = self._wanted(task, per_rank)
-        since = datetime.now().astimezone()
-        owner = f"study {task.batch.study_dir} (process {os.getpid()}) since {since:%Y-%m-%d %H:%M}"
+        count = self._wanted(task, per_rank)
+        started = datetime.now().astimezone()
+        owner = f"study {task.batch.study_dir} (process {os.getpid()}) since {started:%Y-%m-%d %H:%M}"
         if not task.batch.shared:
-            return self._slots.take(wanted, owner)
-        return self._shared_slots.of(task, lambda: self._slots.take(wanted, owner), self._slots.give_back)
+            return self._slots.take(count, owner)
+        return self._shared_slots.of(task, lambda: self._slots.take(count, owner), self._slots.release)
 
     def _wanted(self, task: QueueTask, per_rank: int) -> int:
         """How many slots a task takes, or the whole batch where that shares them."""
@@ -133,9 +133,9 @@ class _Machine:
 
     def _say_for_whom(self, task: QueueTask) -> None:
         """Tell clients, and once the log, whose cores or GPUs a task waits for; nothing of this queue's own."""
-        others = [owner for owner in self._slots.waits_for if f"(process {os.getpid()})" not in owner]
-        what = "GPUs" if task.batch.profile.device is Device.CUDA else "cores"
-        detail = f"waits for {what} of {some(others, 2)}" if others else ""
+        other_owners = [owner for owner in self._slots.waits_for if f"(process {os.getpid()})" not in owner]
+        resource = "GPUs" if task.batch.profile.device is Device.CUDA else "cores"
+        detail = f"waits for {resource} of {some(other_owners, 2)}" if other_owners else ""
         if detail and detail != task.detail:
             sys.stderr.write(f"vit_sweep: task {task.index} {detail}\n")
         task.detail = detail
@@ -146,13 +146,13 @@ class _Ranks(Run):
 
     grace_s = 10.0
 
-    def __init__(self, slots: Slots, taken: list[str]) -> None:
+    def __init__(self, slots: Slots, names: list[str]) -> None:
         self.processes: list[BaseProcess] = []
         self._proven: list[psutil.Process | None] = []
         """Each with its start time, without which a number may by now be another process's."""
         self.hosts = socket.gethostname()
         self._slots = slots
-        self._taken = taken
+        self._taken = names
         self._causes: dict[int, int] | None = None
         """Codes of the ranks that had failed before the others were told to end."""
 
@@ -172,7 +172,7 @@ class _Ranks(Run):
     def broken(self) -> bool:
         return any(self._codes().values())
 
-    def how(self) -> str:
+    def failure(self) -> str:
         return sentence(self._causes or self._codes())
 
     def send(self, number: signal.Signals) -> None:
@@ -186,15 +186,15 @@ class _Ranks(Run):
     def sentinels(self) -> list[int]:
         return [process.sentinel for process in self.processes if process.exitcode is None]
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         for process in self.processes:
             process.join()
-        self._slots.give_back(self._taken)
+        self._slots.release(self._taken)
 
     def _codes(self) -> dict[int, int]:
         """Codes of the ranks that have ended."""
-        ended = {rank: process.exitcode for rank, process in enumerate(self.processes)}
-        return {rank: shell_code(code) for rank, code in ended.items() if code is not None}
+        codes = {rank: process.exitcode for rank, process in enumerate(self.processes)}
+        return {rank: shell_code(code) for rank, code in codes.items() if code is not None}
 
 
 if __name__ == "__main__":

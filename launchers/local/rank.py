@@ -33,9 +33,9 @@ def _end_with_the_queue() -> None:
     if queue is None:
         return
     # The thread must take no signal: those belong to the thread that the rank itself chooses.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     threading.Thread(target=_watch, args=(queue.sentinel,), daemon=True, name="watch the queue").start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def _watch(sentinel: int) -> None:

@@ -93,13 +93,13 @@ def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
         numbers = _of_torchrun(environ)
     else:
         numbers = _of_srun(environ)
-    place = _place(environ)
+    task = _place(environ)
     return RankIdentity(
         **numbers._asdict(),
         node_name=node_name,
-        task_index=place.task_index,
-        restart=place.restart,
-        job_id=place.job_id,
+        task_index=task.task_index,
+        restart=task.restart,
+        job_id=task.job_id,
         visible_gpus=_visible_gpus(environ),
     )
 

@@ -59,17 +59,18 @@ def mpirun_command(
     *,
     export: Iterable[str],
     shape: Shape | None = None,
-    where: Iterable[str] = (),
-    how: Iterable[str] = (),
+    host_options: Iterable[str] = (),
+    transport_options: Iterable[str] = (),
 ) -> list[str]:
     """Return the command of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
 
-    `shape` where it is not the batch's; `where` names the hosts and `how` the transport, where Slurm does not.
+    `shape` where it is not the batch's. `host_options` name the hosts and `transport_options` the transport, where
+    Slurm does not.
     """
     shape = shape or batch.shape
     layout = ["-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none"]
     variables = [part for name in sorted({*batch.rank_environment, *export}) for part in ("-x", name)]
-    return ["mpirun", *where, *layout, *how, *variables, *batch.profile.mpirun_args, *command]
+    return ["mpirun", *host_options, *layout, *transport_options, *variables, *batch.profile.mpirun_args, *command]
 
 
 def container_flags(batch: Batch) -> list[str]:
@@ -88,12 +89,12 @@ def container_flags(batch: Batch) -> list[str]:
     ]
 
 
-def refuse_pyxis(batch: Batch, who: str) -> None:
-    """Raise `UserError` where `who` starts ranks without srun, whose plugin Pyxis is."""
+def refuse_pyxis(batch: Batch, starter: str) -> None:
+    """Raise `UserError` where `starter` starts ranks without srun, whose plugin Pyxis is."""
     container = batch.profile.container
     if container is not None and container.runtime is ContainerRuntime.PYXIS:
         raise UserError(
-            f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {who} starts the "
+            f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {starter} starts the "
             "ranks – use runtime: apptainer, or spawner: srun on a Slurm partition"
         )
 
@@ -101,8 +102,8 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
 def export_lines(batch: Batch) -> list[str]:
     """Return lines that set the variables of the ranks, and the time at which the job ends."""
     variables = [f"export {k}={shell_word(v)}" for k, v in sorted(batch.rank_environment.items())]
-    held = [] if batch.held_gpus == batch.shape.gpus else [f"export {ALLOCATED_GPUS}={batch.held_gpus}"]
-    return [*variables, *held, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+    allocated = [] if batch.held_gpus == batch.shape.gpus else [f"export {ALLOCATED_GPUS}={batch.held_gpus}"]
+    return [*variables, *allocated, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
 
 
 def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
@@ -112,13 +113,13 @@ def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
     `set -e`, a here-document without an end, what is no Bash.
     """
     # Our own lines are written for a shell that goes on.
-    after = ["set +eu"] if profile.setup else []
+    strict_off = ["set +eu"] if profile.setup else []
     if not profile.setup or profile.setup_may_fail:
-        return [*profile.setup, *after]
-    before = [
+        return [*profile.setup, *strict_off]
+    on_failure = [
         "setup_failed() {",
         '  echo "vit_sweep: setup line ended $1: $setup_line" >&2',
-        *(f"  {line}" for line in ("setup_line=", *after, f"ended={SETUP_FAILED}", *end)),
+        *(f"  {line}" for line in ("setup_line=", *strict_off, f"ended={SETUP_FAILED}", *end)),
         "}",
         """trap 'code=$?; [ -z "$setup_line" ] || setup_failed "the script with code $code"' EXIT""",
     ]
@@ -127,7 +128,7 @@ def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
         [f"setup_line={shlex.quote(masked(line))}", line, 'code=$?; [ $code = 0 ] || setup_failed "with code $code"']
         for line in profile.setup
     ]
-    return [*before, *chain.from_iterable(lines), "setup_line=", *after]
+    return [*on_failure, *chain.from_iterable(lines), "setup_line=", *strict_off]
 
 
 def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

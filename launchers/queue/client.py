@@ -61,7 +61,7 @@ class QueueClient:
     ) -> dict[tuple[str, int], TaskStatus]:
         """Read what queues wrote; without a living queue, whatever it did not finish has ended. It is never old."""
         del max_age_s
-        here = host_of(no_process())
+        this_host = host_of(no_process())
         states: dict[tuple[str, int], TaskStatus] = {}
         for submission in submissions:
             # In this order: a queue that is gone now writes nothing later.
@@ -70,7 +70,7 @@ class QueueClient:
             host = host_of(submission.handle)
             for index in range(submission.tasks):
                 status = written.get(index, TaskStatus(state=TaskState.QUEUED))
-                if status.state is not TaskState.ENDED and not alive and host == here:
+                if status.state is not TaskState.ENDED and not alive and host == this_host:
                     detail = f"{self.name} is gone"
                     status = replace(status, state=TaskState.ENDED, detail=detail, ended=Ended.UNREPORTED)
                 elif status.state is not TaskState.ENDED and not alive:
@@ -92,15 +92,15 @@ class QueueClient:
         """
         requested: list[tuple[Submission, set[int]]] = []
         for submission, indices in targets:
-            wanted = _not_ended(submission, range(submission.tasks) if indices is None else indices)
-            if wanted and not _is_gone(submission):
-                ask_to_cancel(Path(submission.folder), wanted)
-                requested.append((submission, wanted))
+            to_cancel = _not_ended(submission, range(submission.tasks) if indices is None else indices)
+            if to_cancel and not _is_gone(submission):
+                ask_to_cancel(Path(submission.folder), to_cancel)
+                requested.append((submission, to_cancel))
         deadline = time.monotonic() + wait_s
-        for submission, wanted in requested:
-            while (left := _not_ended(submission, wanted)) and not _is_gone(submission):
+        for submission, to_cancel in requested:
+            while (remaining := _not_ended(submission, to_cancel)) and not _is_gone(submission):
                 if time.monotonic() >= deadline:
-                    raise _not_cancelled(submission, left, self.name, wait_s)
+                    raise _not_cancelled(submission, remaining, self.name, wait_s)
                 time.sleep(_LOOK_AGAIN_S)
 
 
@@ -115,22 +115,22 @@ def start_queue(
     for folder in folders:
         _refuse_second_queue(folder, name)
     # The queue itself runs the code that its ranks will run; `python -m` would import from the study first.
-    own = importing_from(rendered[0].batch.code, os.environ if environment is None else environment)
+    environment_of_queue = importing_from(rendered[0].batch.code, os.environ if environment is None else environment)
     log = folders[0] / "queue.log"
     with ExitStack() as stack:
         # The queue inherits the locks and never closes them. It inherits nothing else of this process.
         locks = [stack.enter_context(under_way(folder)) for folder in folders]
         for folder in folders:
             forget(folder)
-        out = stack.enter_context(os.fdopen(opened(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab"))
+        log_file = stack.enter_context(os.fdopen(opened(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab"))
         process = subprocess.Popen(
             [*command, *map(str, folders)],
             stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the client's terminal must not reach it
             cwd=rendered[0].batch.study_dir,
-            env=own,
+            env=environment_of_queue,
             pass_fds=locks,
         )
     import psutil
@@ -187,9 +187,9 @@ def _is_gone(submission: Submission) -> bool:
     return host_of(submission.handle) == host_of(no_process()) and process_of(submission.handle) is None
 
 
-def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: float) -> UserError:
+def _not_cancelled(submission: Submission, remaining: set[int], name: str, waited_s: float) -> UserError:
     host, pid = submission.handle.split("/")[:2]
-    tasks = ", ".join(map(str, sorted(left)))
+    tasks = ", ".join(map(str, sorted(remaining)))
     return UserError(
         f"cancel: {name} (process {pid} on {host}) has not ended task {tasks} of {submission.batch_name} within "
         f"{waited_s:.0f} s – the request stays and is followed if the queue lives; look again with the same command, "

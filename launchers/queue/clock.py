@@ -61,8 +61,8 @@ def next_due(moments: Moments) -> float | None:
 def due(moments: Moments, now: float) -> Due:
     """Return what is due at `now`. Each answer but `nothing` holds until its moment has been noted."""
     if moments.terminated is not None:
-        late = moments.killed is None and now >= moments.terminated + moments.grace_s
-        return Due.KILL if late else Due.NOTHING
+        grace_is_over = moments.killed is None and now >= moments.terminated + moments.grace_s
+        return Due.KILL if grace_is_over else Due.NOTHING
     if moments.broken is not None:
         # A failure just before the limit is a failure: the limit does not cover it up.
         return Due.END_THE_REST if now >= moments.broken + SIBLING_GRACE_S else Due.NOTHING

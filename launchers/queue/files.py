@@ -45,7 +45,7 @@ def read_handle(folder: Path) -> str | None:
     Of a damaged file only its existence is known: the answer is then a handle of no process.
     """
     try:
-        handle = parse_json(_QueueFile, read(folder / _QUEUE), what=_QUEUE).handle
+        handle = parse_json(_QueueFile, read(folder / _QUEUE), source=_QUEUE).handle
         host_of(handle)
         return handle
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def note_start(folder: Path, index: int, restart: int) -> None:
 def starts(folder: Path, index: int) -> int:
     """How often a task of a batch has been started."""
     try:
-        return int(read(folder / _STARTS / str(index), most=100))
+        return int(read(folder / _STARTS / str(index), max_bytes=100))
     except (OSError, ValueError):
         return 0
 
@@ -106,9 +106,9 @@ def starts(folder: Path, index: int) -> int:
 def forget(folder: Path) -> None:
     """Remove what an earlier queue of the same batch and its clients wrote."""
     for name in (_QUEUE, STATES):
-        remove(folder / name, made=r"\w+\.json")
+        remove(folder / name, pattern=r"\w+\.json")
     for index in asked_to_cancel(folder):
-        remove(folder / _CANCEL / str(index), made=r"\d+")
+        remove(folder / _CANCEL / str(index), pattern=r"\d+")
 
 
 def _plain(status: TaskStatus) -> dict[str, str | None]:

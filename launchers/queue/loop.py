@@ -81,7 +81,7 @@ def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
     """
     for folder in folders:
         guard(Path(folder).parent.parent)
-    batches = [(Path(f), parse_json(Batch, read(Path(f) / "batch.json"), what=f)) for f in folders]
+    batches = [(Path(f), parse_json(Batch, read(Path(f) / "batch.json"), source=f)) for f in folders]
     return sorted(batches, key=lambda item: -item[1].shape.gpus)
 
 
@@ -141,10 +141,10 @@ def work_off(
 
 def _attend_all(tasks: Sequence[QueueTask], now: float, *, terminated: bool) -> set[Path]:
     """Do what is due for tasks that run, and what clients wish; returns the folders of batches with news for them."""
-    left = [task for task in tasks if task.ended is None]
-    to_cancel = {folder: asked_to_cancel(folder) for folder in {task.folder for task in left}}
+    open_tasks = [task for task in tasks if task.ended is None]
+    to_cancel = {folder: asked_to_cancel(folder) for folder in {task.folder for task in open_tasks}}
     changed = set()
-    for task in left:
+    for task in open_tasks:
         news = attend(task, now)
         if terminated or task.index in to_cancel[task.folder]:
             news |= cancel(task, now)
@@ -165,18 +165,18 @@ def _start_what_fits(
     without_room: dict[Path, tuple[str, str]] = {}
     changed = set()
     for task in tasks:
-        most = 1 if task.batch.shared else task.batch.parallel
-        if not task.queued or (most is not None and running[task.folder] >= most):
+        limit = 1 if task.batch.shared else task.batch.parallel
+        if not task.queued or (limit is not None and running[task.folder] >= limit):
             continue
-        before = task.detail
+        detail = task.detail
         if task.folder in without_room:
-            # What was said of the one that was tried holds for those that said the same before.
-            said_before, said = without_room[task.folder]
-            task.detail = said if before == said_before else before
+            # The reason of the one that was tried holds for those that had the same detail before.
+            old_detail, new_detail = without_room[task.folder]
+            task.detail = new_detail if detail == old_detail else detail
         elif begin(task, start_ranks, job_id(task), now):
             changed.add(task.folder)
         if task.queued:
-            without_room.setdefault(task.folder, (before, task.detail))
+            without_room.setdefault(task.folder, (detail, task.detail))
         running[task.folder] += task.start is not None or (task.batch.shared and task.queued)
     return changed
 

@@ -16,7 +16,7 @@ from launchers.profile import Device, PartitionProfile
 from launchers.queue.task import QueueTask
 
 Take = Callable[[], list[str] | None]
-GiveBack = Callable[[list[str]], None]
+Release = Callable[[list[str]], None]
 
 
 def slot_folder() -> Path:
@@ -26,9 +26,9 @@ def slot_folder() -> Path:
     theirs must stay the locks that the next queue meets. Raises `OSError` where no place is ours.
     """
     problems = []
-    for place in places(f"vit_sweep-{os.getuid()}"):
+    for folder in places(f"vit_sweep-{os.getuid()}"):
         try:
-            return own_folder(place)
+            return own_folder(folder)
         except OSError as error:
             problems.append(str(error))
             sys.stderr.write(f"vit_sweep: no locks of cores, GPUs and hosts there: {error}\n")
@@ -54,10 +54,10 @@ def slots_of(profile: PartitionProfile) -> list[str]:
     return [f"core-{i}" for i in sorted(os.sched_getaffinity(0))]
 
 
-def _installed_gpus(most: int) -> list[str]:
-    """Numbers of this machine's GPUs, at most so many; of so many where `nvidia-smi` cannot say."""
+def _installed_gpus(count: int) -> list[str]:
+    """Numbers of this machine's GPUs, at most `count`; just so many where `nvidia-smi` fails."""
     try:
-        answer = subprocess.run(
+        smi = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -65,8 +65,8 @@ def _installed_gpus(most: int) -> list[str]:
             timeout=60,
         )
     except (OSError, subprocess.SubprocessError):
-        return [str(i) for i in range(most)]
-    return answer.stdout.split()[:most]
+        return [str(i) for i in range(count)]
+    return smi.stdout.split()[:count]
 
 
 class Slots:
@@ -93,20 +93,20 @@ class Slots:
         """
         if not self._names:
             return None
-        wanted = min(count, len(self._names))
+        needed = min(count, len(self._names))
         taken: list[str] = []
-        others: list[str] = []
+        busy: list[str] = []
         for name, lock in self._tried():
             if lock is None:
-                others.append(name)
+                busy.append(name)
                 continue
             self._held[name] = lock
             taken.append(name)
-            if len(taken) == wanted:
+            if len(taken) == needed:
                 break
-        if len(taken) < wanted:
-            self.give_back(taken)
-            self.waits_for = self._owners(others)
+        if len(taken) < needed:
+            self.release(taken)
+            self.waits_for = self._owners(busy)
             return None
         self.waits_for = ()
         with suppress(OSError):  # a full disk keeps nobody from working
@@ -121,15 +121,15 @@ class Slots:
 
     def look(self, count: int) -> None:
         """Note for whom a later `take` of `count` would wait, and take nothing."""
-        free, others = len(self._held), list[str]()
+        free, busy = len(self._held), list[str]()
         for name, lock in self._tried():
             if lock is None:
-                others.append(name)
+                busy.append(name)
                 continue
             lock.release()
             free += 1
         enough = free >= min(count, len(self._names))
-        self.waits_for = () if enough else self._owners(others)
+        self.waits_for = () if enough else self._owners(busy)
 
     def _tried(self) -> Iterator[tuple[str, FileLock | None]]:
         """Each slot that is not ours, with its lock, which is taken now; None where another queue has it."""
@@ -152,10 +152,10 @@ class Slots:
 
     def _owner(self, name: str) -> str:
         with suppress(OSError):
-            return read(self._owner_file(name), most=1000).decode(errors="replace").strip()
+            return read(self._owner_file(name), max_bytes=1000).decode(errors="replace").strip()
         return ""
 
-    def give_back(self, names: list[str]) -> None:
+    def release(self, names: list[str]) -> None:
         """Release slots."""
         for name in names:
             self._held.pop(name).release()
@@ -182,20 +182,20 @@ class SharedSlots:
     def __init__(self, tasks: Sequence[QueueTask]) -> None:
         """Keep the slots of the shared batches among those of `tasks`."""
         self._tasks = tasks
-        self._held: dict[str, tuple[list[str], GiveBack]] = {}
+        self._held: dict[str, tuple[list[str], Release]] = {}
 
-    def of(self, task: QueueTask, take: Take, give_back: GiveBack) -> list[str] | None:
-        """What the batch of `task` holds, taken now if it holds nothing yet; None if it cannot be had now."""
+    def of(self, task: QueueTask, take: Take, release: Release) -> list[str] | None:
+        """The slots of the batch of `task`, taken now if it holds none yet; None if they are not free."""
         key = str(task.folder)
         if key not in self._held:
-            taken = take()
-            if taken is None:
+            names = take()
+            if names is None:
                 return None
-            self._held[key] = (taken, give_back)
+            self._held[key] = (names, release)
         return self._held[key][0]
 
     def tidy(self) -> None:
         """Give back what batches held whose tasks are all over."""
         for key in [k for k in self._held if all(c.ended is not None for c in self._tasks if str(c.folder) == k)]:
-            taken, give_back = self._held.pop(key)
-            give_back(taken)
+            names, release = self._held.pop(key)
+            release(names)

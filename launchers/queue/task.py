@@ -39,7 +39,7 @@ class Run(Protocol):
         """Whether a rank has failed while others live, and nobody else ends those: srun and mpirun do."""
         return False
 
-    def how(self) -> str:
+    def failure(self) -> str:
         """Say how it ended; empty when well."""
 
     def send(self, number: signal.Signals) -> None:
@@ -49,7 +49,7 @@ class Run(Protocol):
         """Descriptors that become readable when a rank ends; none where only asking helps."""
         return []
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let others have its cores, GPUs or hosts."""
 
 
@@ -58,7 +58,7 @@ class Start:
     """One start of a task."""
 
     run: Run
-    place: dict[str, str]
+    variables: dict[str, str]
     """Variables that tell ranks and the closing module which start of which task they belong to."""
     moments: Moments
     end_reason: Ended | None = None
@@ -122,24 +122,24 @@ StartRanks = Callable[[QueueTask, dict[str, str]], Run | None]
 def begin(task: QueueTask, start_ranks: StartRanks, job_id: str, now: float) -> bool:
     """Start a queued task if there is room; returns whether clients should hear of it."""
     ends = time.time() + task.limit_s
-    place = {
+    variables = {
         TASK_INDEX: str(task.index),
         JOB_ID: job_id,
         RESTART: str(task.restart),
         JOB_ENDS: str(int(ends if task.allocation_ends is None else min(ends, task.allocation_ends))),
     }
     if task.batch.shared:
-        place[ALLOCATED_GPUS] = str(task.batch.held_gpus)
-    before = task.detail
+        variables[ALLOCATED_GPUS] = str(task.batch.held_gpus)
+    previous_detail = task.detail
     try:
-        run = start_ranks(task, place)
+        run = start_ranks(task, variables)
     except OSError as error:
         task.ended, task.detail = Ended.FAILED, f"it could not be started: {error}"
         return True
     if run is None:
-        return task.detail != before
+        return task.detail != previous_detail
     moments = Moments(begun=now, limit_s=task.limit_s, grace_s=run.grace_s)
-    task.start, task.detail, task.hosts = Start(run=run, place=place, moments=moments), "", run.hosts
+    task.start, task.detail, task.hosts = Start(run=run, variables=variables, moments=moments), "", run.hosts
     return True
 
 
@@ -179,7 +179,7 @@ def _attend_ranks(task: QueueTask, start: Start, now: float) -> None:
         case Due.TIME_LIMIT:
             _terminate(start, Ended.TIME_LIMIT, f"its time limit of {task.shape.minutes} min was over", now)
         case Due.END_THE_REST:
-            _terminate(start, None, start.run.how(), now)
+            _terminate(start, None, start.run.failure(), now)
         case Due.KILL:
             start.run.send(signal.SIGKILL)
             start.moments = replace(start.moments, killed=now)
@@ -200,20 +200,20 @@ def _ranks_ended(task: QueueTask, start: Start, code: int, now: float) -> bool:
         # Even if it was told to end: it had finished before it heard.
         _leave(task, start, Ended.COMPLETED, "")
         return True
-    start.detail = start.detail or start.run.how()
+    start.detail = start.detail or start.run.failure()
     if task.batch.closing is None:
         _leave(task, start, start.end_reason or Ended.FAILED, start.detail)
         return True
     # Its cores stay taken: the closing module must neither disturb a neighbour's timing nor lose its task its place.
     command = [sys.executable, "-m", task.batch.closing, str(task.folder), str(code)]
-    environment = os.environ | task.environment | start.place
+    environment = os.environ | task.environment | start.variables
     try:
         start.closing = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, cwd=task.folder.parent.parent, env=environment
         )
         start.closing_begun = now
     except OSError as error:
-        _after_closing(task, start, again=False, problem=f"its closing module did not start: {error}")
+        _after_closing(task, start, run_again=False, problem=f"its closing module did not start: {error}")
     task.detail = start.detail
     return True
 
@@ -228,23 +228,23 @@ def _attend_closing(task: QueueTask, start: Start, closing: subprocess.Popen[byt
         problem = f"its closing module took longer than {CLOSING_LIMIT_S:.0f} s and was killed"
     elif code not in (0, RUN_AGAIN):
         problem = f"its closing module ended with code {code}"
-    _after_closing(task, start, again=code == RUN_AGAIN, problem=problem)
+    _after_closing(task, start, run_again=code == RUN_AGAIN, problem=problem)
     return True
 
 
-def _after_closing(task: QueueTask, start: Start, *, again: bool, problem: str) -> None:
-    ended, detail = start.end_reason or Ended.FAILED, "; ".join(filter(None, [start.detail, problem]))
-    if again and task.cancelled:
-        ended, detail = Ended.CANCELLED, "cancelled"
-    _leave(task, start, ended, detail)
-    if again and not task.cancelled:
+def _after_closing(task: QueueTask, start: Start, *, run_again: bool, problem: str) -> None:
+    how, detail = start.end_reason or Ended.FAILED, "; ".join(filter(None, [start.detail, problem]))
+    if run_again and task.cancelled:
+        how, detail = Ended.CANCELLED, "cancelled"
+    _leave(task, start, how, detail)
+    if run_again and not task.cancelled:
         task.ended, task.hosts = None, ""
         task.restart, task.detail = task.restart + 1, f"starts again: {start.detail}"
 
 
-def _leave(task: QueueTask, start: Start, ended: Ended, detail: str) -> None:
-    start.run.give_back()
-    task.start, task.ended, task.detail = None, ended, detail
+def _leave(task: QueueTask, start: Start, how: Ended, detail: str) -> None:
+    start.run.release()
+    task.start, task.ended, task.detail = None, how, detail
     if task.taken_away and not task.cancelled:
         # Not even a good end counts: srun ends with 0 when its node was taken. The next start sees what was done.
         task.ended, task.detail = None, "its allocation was taken away"

@@ -69,8 +69,8 @@ class Bell:
     def __enter__(self) -> Self:
         """From now on the end of a child, and every signal with a handler, rings."""
         # Without a handler of its own the end of a child is no event.
-        before: Any = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self._undo.callback(signal.signal, signal.SIGCHLD, before)
+        previous_handler: Any = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._undo.callback(signal.signal, signal.SIGCHLD, previous_handler)
         self._undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False))
         return self
 

@@ -75,20 +75,20 @@ class SlurmLauncher:
         make_folder(folder / "logs")
         clusters = _clusters(rendered.batch)
         with under_way(folder, clusters=clusters) as lock:
-            answer = run(
+            completed = run(
                 ["sbatch", "--parsable", *on(clusters), str(script)],
                 cwd=rendered.batch.study_dir,
                 keep_open=lock,
                 without=sbatch.stated(rendered.files[rendered.script]),
             )
-        if answer.returncode != 0:
-            reason = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
+        if completed.returncode != 0:
+            reason = completed.stderr.strip() or completed.stdout.strip() or f"ended by signal {-completed.returncode}"
             # Ended by a signal, sbatch could not say whether Slurm had the job already.
-            problem = problem_of(reason) if answer.returncode > 0 else SubmitProblem.BUSY
+            problem = problem_of(reason) if completed.returncode > 0 else SubmitProblem.BUSY
             raise SubmitError(f"sbatch refused {script}: {reason}{remedy_of(reason)}", problem)
-        handle = of_answer(answer.stdout)
+        handle = of_answer(completed.stdout)
         if handle is None:
-            message = f"sbatch answered {answer.stdout!r} for {script}, which names no job"
+            message = f"sbatch answered {completed.stdout!r} for {script}, which names no job"
             raise SubmitError(message, SubmitProblem.BUSY)
         return Submission(
             batch_name=rendered.batch.name, folder=str(folder), handle=handle, tasks=len(rendered.batch.tasks)
@@ -122,22 +122,24 @@ class SlurmLauncher:
         """
         submissions = list(submissions)
         states, jobs, unanswered = _queue(submissions, max_age_s)
-        answer: dict[tuple[str, int], TaskStatus] = {}
+        statuses: dict[tuple[str, int], TaskStatus] = {}
         for s in [s for s in submissions if is_anothers(s, jobs.get(s.handle, ""))]:
             submissions.remove(s)
-            answer |= _replaced_states(s)
+            statuses |= _replaced_states(s)
         # squeue's answer counts where a file system does not answer: what is no array is shared, or has one task.
-        whole = {s.handle for s in submissions if (s.handle, WHOLE) in states or not _kind(s.folder).array}
-        shared = {s.handle for s in submissions if s.handle in whole and (s.tasks > 1 or _kind(s.folder).shared)}
-        keys = {(s.handle, i): s for s in submissions for i in ([WHOLE] if s.handle in whole else range(s.tasks))}
+        whole_jobs = {s.handle for s in submissions if (s.handle, WHOLE) in states or not _kind(s.folder).array}
+        shared = {s.handle for s in submissions if s.handle in whole_jobs and (s.tasks > 1 or _kind(s.folder).shared)}
+        keys = {(s.handle, i): s for s in submissions for i in ([WHOLE] if s.handle in whole_jobs else range(s.tasks))}
         missing = [key for key in keys if key not in states and key[0] not in unanswered]
         if missing:
             rows, sacct_error = ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
-            known = {handle for handle, index in rows if index != WHOLE}
+            arrays_with_rows = {handle for handle, index in rows if index != WHOLE}
             for key in missing:
                 owner = None if key in rows else hidden_owner(keys[key].folder, parts_of(key[0])[1])
                 if owner is None:
-                    states[key] = forgotten_status(rows.get(key), sacct_error=sacct_error, siblings=key[0] in known)
+                    states[key] = forgotten_status(
+                        rows.get(key), sacct_error=sacct_error, siblings=key[0] in arrays_with_rows
+                    )
                 else:
                     detail = f"it is a job of {owner}, and this site shows nobody the jobs of others"
                     states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=detail)
@@ -146,12 +148,12 @@ class SlurmLauncher:
                 states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
         for s in submissions:
             if s.handle in shared:
-                answer |= _shared_states(s, states[s.handle, WHOLE])
-            elif s.handle in whole:
-                answer[s.batch_name, 0] = states[s.handle, WHOLE]
+                statuses |= _shared_states(s, states[s.handle, WHOLE])
+            elif s.handle in whole_jobs:
+                statuses[s.batch_name, 0] = states[s.handle, WHOLE]
             else:
-                answer |= {(s.batch_name, index): states[s.handle, index] for index in range(s.tasks)}
-        return answer
+                statuses |= {(s.batch_name, index): states[s.handle, index] for index in range(s.tasks)}
+        return statuses
 
     def earlier_starts(self, submission: Submission, index: int, /) -> tuple[Ended, ...]:
         """Ask sacct; the tasks of a shared job are started again by its queue too, of which Slurm knows nothing."""
@@ -172,31 +174,31 @@ class SlurmLauncher:
         Numbers come from a journal that others may have written: a job is ended only where Slurm says that it has
         our script. Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
         """
-        wanted: list[tuple[Submission, str]] = []
+        to_cancel: list[tuple[Submission, str]] = []
         """Each with the number of the array, or of a task of it."""
         for submission, indices in targets:
             number, _ = parts_of(submission.handle)
             if indices is None:
-                wanted.append((submission, number))
+                to_cancel.append((submission, number))
             elif _kind(submission.folder).array:
-                wanted += [(submission, f"{number}_{index}") for index in indices]
+                to_cancel += [(submission, f"{number}_{index}") for index in indices]
             elif not _kind(submission.folder).shared or _unfinished(submission) <= set(indices):
-                wanted.append((submission, number))  # nothing is left that it could run for
+                to_cancel.append((submission, number))  # nothing is left that it could run for
             else:
                 ask_to_cancel(Path(submission.folder), indices)
-        if not wanted:
+        if not to_cancel:
             return
         _need("squeue", "cancel on a login node")
-        ours = proven([submission for submission, _ in wanted])
-        jobs = by_cluster(handle_of(job, ours[s.handle]) for s, job in wanted if s.handle in ours)
+        ours = proven([submission for submission, _ in to_cancel])
+        jobs = by_cluster(handle_of(job, ours[s.handle]) for s, job in to_cancel if s.handle in ours)
         if jobs:
             _need("scancel", "cancel on a login node")
         for command in (["scancel", *on(cluster), *some] for cluster in jobs for some in chunks(jobs[cluster])):
-            answer = run(command)
-            lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
-            wrong = [line for line in lines if not any(phrase in line for phrase in _ALREADY_ENDED)]
-            if answer.returncode != 0 and (wrong or not lines):
-                reasons = "; ".join(wrong[:3]) or f"exit code {answer.returncode}"
+            completed = run(command)
+            lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
+            errors = [line for line in lines if not any(phrase in line for phrase in _ALREADY_ENDED)]
+            if completed.returncode != 0 and (errors or not lines):
+                reasons = "; ".join(errors[:3]) or f"exit code {completed.returncode}"
                 raise UserError(f"scancel: {reasons} – not everything was cancelled; give the same command again")
 
 
@@ -214,10 +216,12 @@ def _clusters(batch: Batch) -> str | None:
 
     Raises `UserError` for what names none.
     """
-    named = batch.profile.cluster or users_clusters(os.environ)
-    if named is not None and not CLUSTERS.fullmatch(named):
-        raise UserError(f"{' or '.join(CLUSTERS_VARIABLES)}={named!r} names no clusters; write it as in --clusters=a,b")
-    return named
+    clusters = batch.profile.cluster or users_clusters(os.environ)
+    if clusters is not None and not CLUSTERS.fullmatch(clusters):
+        raise UserError(
+            f"{' or '.join(CLUSTERS_VARIABLES)}={clusters!r} names no clusters; write it as in --clusters=a,b"
+        )
+    return clusters
 
 
 def _find_on(clusters: str | None, batches: Sequence[Unconfirmed]) -> dict[str, Submission | None]:
@@ -272,17 +276,17 @@ def _shared_states(submission: Submission, job: TaskStatus) -> dict[tuple[str, i
 def _replaced_states(submission: Submission) -> dict[tuple[str, int], TaskStatus]:
     """States of the tasks of a job whose number Slurm has given to another one."""
     detail = f"Slurm has forgotten it, and its number, {parts_of(submission.handle)[0]}, is another job's"
-    gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED, detail=detail)
+    unreported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED, detail=detail)
     if _kind(submission.folder).shared:
-        return _shared_states(submission, gone)
-    return {(submission.batch_name, index): gone for index in range(submission.tasks)}
+        return _shared_states(submission, unreported)
+    return {(submission.batch_name, index): unreported for index in range(submission.tasks)}
 
 
 def _unfinished(submission: Submission) -> set[int]:
     """Tasks of a shared job that have not ended and that nobody has asked to end."""
     folder = Path(submission.folder)
-    ended = {index for index, status in read_states(folder).items() if status.state is TaskState.ENDED}
-    return set(range(submission.tasks)) - ended - asked_to_cancel(folder)
+    ended_tasks = {index for index, status in read_states(folder).items() if status.state is TaskState.ENDED}
+    return set(range(submission.tasks)) - ended_tasks - asked_to_cancel(folder)
 
 
 def _need(program: str, instead: str) -> None:

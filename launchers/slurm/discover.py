@@ -129,22 +129,22 @@ def ask(cluster: str | None = None) -> Answers:
 def run(command: Iterable[str], *, must: bool = True) -> str:
     """Return what a program of Slurm prints; raises `UserError` with its message if it `must` succeed and does not."""
     arguments = list(command)
-    answer = programs.run(arguments)
-    if answer.returncode != 0 and must:
-        message = " ".join((answer.stderr or answer.stdout).split())
+    completed = programs.run(arguments)
+    if completed.returncode != 0 and must:
+        message = " ".join((completed.stderr or completed.stdout).split())
         raise UserError(
-            f"`{' '.join(arguments)}` failed (exit {answer.returncode}): {message[:300] or 'it printed nothing'}"
+            f"`{' '.join(arguments)}` failed (exit {completed.returncode}): {message[:300] or 'it printed nothing'}"
         )
     # Profiles are UTF-8.
-    return answer.stdout.encode(errors="replace").decode() if answer.returncode == 0 else ""
+    return completed.stdout.encode(errors="replace").decode() if completed.returncode == 0 else ""
 
 
 def understand(answers: Answers) -> Cluster:
     """Make of the printed texts what a profile needs; raises `UserError` that names what was unexpected."""
     settings = config(answers.config)
-    where = "`scontrol show config`"
-    array = max(1, whole(settings, "MaxArraySize", command=where))
-    slurm = need(settings, "SLURM_VERSION", command=where)
+    command = "`scontrol show config`"
+    array = max(1, whole(settings, "MaxArraySize", command=command))
+    slurm = need(settings, "SLURM_VERSION", command=command)
     common: dict[str, Any] = {"scheduler": "slurm", "max_array_size": array}
     if settings.get("SelectType") == "select/linear":
         common["exclusive"] = True
@@ -215,17 +215,17 @@ def _describe(
         "nodes": max(1, _at_most(len(usable), partition.get("MaxNodes", ""))),
         "gpus_per_node": per_node,
     }
-    keys |= _gpu(kind, name, others=len(groups) > 1, notes=notes)
+    keys |= _gpu(kind, name, several_kinds=len(groups) > 1, notes=notes)
     keys |= _processor_and_memory(partition, usable)
     unlimited = _time(partition, keys, notes)
     if "EXCLUSIVE" in partition.get("OverSubscribe", partition.get("Shared", "")):
         keys["exclusive"] = True
     keys |= _who_may(partition, qos_limits, notes)
     bad = [node for node in usable if any(state in node.get("State", "") for state in UNUSABLE)]
-    others = sorted({name for node in usable for name in beside_gpus(node["Gres"])})
-    if others:
+    other_gres = sorted({name for node in usable for name in beside_gpus(node["Gres"])})
+    if other_gres:
         notes.append(
-            f"its nodes also have {', '.join(others)}: where a job must ask for one, list it as gres: [name:1]"
+            f"its nodes also have {', '.join(other_gres)}: where a job must ask for one, list it as gres: [name:1]"
         )
     if bad:
         notes.append(f"{len(bad)} of {len(usable)} nodes are down or drained now, for example {bad[0]['NodeName']}")
@@ -241,11 +241,11 @@ def _describe(
     )
 
 
-def _gpu(kind: str | None, partition: str, *, others: bool, notes: list[str]) -> dict[str, Any]:
-    """What a profile says of a GPU that Slurm calls `kind`; `others`: the partition has more kinds."""
+def _gpu(kind: str | None, partition: str, *, several_kinds: bool, notes: list[str]) -> dict[str, Any]:
+    """What a profile says of a GPU that Slurm calls `kind`; `several_kinds`: the partition has more than one."""
     if kind is None:
         notes.append("Slurm names no GPU type here: set gpu_model (nvidia-smi -L on a node)")
-        if others:
+        if several_kinds:
             notes.append("other nodes of the partition have typed GPUs; a constraint or nodelist must keep them out")
         return {"gpu_dialect": "gres", "gpu_model": f"GPU of {partition}"}
     notes.append("gpu_model is made of Slurm's type name; add gpu_memory_gib and peak_tflops for the predictions")
@@ -284,13 +284,13 @@ def _best_count(counts: list[int]) -> int:
 def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, int]:
     """A GPU's even share of its node, on the node with the least; memory is left out where Slurm was told none."""
     cpus, gib = [], []
-    where = "`scontrol show node`"
+    command = "`scontrol show node`"
     for node in nodes:
         on_node = sum(gpus(node["Gres"]).values())
         # Cores kept for the system are in CPUTot, not in CPUEfctv, which Slurm before 22.05 does not print.
-        cores = whole(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=where)
-        kept = whole(node, "MemSpecLimit", command=where) if "MemSpecLimit" in node else 0
-        mib = whole(node, "RealMemory", command=where) - kept
+        cores = whole(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=command)
+        reserved_mib = whole(node, "MemSpecLimit", command=command) if "MemSpecLimit" in node else 0
+        mib = whole(node, "RealMemory", command=command) - reserved_mib
         cpus.append(_at_most(cores, partition.get("MaxCPUsPerNode", "")) // on_node)
         gib.append(_at_most(mib, partition.get("MaxMemPerNode", "")) // 1024 // on_node)
     # Where memory is no consumable resource, a job gets what there is, and some sites refuse to be asked for it.
@@ -334,24 +334,26 @@ def drift(profile: PartitionProfile, cluster: Cluster) -> list[str]:
     return [f"{name}: {difference}" for name, some in differences.items() for difference in some]
 
 
-def _drift_of(profile: PartitionProfile, cluster: Cluster, wanted: str) -> list[str]:
-    if wanted not in cluster.all_partitions:
-        return [f"partition: {wanted} is not on cluster {cluster.name}, which has {', '.join(cluster.all_partitions)}"]
+def _drift_of(profile: PartitionProfile, cluster: Cluster, partition: str) -> list[str]:
+    if partition not in cluster.all_partitions:
+        return [
+            f"partition: {partition} is not on cluster {cluster.name}, which has {', '.join(cluster.all_partitions)}"
+        ]
     if profile.gpu_dialect is GpuDialect.NONE:
         return []
-    here = [group for group in cluster.gpu_partitions if group.partition == wanted]
-    if not here:
-        return [f"partition: {wanted} has no GPUs any more"]
-    types = [str(group.gpu_type or "GPUs without a type") for group in here]
+    groups = [group for group in cluster.gpu_partitions if group.partition == partition]
+    if not groups:
+        return [f"partition: {partition} has no GPUs any more"]
+    types = [str(group.gpu_type or "GPUs without a type") for group in groups]
     if profile.gpu_type is None:
-        if len(here) > 1:
-            return [f"gpu_type: the profile names none, and {wanted} mixes {', '.join(types)}"]
-        live = here[0]
+        if len(groups) > 1:
+            return [f"gpu_type: the profile names none, and {partition} mixes {', '.join(types)}"]
+        live = groups[0]
     else:
-        same = [group for group in here if group.gpu_type == profile.gpu_type]
-        if not same:
-            return [f"gpu_type: the profile says {profile.gpu_type}, {wanted} has {', '.join(types)}"]
-        live = same[0]
+        matching = [group for group in groups if group.gpu_type == profile.gpu_type]
+        if not matching:
+            return [f"gpu_type: the profile says {profile.gpu_type}, {partition} has {', '.join(types)}"]
+        live = matching[0]
     compared = ["nodes", "gpus_per_node", "max_array_size"] + ([] if live.unlimited else ["max_minutes"])
     return [
         f"{key}: the profile says {getattr(profile, key)}, the cluster {live.keys[key]}"

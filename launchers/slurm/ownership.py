@@ -27,8 +27,8 @@ def match(batch: Unconfirmed, jobs: Iterable[Listed]) -> Submission | None:
     handles = [job.handle for job in jobs if any(mark in f" {job.text}" for mark in marks)]
     if not handles:
         return None
-    first = min(handles, key=lambda handle: int(parts_of(handle)[0]))
-    return Submission(batch_name=batch.batch_name, folder=batch.folder, handle=first, tasks=batch.tasks)
+    oldest = min(handles, key=lambda handle: int(parts_of(handle)[0]))
+    return Submission(batch_name=batch.batch_name, folder=batch.folder, handle=oldest, tasks=batch.tasks)
 
 
 def is_anothers(submission: Submission, job: str) -> bool:
@@ -65,8 +65,8 @@ def proven(submissions: Sequence[Submission]) -> dict[str, str | None]:
     """
     listed: dict[str, _Job] = {}
     for cluster, numbers in by_cluster(submission.handle for submission in submissions).items():
-        for some in chunks(numbers):
-            jobs = _alive(some, cluster)
+        for chunk in chunks(numbers):
+            jobs = _alive(chunk, cluster)
             listed |= {handle_of(number, cluster): job for number, job in jobs.items()}
     for submission in submissions:
         _refuse(submission, listed.get(submission.handle))
@@ -87,8 +87,8 @@ def _alive(numbers: Sequence[str], cluster: str | None) -> dict[str, "_Job"]:
     elif given_up and cluster is not None:
         places += [(other, _list([number], on(other))) for number, other in siblings(given_up, cluster).items()]
     return {
-        number: _Job(place, int(uid), text)
-        for place, rows in places
+        number: _Job(cluster_name, int(uid), text)
+        for cluster_name, rows in places
         for number, state, uid, text in rows
         if state != _GIVEN_UP and status_of(state).state is not TaskState.ENDED
     }
@@ -97,12 +97,12 @@ def _alive(numbers: Sequence[str], cluster: str | None) -> dict[str, "_Job"]:
 _GIVEN_UP = "REVOKED"
 
 
-def _list(numbers: Sequence[str], where: Sequence[str]) -> list[tuple[str, str, str, str]]:
+def _list(numbers: Sequence[str], options: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Number, state, user and text of jobs; raises `UserError` where nobody can say."""
-    answer = run(["squeue", *where, "--noheader", "--states=all", _OWNED, f"--jobs={','.join(numbers)}"])
-    if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-        raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
-    return re.findall(r"^ *(\d+)\|([^|]*)\|(\d+)\|(.*)", answer.stdout, re.MULTILINE)
+    completed = run(["squeue", *options, "--noheader", "--states=all", _OWNED, f"--jobs={','.join(numbers)}"])
+    if completed.returncode != 0 and "Invalid job id" not in completed.stderr:
+        raise UserError(f"squeue: {completed.stderr.strip()} – nothing was cancelled; give the same command again")
+    return re.findall(r"^ *(\d+)\|([^|]*)\|(\d+)\|(.*)", completed.stdout, re.MULTILINE)
 
 
 class _Job(NamedTuple):
@@ -140,7 +140,7 @@ def _refuse(submission: Submission, job: _Job | None) -> None:
 def _is_ours(submission: Submission, job: str) -> bool:
     """`job`: script, working directory and comment as squeue prints them."""
     script = job.split("|", 1)[0].strip()
-    known = {f"{place}/job.sbatch" for place in (submission.folder, os.path.realpath(submission.folder))}
+    scripts = {f"{place}/job.sbatch" for place in (submission.folder, os.path.realpath(submission.folder))}
     batch = submission.batch_name
     moved = job.endswith(f"/{batch}") and script.endswith(f"/jobs/{batch}/job.sbatch") and not Path(script).exists()
-    return script in known or moved
+    return script in scripts or moved

@@ -64,12 +64,12 @@ def ask_squeue(handles: Sequence[str]) -> Queue:
     """Ask for arrays."""
     queue = Queue({}, {}, {})
     for cluster, numbers in by_cluster(handles).items():
-        for some in chunks(numbers):
-            rows, jobs, error = _squeue(some, on(cluster))
+        for chunk in chunks(numbers):
+            rows, jobs, error = _squeue(chunk, on(cluster))
             if error is not None:
                 # Not asked on: a controller that is away costs each question its whole patience.
-                left = numbers[numbers.index(some[0]) :]
-                queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in left), error))
+                unanswered = numbers[numbers.index(chunk[0]) :]
+                queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in unanswered), error))
                 break
             revoked = {key: status for key, status in rows.items() if status.state is TaskState.UNKNOWN}
             rows |= _twins(revoked, cluster) if revoked else {}
@@ -84,7 +84,7 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
     `tasks`: by handle how many tasks it has; None: it is no array. An answer that is so old at most serves. It is
     believed in what it lists: of what it lacks, and so of every job that is younger than it, squeue is asked itself.
     """
-    queue, left = Queue({}, {}, {}), list[str]()
+    queue, unshared = Queue({}, {}, {}), list[str]()
     not_before = time.monotonic() - max_age_s
     for cluster, numbers in by_cluster(tasks).items():
         command = ["squeue", *on(cluster), *_TASKS, f"--user={os.getuid()}"]
@@ -93,28 +93,28 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
             queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in numbers), answer.error))
             continue
         rows, jobs = read_squeue(answer.text)
-        wanted = set(numbers)
-        states = {key: row for key, row in rows.items() if key[0] in wanted}
+        handles = set(numbers)
+        states = {key: row for key, row in rows.items() if key[0] in handles}
         for number in numbers:
             count = tasks[handle_of(number, cluster)]
             keys = (
                 [(number, WHOLE)] if count is None or (number, WHOLE) in states else [(number, i) for i in range(count)]
             )
             if any(key not in states or states[key].state is TaskState.UNKNOWN for key in keys):
-                left.append(handle_of(number, cluster))
+                unshared.append(handle_of(number, cluster))
                 continue
             queue.states.update({(handle_of(number, cluster), index): states[number, index] for _, index in keys})
             queue.jobs[handle_of(number, cluster)] = jobs[number]
-    itself = ask_squeue(left)
+    itself = ask_squeue(unshared)
     return Queue(queue.states | itself.states, queue.jobs | itself.jobs, queue.unanswered | itself.unanswered)
 
 
 def _text(command: Sequence[str]) -> tuple[str, str | None]:
     """What a program prints and None, or nothing and its error."""
-    answer = run(command, also=IN_SECONDS)
-    if answer.returncode != 0:
-        return "", answer.stderr.strip() or f"{command[0]} ended with code {answer.returncode}"
-    return answer.stdout, None
+    completed = run(command, also=IN_SECONDS)
+    if completed.returncode != 0:
+        return "", completed.stderr.strip() or f"{command[0]} ended with code {completed.returncode}"
+    return completed.stdout, None
 
 
 def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[TaskKey, TaskStatus]:
@@ -127,37 +127,39 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
         twins, *_ = _squeue(numbers, ["--federation"])
         return {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
     states: dict[TaskKey, TaskStatus] = {}
-    for number, other in siblings(numbers, cluster).items():
-        gone = f"cluster {cluster} gave it up for its twin on {other}"
+    for number, sibling in siblings(numbers, cluster).items():
+        reason = f"cluster {cluster} gave it up for its twin on {sibling}"
         silent = TaskStatus(
-            state=TaskState.UNKNOWN, detail=f"{gone}, of which nothing is known here: squeue -M {other} -j {number}"
+            state=TaskState.UNKNOWN, detail=f"{reason}, of which nothing is known here: squeue -M {sibling} -j {number}"
         )
-        twins, *_ = _squeue([number], on(other))
+        twins, *_ = _squeue([number], on(sibling))
         for key in (key for key in revoked if key[0] == number):
             twin = twins.get(key, silent)
-            known = twin.state is not TaskState.UNKNOWN
-            states[key] = replace(twin, detail=f"{twin.detail} ({gone})") if known else silent
+            is_known = twin.state is not TaskState.UNKNOWN
+            states[key] = replace(twin, detail=f"{twin.detail} ({reason})") if is_known else silent
     return states
 
 
 def siblings(numbers: Sequence[str], cluster: str) -> dict[str, str]:
     """The other clusters, `a,b`, that have a twin of a job; jobs without one are left out."""
-    where = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
-    answer = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *where])
-    rows = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", answer.stdout, re.MULTILINE)
-    others = {number: [name for name in names.split(",") if name not in (cluster, "NA")] for number, names in rows}
-    return {number: ",".join(names) for number, names in others.items() if names}
+    options = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
+    completed = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *options])
+    rows = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", completed.stdout, re.MULTILINE)
+    active_siblings = {
+        number: [name for name in names.split(",") if name not in (cluster, "NA")] for number, names in rows
+    }
+    return {number: ",".join(names) for number, names in active_siblings.items() if names}
 
 
 def _squeue(
     numbers: Sequence[str], options: Sequence[str]
 ) -> tuple[dict[TaskKey, TaskStatus], dict[str, str], str | None]:
     """Tasks by number and index, jobs by number, and squeue's words where it did not answer."""
-    answer = run(["squeue", *options, *_TASKS, f"--jobs={','.join(numbers)}"], also=IN_SECONDS)
-    if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-        return {}, {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
-    rows, jobs = read_squeue(answer.stdout)
-    strange = [line for line in answer.stdout.splitlines() if set(re.findall(r"\d+", line)) & set(numbers)]
+    completed = run(["squeue", *options, *_TASKS, f"--jobs={','.join(numbers)}"], also=IN_SECONDS)
+    if completed.returncode != 0 and "Invalid job id" not in completed.stderr:
+        return {}, {}, completed.stderr.strip() or f"squeue ended with code {completed.returncode}"
+    rows, jobs = read_squeue(completed.stdout)
+    strange = [line for line in completed.stdout.splitlines() if set(re.findall(r"\d+", line)) & set(numbers)]
     if strange and not rows:
         return {}, {}, f"squeue printed {strange[0][:80]!r} where it was asked for {SQUEUE_FORMAT}: is it wrapped here?"
     return rows, jobs, None
@@ -167,10 +169,10 @@ def ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | 
     """Ask for the last run of every task of these arrays; see `_sacct` for what else is returned."""
     rows: dict[TaskKey, TaskStatus] = {}
     for cluster, numbers in by_cluster(handles).items():
-        for some in chunks(numbers):
+        for chunk in chunks(numbers):
             # sacct sees a federation's other clusters only if it is told to.
-            where = on(cluster) or ["--federation"]
-            text, error = _sacct([*where, f"--format={SACCT_FORMAT}", f"--jobs={','.join(some)}"])
+            cluster_options = on(cluster) or ["--federation"]
+            text, error = _sacct([*cluster_options, f"--format={SACCT_FORMAT}", f"--jobs={','.join(chunk)}"])
             rows |= {(handle_of(number, cluster), index): row for (number, index), row in read_sacct(text).items()}
             if error is not None:
                 return rows, error
@@ -189,13 +191,13 @@ def _sacct(arguments: Sequence[str]) -> tuple[str, str | None]:
     configuration = os.environ.get("SLURM_CONF", "")
     if configuration in _NO_ACCOUNTING or shutil.which("sacct") is None:
         return "", ""
-    answer = run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
-    if answer.returncode == 0:
-        return answer.stdout, None
-    if "accounting storage is disabled" in answer.stderr:
+    completed = run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
+    if completed.returncode == 0:
+        return completed.stdout, None
+    if "accounting storage is disabled" in completed.stderr:
         _NO_ACCOUNTING.add(configuration)
         return "", ""
-    return "", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+    return "", (completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"])[-1]
 
 
 def list_queue(clusters: str | None) -> list[Listed] | None:
@@ -203,11 +205,11 @@ def list_queue(clusters: str | None) -> list[Listed] | None:
 
     None where it did not answer.
     """
-    answer = run(["squeue", *on(clusters), "--states=all", LISTED])
-    if answer.returncode != 0:
+    completed = run(["squeue", *on(clusters), "--states=all", LISTED])
+    if completed.returncode != 0:
         return None
     jobs, cluster = [], None
-    for line in answer.stdout.splitlines():
+    for line in completed.stdout.splitlines():
         heading = re.fullmatch(r"CLUSTER: (\S+)", line)
         number, _, text = line.partition("|")
         if heading:
@@ -224,8 +226,8 @@ def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
     rows = (line.split("|", 2) for line in text.splitlines() if line.count("|") >= 2)
     numbers = ((job.partition("_")[0], cluster, rest) for job, cluster, rest in rows)
     return [
-        Listed(handle_of(number, cluster if clusters else None), rest)
-        for number, cluster, rest in numbers
+        Listed(handle_of(number, cluster if clusters else None), fields)
+        for number, cluster, fields in numbers
         if number.isdecimal()
     ]
 
@@ -241,8 +243,8 @@ def shows_all_jobs(clusters: str | None) -> bool:
 @cache
 def _private_data(clusters: str | None) -> str:
     """What a site hides from other users; no answer, which is an `OSError`, is not kept."""
-    answer = run(["scontrol", *on(clusters), "show", "config"])
-    private = config(answer.stdout).get("PrivateData")
-    if answer.returncode != 0 or private is None:
+    completed = run(["scontrol", *on(clusters), "show", "config"])
+    private = config(completed.stdout).get("PrivateData")
+    if completed.returncode != 0 or private is None:
         raise OSError("scontrol did not say what is private")
     return private

@@ -54,9 +54,9 @@ def look(clusters: str | None = None) -> QueueSnapshot | str:
 
 def blind(clusters: str | None = None) -> str:
     """Why nobody can foresee starts on this site; empty where one can."""
-    ask = _Questions(clusters)
-    settings = ask(CONFIG, 0.0)
-    return ask.error or _without_plan(settings) or _hidden(settings) or ""
+    questions = _Questions(clusters)
+    settings = questions(CONFIG, 0.0)
+    return questions.error or _without_plan(settings) or _hidden(settings) or ""
 
 
 class _Questions:
@@ -76,12 +76,12 @@ class _Questions:
         question = shlex.join([*words, *(f"{name}={value}" for name, value in _VARIABLES.items())])
         now = time.monotonic()
 
-        def ask() -> tuple[str, str | None]:
+        def query() -> tuple[str, str | None]:
             return _text(words, _VARIABLES, self._until - time.monotonic())
 
-        answer = newest(question, ask, not_before=now - max_age_s)
+        answer = newest(question, query, not_before=now - max_age_s)
         if answer.error is not None and answer.asked_at < now - QUEUE_AGE_S:
-            answer = newest(question, ask, not_before=now - QUEUE_AGE_S)  # it may be back by now
+            answer = newest(question, query, not_before=now - QUEUE_AGE_S)  # it may be back by now
         self.error = answer.error or ""
         if command == QUEUE:
             self.at_s = time.time() - (time.monotonic() - answer.asked_at)
@@ -90,10 +90,10 @@ class _Questions:
 
 def _text(command: Sequence[str], variables: dict[str, str], patience_s: float) -> tuple[str, str | None]:
     """What a program prints and None, or nothing and why."""
-    answer = run(command, also=variables, patience_s=max(0.1, patience_s))
-    if answer.returncode == 0:
-        return answer.stdout, None
-    lines = answer.stderr.strip().splitlines() or [f"it ended with code {answer.returncode}"]
+    completed = run(command, also=variables, patience_s=max(0.1, patience_s))
+    if completed.returncode == 0:
+        return completed.stdout, None
+    lines = completed.stderr.strip().splitlines() or [f"it ended with code {completed.returncode}"]
     return "", f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}"
 
 

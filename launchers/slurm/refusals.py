@@ -60,8 +60,8 @@ def problem_of(stderr: str) -> SubmitProblem:
     """
     final = (_LAST_WORD.findall(stderr) or [stderr])[-1]
     if _POLICY in final.lower() or _SUBMIT_LIMIT.search(final):
-        named = _NAMED_LIMIT.findall(stderr)
-        may_wait = not named or any(_SUBMIT_LIMIT.search(name) for name in named)
+        limits = _NAMED_LIMIT.findall(stderr)
+        may_wait = not limits or any(_SUBMIT_LIMIT.search(name) for name in limits)
         return SubmitProblem.LIMIT if may_wait else SubmitProblem.REFUSED
     if any(words in final.lower() for words in _BUSY):
         return SubmitProblem.BUSY

@@ -149,7 +149,7 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     """One job for all tasks. Its batch step runs our queue, which starts one after another as a step of srun."""
     profile = batch.profile
     queue = shlex.join([profile.python or python, "-m", QUEUE_MODULE, batch.folder])
-    again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in requeue_lines("$SLURM_JOB_ID")), "fi"]
+    requeue = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in requeue_lines("$SLURM_JOB_ID")), "fi"]
     return make_script(
         batch,
         # Slurm ends the shell, not what it runs: the queue is told to end in its own time.
@@ -164,7 +164,7 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
             "trap : TERM USR2",
             "ended=0",
         ],
-        teardown=[*_teardown_lines(profile), *(again if profile.requeue else []), 'exit "$ended"', ""],
+        teardown=[*_teardown_lines(profile), *(requeue if profile.requeue else []), 'exit "$ended"', ""],
         flags=flags,
         srun_args=None,
     )
@@ -205,9 +205,9 @@ def _torchrun(batch: Batch, python: str) -> str:
 
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs in the background, so that the shell can hand USR2 on to every rank."""
-    held = (ALLOCATED_GPUS,) if batch.held_gpus != batch.shape.gpus else ()
+    allocated = (ALLOCATED_GPUS,) if batch.held_gpus != batch.shape.gpus else ()
     got = (GOT_PARTITION,) if _names_several(batch) else ()
-    export = (*held, *got, JOB_ENDS, NODES, TASK_INDEX)
+    export = (*allocated, *got, JOB_ENDS, NODES, TASK_INDEX)
     command = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
@@ -220,8 +220,8 @@ def _mpirun(batch: Batch, python: str) -> str:
 def _job_lines(batch: Batch) -> list[str]:
     """Lines that let a job that is no array look like the only task of one, and let its ranks have its variables."""
     got = [f"export {GOT_PARTITION}=$SLURM_JOB_PARTITION"] if _names_several(batch) else []
-    alone = [] if batch.array else ["export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0"]
-    return [_EXPORT_ALL, *got, *alone]
+    task_variables = [] if batch.array else ["export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0"]
+    return [_EXPORT_ALL, *got, *task_variables]
 
 
 def _names_several(batch: Batch) -> bool:
@@ -244,7 +244,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
     if batch.closing is None:
         return []
     closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
-    again = [
+    requeue = [
         f'if [ "$closed" = {RUN_AGAIN} ]; then',
         *(f"  {line}" for line in requeue_lines(_JOB_OF_ARRAY if batch.array else "$SLURM_JOB_ID")),
         "fi",
@@ -253,7 +253,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
         'if [ "$ended" != 0 ]; then',
         "  closed=0",
         f"  {closing}",
-        *(f"  {line}" for line in again if batch.profile.requeue),
+        *(f"  {line}" for line in requeue if batch.profile.requeue),
         "fi",
     ]
 
@@ -284,16 +284,16 @@ def _further_flags(profile: PartitionProfile, *, rendered: set[str]) -> dict[str
     """The profile's further flags; raises `UserError` for one that contradicts the flags in `ours`."""
     further: dict[str, Any] = {}
     for key, value in profile.sbatch.items():
-        name, where = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
+        name, setting = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
         if not re.fullmatch(r"[a-z][a-z-]*[a-z]", name):
-            raise UserError(f"{where} – not the long name of a flag; write it as in --mail-user, without the dashes")
+            raise UserError(f"{setting} – not the long name of a flag; write it as in --mail-user, without the dashes")
         if name in _PROFILE_KEYS:
-            raise UserError(f"{where} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
+            raise UserError(f"{setting} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
         if name == "export" and value not in ("NONE", "ALL"):
-            raise UserError(f"{where} – a job's variables are keys of `environment`; --export may be NONE or ALL")
+            raise UserError(f"{setting} – a job's variables are keys of `environment`; --export may be NONE or ALL")
         if (name in rendered and name not in _OURS_TO_GIVE) or name in _SET_BY_OTHERS:
-            what = f"--{name}" if name in rendered else _SET_BY_OTHERS[name]
-            raise UserError(f"{where} – contradicts {what}, which every script sets from the cell; remove it")
+            other_flag = f"--{name}" if name in rendered else _SET_BY_OTHERS[name]
+            raise UserError(f"{setting} – contradicts {other_flag}, which every script sets from the cell; remove it")
         if value is not False:
             further[name] = value
     return further
@@ -312,16 +312,16 @@ def _memory(gib: float | None) -> str | None:
 
 def _with_header(script: str, batch: Batch) -> str:
     """Put the names a person looks for under the first line."""
-    first, rest = script.split("\n", 1)
-    alone = "a job of its own" if not batch.array else "by array index"
-    how = "one by one on the first of these nodes" if batch.shared else alone
+    shebang, body = script.split("\n", 1)
+    by_task = "a job of its own" if not batch.array else "by array index"
+    layout = "one by one on the first of these nodes" if batch.shared else by_task
     lines = [
         f"# vit_sweep study: {batch.study}, batch {batch.name}",
         f"# shape: {nodes_by_gpus(batch.shape.nodes, batch.shape.gpus_per_node)}, {batch.shape.minutes} min",
-        f"# {plural(len(batch.tasks), 'cell')}, {how}:",
+        f"# {plural(len(batch.tasks), 'cell')}, {layout}:",
         *(f"#   {index}: {task.name} attempt {task.attempt}{_part(task)}" for index, task in enumerate(batch.tasks)),
     ]
-    return "\n".join([first, *lines, rest])
+    return "\n".join([shebang, *lines, body])
 
 
 def _part(task: Task) -> str:

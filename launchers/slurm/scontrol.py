@@ -66,9 +66,9 @@ def hides_jobs(private: str) -> bool:
 def need(fields: Fields, key: str, *, command: str) -> str:
     """Return a key that must be there; raises `UserError` that names it."""
     if key not in fields:
-        of = next(iter(fields.items()), ("", ""))
+        record = next(iter(fields.items()), ("", ""))
         raise UserError(
-            f"{command} printed no {key}= (for {of[0]}={of[1]}); nothing was written – "
+            f"{command} printed no {key}= (for {record[0]}={record[1]}); nothing was written – "
             "is scontrol wrapped on this machine? send the maintainers its output and `sinfo --version`"
         )
     return fields[key]
@@ -131,8 +131,8 @@ def beside_gpus(gres: str) -> list[str]:
 
 def _resources(gres: str) -> list[list[str]]:
     parts = re.sub(r"\([^)]*\)", "", gres).split(",")
-    named = [[field for field in part.strip().split(":") if field not in ("", "no_consume")] for part in parts]
-    return [fields for fields in named if fields]
+    resources = [[field for field in part.strip().split(":") if field not in ("", "no_consume")] for part in parts]
+    return [fields for fields in resources if fields]
 
 
 def version(text: str) -> tuple[int, int, int]:

@@ -57,13 +57,13 @@ def main(folders: list[str]) -> int:
             leave=lambda: allocation.closed,
             tidy=allocation.hand_on,
         )
-    if allocation.gone:
+    if allocation.is_terminated:
         return _TERMINATED
-    left = [task for task in tasks if task.ended is None]
-    if left and tasks[0].batch.profile.requeue:
+    open_tasks = [task for task in tasks if task.ended is None]
+    if open_tasks and tasks[0].batch.profile.requeue:
         return RUN_AGAIN
-    if left:
-        for task in left:
+    if open_tasks:
+        for task in open_tasks:
             task.ended, task.detail = Ended.TIME_LIMIT, f"its job had no time left for it; {task.detail}"
         write_states(tasks[0].folder, {task.index: task.status for task in tasks})
     return 0
@@ -71,10 +71,10 @@ def main(folders: list[str]) -> int:
 
 def _restore(task: QueueTask) -> None:
     """Restore a task from an earlier start of this job: what ended stays ended, the rest starts anew."""
-    before = read_states(task.folder).get(task.index)
+    status = read_states(task.folder).get(task.index)
     task.restart = starts(task.folder, task.index)
-    if before is not None and before.state is TaskState.ENDED:
-        task.ended, task.detail, task.hosts = before.ended or Ended.UNREPORTED, before.detail, before.hosts
+    if status is not None and status.state is TaskState.ENDED:
+        task.ended, task.detail, task.hosts = status.ended or Ended.UNREPORTED, status.detail, status.hosts
 
 
 class _Allocation:
@@ -84,7 +84,7 @@ class _Allocation:
         self.job, self.ends = job, ends
         self.closed = False
         """Whether nothing is started any more."""
-        self.gone = False
+        self.is_terminated = False
         """Whether Slurm has told this job to end."""
         self.tasks: list[QueueTask] = []
         self._nodes = _nodes(os.environ["SLURM_JOB_NODELIST"])
@@ -104,13 +104,13 @@ class _Allocation:
 
     def take_away(self) -> None:
         """SIGTERM, or the job is lost without a signal: it is being ended. Slurm has signalled the ranks too."""
-        self.closed = self.gone = True
+        self.closed = self.is_terminated = True
         for task in self.tasks:
             task.taken_away = True
 
     def hand_on(self) -> None:
         """Hand a signal on to the ranks that run, once."""
-        due = [(self._warned, signal.SIGUSR2), (self.gone, signal.SIGTERM)]
+        due = [(self._warned, signal.SIGUSR2), (self.is_terminated, signal.SIGTERM)]
         for number in [number for is_due, number in due if is_due and number not in self._handed_on]:
             self._handed_on.add(number)
             for task in self.tasks:
@@ -119,14 +119,14 @@ class _Allocation:
 
     def look_after_a_step(self, code: int) -> None:
         """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
-        answer = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
+        squeue = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
         # A controller that does not answer has not taken the job away.
-        known = answer.returncode == 0 or "Invalid job id" in answer.stderr
-        state = answer.stdout.strip()
-        over = status_of(state).state in (TaskState.QUEUED, TaskState.ENDED)
-        if known and (over or state in ("", "COMPLETING")):
+        is_answered = squeue.returncode == 0 or "Invalid job id" in squeue.stderr
+        state = squeue.stdout.strip()
+        has_left_its_nodes = status_of(state).state in (TaskState.QUEUED, TaskState.ENDED)
+        if is_answered and (has_left_its_nodes or state in ("", "COMPLETING")):
             self.take_away()
-        doubtful = code or not known or steps_of(self.job)
+        doubtful = code or not is_answered or steps_of(self.job)
         self._doubt_since = time.monotonic() if doubtful else None
 
     def _waits_for_slurm(self, task: QueueTask) -> bool:
@@ -149,11 +149,11 @@ class _Allocation:
         if trial.returncode == 0:
             self._doubt_since = None
             return False
-        told = trial.stderr.strip().splitlines() or [f"srun ended with code {trial.returncode}"]
-        task.detail = f"waits until Slurm starts steps again: {told[-1]}"
+        errors = trial.stderr.strip().splitlines() or [f"srun ended with code {trial.returncode}"]
+        task.detail = f"waits until Slurm starts steps again: {errors[-1]}"
         return True
 
-    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Step | None":
+    def start_ranks(self, task: QueueTask, variables: dict[str, str]) -> "_Step | None":
         """Start a task as a step, if there is time for it. The first one always starts, whatever its limit."""
         left_s = self.ends - time.time()
         if not self.closed and self._begun and left_s < task.limit_s:
@@ -168,7 +168,7 @@ class _Allocation:
         note_start(task.folder, task.index, task.restart)
         name = f"{task.index}.{task.restart}"
         command = step_command(task.batch, task.index, self._nodes, name=name, job=self.job, overlap=self._overlap)
-        environment = os.environ | task.environment | place
+        environment = os.environ | task.environment | variables
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         hosts = " ".join(self._nodes[: task.shape.nodes])
         return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)
@@ -196,7 +196,7 @@ class _Step(Run):
             send(self._process, signal.SIGKILL)
         return None if code is None else shell_code(code)
 
-    def how(self) -> str:
+    def failure(self) -> str:
         code = self.code()
         return f"srun ended with code {code}" if code else ""
 
@@ -207,12 +207,12 @@ class _Step(Run):
         if number is signal.SIGKILL:
             self._killed_at = time.monotonic()
         step = self._step()
-        sent = step is not None and _succeeds(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
-        if not sent and number is not signal.SIGUSR2:
+        is_sent = step is not None and _succeeds(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
+        if not is_sent and number is not signal.SIGUSR2:
             # No step yet, or no controller that knows it: srun gives up, and ends what it may have started.
             send(self._process, signal.SIGTERM)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The job keeps its nodes."""
 
     def _step(self) -> str | None:
@@ -221,19 +221,19 @@ class _Step(Run):
 
 
 def steps_of(job: str) -> dict[str, str]:
-    """Slurm's numbers of the steps of srun that it says run in a job, by their names; none where it does not answer."""
-    answer = run(["squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"], patience_s=_PATIENCE_S)
-    rows = [line.strip().split("|", 1) for line in answer.stdout.splitlines()]
+    """Slurm's numbers of the steps of srun that it says run in a job, by their names; none where it does not squeue."""
+    squeue = run(["squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"], patience_s=_PATIENCE_S)
+    rows = [line.strip().split("|", 1) for line in squeue.stdout.splitlines()]
     # Others (`17.batch`, `17.extern`) are of the job itself.
     return {row[1]: row[0] for row in rows if len(row) == 2 and row[0].rpartition(".")[2].isdecimal()}
 
 
 def _nodes(nodelist: str) -> list[str]:
-    """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not answer."""
-    answer = run(["scontrol", "show", "hostnames", nodelist], patience_s=_PATIENCE_S)
-    if answer.returncode != 0 or not answer.stdout.split():
-        raise OSError(f"scontrol show hostnames {nodelist}: {answer.stderr.strip() or 'no answer'}")
-    return answer.stdout.split()
+    """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not scontrol."""
+    scontrol = run(["scontrol", "show", "hostnames", nodelist], patience_s=_PATIENCE_S)
+    if scontrol.returncode != 0 or not scontrol.stdout.split():
+        raise OSError(f"scontrol show hostnames {nodelist}: {scontrol.stderr.strip() or 'no answer'}")
+    return scontrol.stdout.split()
 
 
 def _succeeds(command: list[str]) -> bool:

@@ -31,21 +31,21 @@ class Answer(NamedTuple):
     """Its words where it did not answer."""
 
 
-def newest(question: str, ask: Callable[[], tuple[str, str | None]], *, not_before: float) -> Answer:
+def newest(question: str, query: Callable[[], tuple[str, str | None]], *, not_before: float) -> Answer:
     """An answer to `question` that was asked for no earlier than `not_before`: another client's, else our own.
 
     `ask` returns squeue's text and None, or nothing and its error; an error is shared as well, since a controller that
     is away costs each who asks its whole patience. Where no place is this user's alone nothing is shared.
     """
     with _kept(question) as file:
-        known = _read(file) if file is not None else None
-        if known is not None and not_before <= known.asked_at <= time.monotonic():
-            return known
+        shared = _read(file) if file is not None else None
+        if shared is not None and not_before <= shared.asked_at <= time.monotonic():
+            return shared
         asked_at = time.monotonic()
-        answer = Answer(asked_at, *ask())
+        answer = Answer(asked_at, *query())
         if file is not None:
-            with suppress(OSError), replacing(file, durable=False, locked=True, private=True) as out:
-                out.write(json.dumps({"boot": _boot(), **answer._asdict()}).encode())
+            with suppress(OSError), replacing(file, durable=False, locked=True, private=True) as answer_file:
+                answer_file.write(json.dumps({"boot": _boot(), **answer._asdict()}).encode())
         return answer
 
 
@@ -53,9 +53,9 @@ def newest(question: str, ask: Callable[[], tuple[str, str | None]], *, not_befo
 def _kept(question: str) -> Iterator[Path | None]:
     """The file of the answer, locked; None where there is no place for it."""
     digest = hashlib.sha256(f"{os.environ.get('SLURM_CONF', '')}\n{question}".encode()).hexdigest()[:16]
-    for place in places(f"vit_sweep-{os.getuid()}"):
+    for candidate in places(f"vit_sweep-{os.getuid()}"):
         try:
-            opened = private_folder(place)
+            opened = private_folder(candidate)
             folder = opened.__enter__()
         except OSError:
             continue
@@ -76,10 +76,10 @@ def _kept(question: str) -> Iterator[Path | None]:
 
 def _read(file: Path) -> Answer | None:
     try:
-        known = from_json(read(file))
-        if known["boot"] != _boot():
+        fields = from_json(read(file))
+        if fields["boot"] != _boot():
             return None
-        asked_at, text, error = known["asked_at"], known["text"], known["error"]
+        asked_at, text, error = fields["asked_at"], fields["text"], fields["error"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     sound = isinstance(asked_at, float) and isinstance(text, str) and isinstance(error, str | None)

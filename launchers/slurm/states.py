@@ -119,7 +119,7 @@ def explained(reason: str) -> str:
 def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
     """Turn a state as Slurm prints it (`CANCELLED by 0`) into ours; an unknown one is never an end."""
     name = printed.split(maxsplit=1)[0].rstrip("+") if printed.split() else ""
-    state, ended = STATES.get(name, _UNKNOWN)
+    state, how = STATES.get(name, _UNKNOWN)
     hosts = "" if hosts == "None assigned" else hosts
     match state:
         case TaskState.ENDED:
@@ -131,7 +131,7 @@ def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
             detail = ": ".join(filter(None, words))
         case _:
             detail = f"Slurm says {printed}" if name in STATES else f"Slurm says {printed!r}, which we do not know"
-    return TaskStatus(state=state, detail=detail, ended=ended, hosts=hosts)
+    return TaskStatus(state=state, detail=detail, ended=how, hosts=hosts)
 
 
 def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
@@ -144,8 +144,8 @@ def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
     for line in text.splitlines():
         fields = line.split("|", 4)
         if len(fields) == 5 and fields[0].isdecimal() and (fields[1].isdecimal() or fields[1] == "N/A"):
-            number, index, state, hosts, rest = fields
-            words, _, jobs[number] = rest.partition(_JOB)
+            number, index, state, hosts, rest_of_line = fields
+            words, _, jobs[number] = rest_of_line.partition(_JOB)
             reason, _, start = words.partition(_START)
             key = number, int(index) if index.isdecimal() else WHOLE
             statuses[key] = _starting(status_of(state, hosts=hosts, reason=reason), start)
@@ -196,22 +196,22 @@ def indices_of(text: str) -> list[int]:
     return indices
 
 
-def shared_task_status(job: TaskStatus, own: TaskStatus | None, *, cancelled: bool) -> TaskStatus:
+def shared_task_status(job: TaskStatus, reported: TaskStatus | None, *, cancelled: bool) -> TaskStatus:
     """Return the status of a task of a shared job, from Slurm's status of the job and its queue's status of the task.
 
     `cancelled`: its queue will be asked to end it as soon as there is one. An end that the queue has written stays; of
     what it left unfinished when the job ended, Slurm knows why.
     """
-    if own is not None and own.state is TaskState.ENDED:
-        return own
-    if job.state is TaskState.SUSPENDED and own is not None and own.state is TaskState.RUNNING:
-        return replace(job, hosts=own.hosts or job.hosts)
+    if reported is not None and reported.state is TaskState.ENDED:
+        return reported
+    if job.state is TaskState.SUSPENDED and reported is not None and reported.state is TaskState.RUNNING:
+        return replace(job, hosts=reported.hosts or job.hosts)
     if job.state in (TaskState.RUNNING, TaskState.SUSPENDED):
-        return own or TaskStatus(state=TaskState.QUEUED, detail="its job is starting")
+        return reported or TaskStatus(state=TaskState.QUEUED, detail="its job is starting")
     if job.state is TaskState.QUEUED and cancelled:
         return TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED, detail="cancelled before its job started")
-    if job.state is TaskState.ENDED and own is not None:
-        return replace(job, hosts=own.hosts or job.hosts)
+    if job.state is TaskState.ENDED and reported is not None:
+        return replace(job, hosts=reported.hosts or job.hosts)
     return job
 
 

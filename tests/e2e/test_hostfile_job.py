@@ -211,7 +211,7 @@ def probe_batch(hosts, folder, order):
     made = Batch(
         study="s",
         study_dir=str(folder),
-        profile=parse(PartitionProfile, site, what="lab_hosts"),
+        profile=parse(PartitionProfile, site, source="lab_hosts"),
         shape=Shape(nodes=2, gpus_per_node=1, minutes=1),
         tasks=(Task(name="c", attempt=1),),
         module="tests.unit.launchers.queue.queue_probe",

@@ -169,7 +169,7 @@ def _words_of_grid(parsed: list[Override], grid: Callable[[str], DictConfig]) ->
     if chosen.is_sweep_override():
         raise UserError(f"{chosen.input_line}: one command runs one named grid; give a command for each")
     name = str(chosen.value())
-    spec = parse(GridSpec, plain(grid(name)), what=f"grid {name}")
+    spec = parse(GridSpec, plain(grid(name)), source=f"grid {name}")
     return grid_words(spec, {override.key_or_group for override in parsed})
 
 

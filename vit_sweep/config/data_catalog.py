@@ -38,7 +38,7 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
     keys = groups.keys_of(GROUP, entry, entries, words)
     keys.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
     if not is_request(keys):
-        return parse(DataSpec, keys, what=f"data {name}")
+        return parse(DataSpec, keys, source=f"data {name}")
     keys.pop("augment", None)  # likewise
     return request_of(keys)
 

@@ -96,7 +96,7 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = (), changes: Seq
 def _read(group: str, path: Path) -> dict[str, Any]:
     """Read a YAML file of keys; raises `UserError` that names the file and what is wrong."""
     try:
-        text = read(path, most=_LONGEST).decode()
+        text = read(path, max_bytes=_LONGEST).decode()
         _refuse_bomb(path, text)
         node = OmegaConf.create(text)
         loaded: Any = OmegaConf.to_container(node, resolve=True)

@@ -48,7 +48,7 @@ def _counts(spec: ModelSpec, classes: int, say: Callable[[str], None]) -> ModelC
     cached = _cache_path(request)
     if cached is not None:
         with suppress(UserError, OSError):
-            return parse_json(ModelCounts, read(cached), what=str(cached))
+            return parse_json(ModelCounts, read(cached), source=str(cached))
     say(f"model {spec.name} of {spec.target}: its parameters and operations are counted, once")
     counts = _count(request)
     if cached is not None:
@@ -78,7 +78,7 @@ def _count(request: CountRequest) -> ModelCounts:
     except subprocess.TimeoutExpired:
         raise UserError(f"model={spec.name}: it was not built and counted within {_LIMIT_S} s; {_GIVE_IT}") from None
     if answer.returncode == 0:
-        return parse_json(ModelCounts, answer.stdout, what=f"counts of {spec.name}")
+        return parse_json(ModelCounts, answer.stdout, source=f"counts of {spec.name}")
     words = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]
     if answer.returncode == REFUSED:
         raise UserError(words[0])

@@ -175,7 +175,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     for config in configs:
         command_settings = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, first = parse(Settings, _normalised(command_settings), what=""), command_settings
+            settings, first = parse(Settings, _normalised(command_settings), source=""), command_settings
         elif command_settings != first:
             swept = next(name for name in field_names(Settings) if command_settings.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
@@ -188,7 +188,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
         composed, axes = axes, _flat(axes)
         axes = axes | {"data": _packed_data(axes.get("data"), settings.data_root, packed)}
         axes = axes | {"model": _without_text_tower(_with_channels(axes.get("model"), axes["data"]), axes.get("task"))}
-        points.append(parse(Point, _with_partition(axes, settings), what=""))
+        points.append(parse(Point, _with_partition(axes, settings), source=""))
         repeats[kind] = (composed, points[-1])
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
@@ -249,7 +249,7 @@ def _with_partition(axes: Plain, settings: Settings) -> Plain:
     others = [_with_accounting(other, settings) for other in (axes.get(OTHERS) or {}).values()]
     if others:
         named = [(profile, f"partition {profile.get('name', '')}".strip()) for profile in (partition, *others)]
-        profiles = [parse(PartitionProfile, profile, what=label) for profile, label in named]
+        profiles = [parse(PartitionProfile, profile, source=label) for profile, label in named]
         partition = to_plain(either(profiles))
     return {key: value for key, value in axes.items() if key != OTHERS} | {"partition": partition}
 

@@ -73,7 +73,7 @@ def known(request: Request, root: Path) -> DataSpec:
     """
     path = root / folder_of(request) / "manifest.json"
     try:
-        manifest = parse_json(Manifest, _manifest_text(request, path), what=f"data={request.name}: {path}")
+        manifest = parse_json(Manifest, _manifest_text(request, path), source=f"data={request.name}: {path}")
     except Unusable as reason:
         raise UserError(_not_packed(request, root, reason)) from None
     if manifest.request is None:
@@ -107,7 +107,7 @@ def packed_requests(root: Path) -> list[Request]:
     requests = []
     for path in sorted(root.glob("[!.]*-packed-*/manifest.json")):
         with suppress(UserError, OSError):
-            manifest = parse_json(Manifest, read(path), what=str(path))
+            manifest = parse_json(Manifest, read(path), source=str(path))
             if manifest.request is not None and folder_of(manifest.request) == path.parent.name:
                 requests.append(manifest.request)
     return requests
@@ -179,7 +179,7 @@ def has_stamp(path: Path, file: Expected) -> bool:
     try:
         # An md5 is of a file as it was published: CIFAR's are pickles, which run what whoever wrote them likes.
         trusted = file.kind != "md5" or (_only_ours(about) and _only_ours(stamp.stat()))
-        return trusted and read(stamp, most=1000) == _stamp_text(about, file.digest).encode()
+        return trusted and read(stamp, max_bytes=1000) == _stamp_text(about, file.digest).encode()
     except OSError:
         return False
 
@@ -209,7 +209,7 @@ def _manifest_text(data: DataSpec | Request, path: Path) -> bytes:
 
 def _manifest(data: DataSpec, path: Path, text: bytes) -> Manifest:
     try:
-        parsed = parse_json(Manifest, text, what=f"data={data.name}: {path}")
+        parsed = parse_json(Manifest, text, source=f"data={data.name}: {path}")
     except UserError as error:
         raise Unusable(str(error)) from None
     wrong = disagreement(data, parsed)

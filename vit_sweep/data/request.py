@@ -158,7 +158,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
     called = path.parent.name if path.name == CAPTIONS_FILE else path.stem
     called = re.sub(r"[^A-Za-z0-9._+-]", "_", called).lstrip("._+-")
     name = given.get("name") or given.get("subset") or called or "data"
-    return parse(Request, {**given, "path": str(path), "name": name}, what="data")
+    return parse(Request, {**given, "path": str(path), "name": name}, source="data")
 
 
 def command_of(request: Request, root: Path) -> str:

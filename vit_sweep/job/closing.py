@@ -32,7 +32,7 @@ _READABLE = (Cause.RANK_DIED, Cause.HANG, Cause.BUG, Cause.COMMUNICATION, Cause.
 def main(arguments: list[str]) -> int:
     """Judge one attempt; returns `RUN_AGAIN` where its policy says so, else 0."""
     batch_folder, code = Path(arguments[0]), int(arguments[1])
-    batch = parse_json(Batch, read(batch_folder / "batch.json"), what="batch.json")
+    batch = parse_json(Batch, read(batch_folder / "batch.json"), source="batch.json")
     me = place_of(os.environ)
     task = batch.tasks[me.task_index]
     study = Study(batch_folder.absolute().parent.parent)
@@ -108,7 +108,7 @@ def _last_lines(log: str) -> tuple[str, ...]:
 def _warn(study: Study, cell_id: str, exit: Exit) -> None:
     try:
         path = study.cell_dir(cell_id) / "cell.json"
-        file = parse_json(CellFile, read(path), what=str(path))
+        file = parse_json(CellFile, read(path), source=str(path))
         study.write_stop(
             Stop(cell_id=cell_id, cell=file.cell, cause=exit.cause, message=exit.message, code=running_digest())
         )

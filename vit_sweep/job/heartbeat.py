@@ -69,6 +69,6 @@ class Signs:
     def _file(self, rank: int) -> RankFile | None:
         path = self._attempt / f"rank{rank}.json"
         try:
-            return parse_json(RankFile, read(path), what=str(path))
+            return parse_json(RankFile, read(path), source=str(path))
         except (OSError, UserError):
             return None

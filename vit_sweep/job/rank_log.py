@@ -89,7 +89,7 @@ class RankLog:
             self._file = replace(self._file, end=end)
             self._write_end()
             if last:
-                remove(self._reserve, made=_RESERVE)
+                remove(self._reserve, pattern=_RESERVE)
 
     def _write_end(self) -> None:
         text = to_json(self._file)
@@ -97,7 +97,7 @@ class RankLog:
             write(self._path, text)
         except OSError:
             try:
-                remove(self._reserve, made=_RESERVE)
+                remove(self._reserve, pattern=_RESERVE)
                 write(self._path, text)
             except OSError as error:
                 say(f"{self._path} cannot be written ({error}); it would have said:\n{text}")

@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     block_signals()
     batch_folder = Path(arguments[0])
-    batch = parse_json(Batch, read(batch_folder / "batch.json"), what="batch.json")
+    batch = parse_json(Batch, read(batch_folder / "batch.json"), source="batch.json")
     me = replace(identify(os.environ, host=socket.gethostname()), shares_job=batch.shared)
     task = batch.tasks[me.task_index]
     # The study may have been moved since: its place is where the batch's folder is now.
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     try:
         log.begin()
         guardian.start()
-        file = parse_json(CellFile, read(cell_dir / "cell.json"), what=f"{cell_dir}/cell.json")
+        file = parse_json(CellFile, read(cell_dir / "cell.json"), source=f"{cell_dir}/cell.json")
         guardian.watch(hang_minutes=file.options.hang_minutes)
         if _is_done(study, file, task.attempt):
             say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")

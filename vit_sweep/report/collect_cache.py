@@ -54,7 +54,7 @@ def remembered(folder: Path, stamp: str | None) -> Remembered | None:
         with reading(_path(folder)) as file:
             about, text = os.fstat(file.fileno()), file.read()
         if is_ours_alone(about):
-            known = parse_json(Remembered, text, what="what was collected last")
+            known = parse_json(Remembered, text, source="what was collected last")
             if known.stamp == stamp and all(_digest(folder / name) == digest for name, digest in known.written):
                 return known
     return None

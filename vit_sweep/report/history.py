@@ -49,7 +49,7 @@ def add(path: Path, entry: Entry) -> bool:
 def read_history(path: Path) -> History:
     """The lines of a file, none where there is no file; raises `UserError` where it has others only."""
     try:
-        lines = read(path, most=MOST_BYTES).splitlines()
+        lines = read(path, max_bytes=MOST_BYTES).splitlines()
     except FileNotFoundError:
         return History((), ())
     except OSError as error:
@@ -58,7 +58,7 @@ def read_history(path: Path) -> History:
     wrong: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            entry = parse_json(Entry, line, what=f"line {number}")
+            entry = parse_json(Entry, line, source=f"line {number}")
         except UserError:
             wrong.append(f"{number}")
             continue

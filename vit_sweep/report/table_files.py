@@ -40,7 +40,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
                 write(stem.with_suffix(suffix), text(table, made))
                 written.append(stem.with_suffix(suffix))
     for old in {folder / f"{name}{suffix}" for name in NAMES for suffix in SUFFIXES} - set(written):
-        remove(old, made=re.escape(old.name))
+        remove(old, pattern=re.escape(old.name))
     return written
 
 

@@ -140,7 +140,7 @@ def read_baseline(path: Path) -> Baseline:
     """Read such a file; raises `UserError` for another, or another version of it."""
     label = f"baseline {path}"
     try:
-        text = read(path, most=MOST_BYTES)
+        text = read(path, max_bytes=MOST_BYTES)
     except FileNotFoundError:
         raise UserError(
             f"{label}: no such file; write one from a study that is as it should be: gate STUDY --write-baseline {path}"
@@ -160,7 +160,7 @@ def parsed_baseline(text: bytes, label: str) -> Baseline:
             f"{label} has schema_version={head.get('schema_version')} and this vit_sweep reads {SCHEMA_VERSION}: "
             "another version wrote it; write it anew with --write-baseline"
         )
-    baseline = parse_json(Baseline, text, what=label)
+    baseline = parse_json(Baseline, text, source=label)
     _check_numbers(baseline, label)
     return baseline
 

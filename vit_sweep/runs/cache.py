@@ -179,7 +179,7 @@ def _encoded(reads: Sequence[Read]) -> bytes:
 
 def _decoded(text: bytes, cells: Sequence[str]) -> list[Read]:
     head, _, body = text.partition(b"\n")
-    table, block = json.loads(head), parse_json(_Block, body, what="kept runs")
+    table, block = json.loads(head), parse_json(_Block, body, source="kept runs")
     layouts, rows = [tuple(map(sys.intern, layout)) for layout in table["layouts"]], table["rows"]
     reads = [
         Read(run, layouts[row[0]], tuple(row[1:]), reached)

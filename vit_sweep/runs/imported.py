@@ -177,7 +177,7 @@ def load_reference(name: str) -> Reference:
         facts_of_yaml: Any = yaml.safe_load(content_of(path).text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-    facts = parse(ReferenceFacts, facts_of_yaml, what=str(path))
+    facts = parse(ReferenceFacts, facts_of_yaml, source=str(path))
     file = reference_dir() / f"{name}.csv"
     return Reference(name=name, facts=facts, imported=read_csv(file, origin=Origin.REFERENCE), file=file)
 

@@ -83,7 +83,7 @@ def remove_leftovers(study: Study) -> None:
     for path in _names(study.folder)[0]:
         # A report is drawn without the lock.
         if not path.startswith(".report."):
-            remove(study.folder / path, made=LEFTOVER)
+            remove(study.folder / path, pattern=LEFTOVER)
 
 
 def _planned(study: Study) -> set[str]:

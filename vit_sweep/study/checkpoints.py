@@ -23,7 +23,7 @@ def newest(
     for checkpoint in sorted(folder.glob("e*-s*"), key=_progress, reverse=True):
         try:
             text = read(checkpoint / POSITION).decode()
-            position = parse_json(Position, text, what=POSITION)
+            position = parse_json(Position, text, source=POSITION)
             sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files_of(checkpoint)}
             reason = refusal(position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes)
             if reason is None and position.name != checkpoint.name:

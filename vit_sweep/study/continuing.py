@@ -59,7 +59,7 @@ def _looked_at(source: str) -> Origin:
     if text is None:
         why = f"none of its checkpoints is whole: {', '.join(passed)}" if passed else "it left no checkpoint"
         raise UserError(f"{setting}: {why}; run it from the start")
-    position = parse_json(Position, text, what=setting)
+    position = parse_json(Position, text, source=setting)
     checkpoint = folder / position.name
     if link := link_in(checkpoint, below=study.folder):
         raise UserError(

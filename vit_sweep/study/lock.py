@@ -26,7 +26,9 @@ def changing(folder: Path) -> Iterator[None]:
         descriptor = opened(folder / ".lock", os.O_RDWR | os.O_CREAT)  # no link and no pipe
         resources.callback(os.close, descriptor)
         if not _locked(descriptor, folder / ".lock", resources):
-            holder = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
+            holder = (
+                read(owner, max_bytes=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
+            )
             raise BusyError(
                 f"study {folder.name} is being changed by {holder}; wait until it has submitted, or use "
                 "study=OTHER_NAME"
@@ -35,7 +37,7 @@ def changing(folder: Path) -> Iterator[None]:
             write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
             yield
         finally:
-            remove(owner, made=re.escape(owner.name))
+            remove(owner, pattern=re.escape(owner.name))
 
 
 def _locked(descriptor: int, path: Path, resources: ExitStack) -> bool:

@@ -256,7 +256,7 @@ class StudyReader:
         entries = []
         for number, line in enumerate(lines, start=1):
             try:
-                entries.append(parse_json(DecisionEntry, line, what=f"{path} line {number}"))
+                entries.append(parse_json(DecisionEntry, line, source=f"{path} line {number}"))
             except UserError:
                 if not _is_cut_off(line):
                     raise
@@ -289,7 +289,7 @@ class StudyReader:
             text = read(path)
         for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
             try:
-                entries.append(parse_json(JobEntry, line, what=f"{path} line {number}"))
+                entries.append(parse_json(JobEntry, line, source=f"{path} line {number}"))
             except UserError as error:
                 self._files.problem(str(error))
                 if not _is_cut_off(line):

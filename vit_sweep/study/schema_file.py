@@ -86,7 +86,7 @@ def _read_file(path: Path, kind: type[T]) -> tuple[T | None, str]:
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     try:
-        parsed = parse_json(kind, text, what=str(path))
+        parsed = parse_json(kind, text, source=str(path))
     except UserError as error:
         return None, f"{_other_schema(path, kind, text) or error}; this file is passed over"
     if getattr(parsed, "schema_version", None) != _schema_of(kind):

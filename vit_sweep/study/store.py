@@ -176,7 +176,7 @@ class Study(StudyReader):
         for name in set(self._files.names_in(cells)) - set(cell_ids):
             entries = self._files.names_in(cells / name)
             if set(entries) <= {"cell.json", "ds_config.json", "attempts"} and not self.attempts(name):
-                remove(cells / name, made=r"n\d.*")
+                remove(cells / name, pattern=r"n\d.*")
 
     def drop_cells(self, cell_ids: Iterable[str], why: Sequence[str]) -> None:
         """Take cells out; their folders stay as they are, with a note in them."""
@@ -222,7 +222,7 @@ class Study(StudyReader):
         cell_id = planned.cell.cell_id
         folder = self.cell_dir(cell_id)
         make_folder(folder / "attempts")
-        remove(folder / DROPPED, made=re.escape(DROPPED))
+        remove(folder / DROPPED, pattern=re.escape(DROPPED))
         previous = self._files.known(folder / "cell.json", CellFile)
         file = cell_file(planned, previous, data_root=data_root, options=options)
         written = file != previous and write_of_many(folder / "cell.json", to_json(file))
@@ -288,7 +288,7 @@ class Study(StudyReader):
     def clear_stops(self, cell_ids: Iterable[str]) -> None:
         """Forget how these cells ended: they are run again."""
         for cell_id in cell_ids:
-            remove(self.folder / "stops" / f"{cell_id}.json", made=r"n\d.*\.json")
+            remove(self.folder / "stops" / f"{cell_id}.json", pattern=r"n\d.*\.json")
 
 
 def _append(path: Path, content: object) -> None:

@@ -184,7 +184,7 @@ def _readable(cells: Mapping[str, bytes]) -> tuple[dict[str, CellFile], dict[str
     excluded: dict[str, str] = {}
     for name, text in cells.items():
         try:
-            file = parse_json(CellFile, text, what="")
+            file = parse_json(CellFile, text, source="")
         except UserError as error:
             excluded[name] = f"this version cannot read its cell.json: {error}"
             continue
@@ -309,7 +309,7 @@ def _offer(file: CellFile, built: _Built, record: bytes | None) -> Offer:
     hours, alike = built.planned.gpu_hours, built.planned.cell.gpu_model == file.cell.gpu_model
     if record is not None and (alike or built.planned.time is None):
         with suppress(UserError):  # a record of another version says nothing of its time here
-            hours = spent_gpu_hours(parse_json(Record, record, what=""))
+            hours = spent_gpu_hours(parse_json(Record, record, source=""))
     configuration = replace(file.cell, seed=0).cell_id
     return Offer(cell_id=file.cell_id, gpus=file.cell.gpus, configuration=configuration, gpu_hours=hours)
 

@@ -34,7 +34,7 @@ def training(job, attempt=1):
 def verdict(job, code=None):
     """What the job's last line would say."""
     paths = sorted((job.dir / "attempts/1").glob("rank*.json"))
-    return judge([parse_json(RankFile, path.read_bytes(), what=str(path)) for path in paths], code=code)
+    return judge([parse_json(RankFile, path.read_bytes(), source=str(path)) for path in paths], code=code)
 
 
 def test_a_good_end_is_said_by_every_rank_and_by_the_exit_file(tmp_path):

@@ -146,7 +146,7 @@ def test_a_download_that_breaks_off_leaves_nothing_half_written(tmp_path, monkey
 
     from omegaconf import OmegaConf
 
-    spec = parse(DataSpec, OmegaConf.to_container(OmegaConf.load(conf_dir() / "data/cifar10.yaml")), what="data")
+    spec = parse(DataSpec, OmegaConf.to_container(OmegaConf.load(conf_dir() / "data/cifar10.yaml")), source="data")
     monkeypatch.setitem(download._KINDS, spec.source, BreaksOff)
     with pytest.raises(UserError, match=r"the download failed \(connection reset\)"):
         download.download(spec, tmp_path / "root")

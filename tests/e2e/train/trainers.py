@@ -49,8 +49,8 @@ def run(folder, cell, *, delays=(), probe=None, measure=WHOLLY, **options):
     given = [(str(folder), rank, cell, delays, probe, measure, options) for rank in range(cell.gpus)]
     run_all(_rank, given, folder=folder, seconds=300)
     ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
-    epochs = [parse(EpochReport, epoch, what="epoch") for epoch in ranks[0]["epochs"]]
-    breakdown = parse(Breakdown, ranks[0]["breakdown"], what="breakdown") if measure else None
+    epochs = [parse(EpochReport, epoch, source="epoch") for epoch in ranks[0]["epochs"]]
+    breakdown = parse(Breakdown, ranks[0]["breakdown"], source="breakdown") if measure else None
     return epochs, breakdown, ranks
 
 

@@ -73,7 +73,7 @@ def ended(process, code, given=None):
 
 def rank_file(folder):
     path = folder / "rank1.json"
-    return parse_json(RankFile, path.read_bytes(), what=str(path))
+    return parse_json(RankFile, path.read_bytes(), source=str(path))
 
 
 @pytest.mark.parametrize(

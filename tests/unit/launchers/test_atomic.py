@@ -143,7 +143,7 @@ def test_of_a_file_without_end_no_more_is_read_than_may_be(tmp_path):
     path.touch()
     os.truncate(path, 1 << 42)  # in holes, without a byte on disk
     with pytest.raises(OSError, match="more than"):
-        read(path, most=1000)
+        read(path, max_bytes=1000)
 
 
 def test_a_link_with_the_name_of_the_file_aside_is_not_written_through(tmp_path):

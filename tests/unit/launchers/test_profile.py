@@ -12,7 +12,7 @@ from tests.unit.builders import profile
 
 def read(**changes):
     """Read a profile as from YAML."""
-    return parse(PartitionProfile, to_plain(profile()) | changes, what="partition lab")
+    return parse(PartitionProfile, to_plain(profile()) | changes, source="partition lab")
 
 
 def test_a_profile_survives_the_way_through_plain_data():
@@ -115,7 +115,7 @@ def test_a_missing_key_is_named():
     plain = to_plain(profile())
     del plain["gpu_model"]
     with pytest.raises(UserError, match="partition lab: gpu_model is missing"):
-        parse(PartitionProfile, plain, what="partition lab")
+        parse(PartitionProfile, plain, source="partition lab")
 
 
 def test_every_mistake_of_a_profile_is_said_at_once():

@@ -23,7 +23,7 @@ JOB = QueuedJob(
 def test_a_queue_snapshot_is_read_back_as_it_was_written():
     closed = Closure(hosts=("n1",), from_s=2e9, until_s=2e9 + 60)
     snapshot = QueueSnapshot(at_s=1.8e9, nodes=(NODE,), jobs=(JOB,), closed=(closed,), hidden="PrivateData=jobs")
-    assert parse_json(QueueSnapshot, to_json(snapshot), what="snapshot") == snapshot
+    assert parse_json(QueueSnapshot, to_json(snapshot), source="snapshot") == snapshot
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_a_queue_snapshot_is_read_back_as_it_was_written():
 def test_what_no_queue_holds_is_refused(field, value, words):
     text = to_json(JOB).replace("}", f', "{field}": {value}}}')
     with pytest.raises(UserError, match=words):
-        parse_json(QueuedJob, text, what="job")
+        parse_json(QueuedJob, text, source="job")

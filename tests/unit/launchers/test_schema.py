@@ -166,18 +166,18 @@ def test_a_class_takes_no_value_without_a_name():
 
 
 def test_a_field_that_files_call_otherwise_is_written_so_and_read_by_both():
-    there = parse_json(Ours, '{"name": "a", "at": 3, "place": "b/c"}', what="it")
+    there = parse_json(Ours, '{"name": "a", "at": 3, "place": "b/c"}', source="it")
     assert (
         there
         == Ours(name="a", index=3, place=Path("b/c"))
-        == parse_json(Ours, '{"name": "a", "index": 3, "place": "b/c"}', what="it")
+        == parse_json(Ours, '{"name": "a", "index": 3, "place": "b/c"}', source="it")
     )
     assert to_plain(there) == {
         "name": "a", "count": 1, "colour": None, "parts": [], "place": "b/c", "at": 3,
     }  # fmt: skip
     assert to_plain(there, defaults=False) == {"name": "a", "place": "b/c", "at": 3}
     with pytest.raises(UserError, match="it: unknown key further"):
-        parse_json(Ours, '{"name": "a", "further": 1}', what="it")
+        parse_json(Ours, '{"name": "a", "further": 1}', source="it")
 
 
 @checked

@@ -138,7 +138,7 @@ def changed(path, value):
         target = target[holder]
     assert target[key] != value
     target[key] = value
-    return parse(Cell, plain, what="test")
+    return parse(Cell, plain, source="test")
 
 
 def test_the_list_of_changes_covers_every_physical_field():
@@ -160,7 +160,7 @@ def test_cells_that_differ_in_any_fields_have_different_identities(some, others)
         for path in paths:
             *holders, key = path.split(".")
             reduce(getitem, holders, plain)[key] = CHANGES[path]
-        return parse(Cell, plain, what="test")
+        return parse(Cell, plain, source="test")
 
     assert (made(some).cell_id == made(others).cell_id) == (made(some) == made(others)) == (some == others)
 
@@ -181,7 +181,7 @@ def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
         del old["cell"][name]
     for name in ("preflight", "exposed", "profile_steps", "data_workers", "target_accuracy"):
         del old["options"][name]
-    assert parse(CellFile, old, what="test") == file
+    assert parse(CellFile, old, source="test") == file
 
 
 def test_the_identity_survives_a_change_of_code():
@@ -197,7 +197,7 @@ def test_the_identity_reads_as_layout_and_batch_then_8_hex_digits(made):
 
 @given(cells())
 def test_the_identity_survives_a_way_through_json(made):
-    assert parse(Cell, to_plain(made), what="test").cell_id == made.cell_id
+    assert parse(Cell, to_plain(made), source="test").cell_id == made.cell_id
 
 
 @given(gpus=st.sampled_from([1, 2, 4, 8, 16]), share=st.integers(16, 5000))

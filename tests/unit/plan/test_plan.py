@@ -166,7 +166,7 @@ def test_a_plan_file_names_the_profile_of_each_cell_by_its_index():
     file = plan_file(make_plan(cells), None)
     assert [cell["profile"] for cell in to_plain(file)["cells"]] == [0, 1]
     assert [file.profiles[cell.profile_index] for cell in file.cells] == [lab, other]
-    assert parse_json(type(file), to_json(file), what="plan.json") == file
+    assert parse_json(type(file), to_json(file), source="plan.json") == file
 
 
 def test_repeats_of_a_point_are_planned_as_if_each_were_alone():

@@ -60,6 +60,6 @@ def test_what_one_rank_does_not_know_is_not_known():
 def test_counts_come_back_from_a_file_and_older_files_have_none():
     made = Breakdown(counts=counted(RANK))
     plain = to_plain(made)
-    assert parse(Breakdown, plain, what="breakdown") == made
+    assert parse(Breakdown, plain, source="breakdown") == made
     del plain["counts"]
-    assert parse(Breakdown, plain, what="breakdown") == replace(made, counts=None)
+    assert parse(Breakdown, plain, source="breakdown") == replace(made, counts=None)

@@ -367,7 +367,7 @@ def test_a_record_with_all_of_it_survives_its_file():
         samples=(samples(0, 1.0, ("power_cap",)),),
         preflight=(Preflight(rank=0, precision="bf16", seconds=0.5, to_next_gb_per_s=1.0),),
     )
-    assert parse_json(Record, to_json(made), what="record") == made
+    assert parse_json(Record, to_json(made), source="record") == made
 
 
 def test_facts_that_were_recorded_alike_are_alike_by_every_rule():

@@ -36,7 +36,7 @@ def test_sums_survive_the_file_bit_by_bit():
         totals_by_rank=((0.1 + 0.2, 7.0), (1e-17, 3.0)), seconds_by_rank=(0.1, 0.3), step_ms_by_rank=((1.1,), (1.3,))
     )
     made = position(part=part)
-    assert parse_json(Position, to_json(made), what="position") == made
+    assert parse_json(Position, to_json(made), source="position") == made
 
 
 def test_a_whole_checkpoint_of_this_run_is_taken():

@@ -74,14 +74,14 @@ def test_files_of_repeats_are_those_that_each_would_have_alone(waits, tmp_path, 
     files = {file.parent.name: file for file in (tmp_path / "outputs/s/cells").glob("*/cell.json")}
     assert len(files) == 3 * 2 * 2
     for name, file in files.items():
-        read = parse_json(CellFile, file.read_text(), what=name)
+        read = parse_json(CellFile, file.read_text(), source=name)
         assert read.cell.cell_id == read.cell_id == name
         assert file.read_text() == to_json(read)
         config = file.with_name("ds_config.json")
         is_deepspeed = machinery(read.cell.engine) == DEEPSPEED
         assert config.exists() == is_deepspeed
         assert not is_deepspeed or config.read_text() == indented(ds_config(read.cell)) + "\n"
-    assert {parse_json(CellFile, file.read_text(), what="").cell.seed for file in files.values()} == {4, 11, 300}
+    assert {parse_json(CellFile, file.read_text(), source="").cell.seed for file in files.values()} == {4, 11, 300}
 
 
 def test_a_folder_that_is_there_is_not_filled(tmp_path):

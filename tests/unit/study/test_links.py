@@ -106,7 +106,7 @@ def test_what_lies_behind_a_link_is_neither_made_nor_deleted(tmp_path):
     for action in (
         lambda: write(behind / "x", "x"),
         lambda: make_folder(behind / "x"),
-        lambda: remove(behind / "study", made="study"),
+        lambda: remove(behind / "study", pattern="study"),
         lambda: rename(behind / "study", "x"),
     ):
         with pytest.raises(ThroughLinkError, match="symbolic link"):
@@ -118,7 +118,7 @@ def test_only_what_has_a_name_of_ours_is_deleted(tmp_path):
     guard(tmp_path)
     for name in ("e0001-s000002", "thesis"):
         (tmp_path / name).mkdir()
-        remove(tmp_path / name, made=r"e\d+-s\d+")
+        remove(tmp_path / name, pattern=r"e\d+-s\d+")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
 

@@ -52,7 +52,7 @@ def of_name(entries: Iterable[Entry], name: str) -> list[Entry]:
 def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, set[str]]:
     """Read and check a profile; also returns the keys that its file gives. Raises `UserError`."""
     keys = normalised(groups.keys_of(GROUP, entry, others))
-    return parse(PartitionProfile, keys, what=f"partition {entry.name}"), set(keys)
+    return parse(PartitionProfile, keys, source=f"partition {entry.name}"), set(keys)
 
 
 def rows(profile: PartitionProfile, stated: set[str]) -> list[Row]:
@@ -98,7 +98,7 @@ def profile_files(cluster: Cluster, shipped_names: Iterable[str]) -> dict[str, s
 
 def _yaml(name: str, partition: GpuPartition, cluster: Cluster) -> str:
     keys = {key: partition.keys[key] for key in field_names(PartitionProfile) if key in partition.keys}
-    parse(PartitionProfile, {"name": name} | keys, what=f"discovered partition {name}")
+    parse(PartitionProfile, {"name": name} | keys, source=f"discovered partition {name}")
     lines = [f"# Discovered: cluster {cluster.name}, partition {partition.partition}, Slurm {cluster.version}."]
     lines += [f"# - {note}" for note in partition.notes]
     return "\n".join([*lines, OmegaConf.to_yaml(OmegaConf.create({"name": name} | keys))])

@@ -88,7 +88,7 @@ class _Composed:
         base = self._base((f"grid={chosen.values[0]}",)) if len(chosen.values) == 1 else None
         if base is None:
             return None
-        spec = parse(GridSpec, base["grid"], what=f"grid {chosen.values[0]}")
+        spec = parse(GridSpec, base["grid"], source=f"grid {chosen.values[0]}")
         read = [plain_word(word) for word in grid_words(spec, {word.key for word in words})]
         return None if None in read else [word for word in read if word is not None]
 

@@ -55,7 +55,7 @@ class CompositionCache:
     def read(self, chosen: tuple[str, ...]) -> Plain | None:
         """The composition of these words (`model=vit_b_16`), if it is kept."""
         with suppress(OSError, RuntimeError, ValueError):
-            stored = json.loads(read(self._path(chosen), most=_LARGEST))
+            stored = json.loads(read(self._path(chosen), max_bytes=_LARGEST))
             if isinstance(stored, dict) and stored.get("of") == [self._of_files, list(chosen)]:
                 config: Plain | None = stored.get("config")
                 return config if isinstance(config, dict) else None
@@ -72,7 +72,7 @@ class CompositionCache:
             write(path, text, private=True)
             newest = sorted(path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
             for old in newest[_MOST:]:
-                remove(old, made=_NAME)
+                remove(old, pattern=_NAME)
 
     def _path(self, chosen: tuple[str, ...]) -> Path:
         name = hashlib.sha256(json.dumps([self._of_files, list(chosen)]).encode()).hexdigest()

@@ -72,12 +72,12 @@ def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
 def _fetch(data: DataSpec, root: Path) -> None:
     """Download, verify, move. The caller holds the lock, so what lies aside is nobody's."""
     place = root / f".{data.name}.partial"
-    remove(place, made=re.escape(place.name))
+    remove(place, pattern=re.escape(place.name))
     try:
         with private_folder(place) as aside:
             _fetch_aside(data, root, aside)
     finally:
-        remove(place, made=re.escape(place.name))
+        remove(place, pattern=re.escape(place.name))
 
 
 def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:

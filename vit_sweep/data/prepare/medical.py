@@ -86,7 +86,7 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
         if file.is_file():
             return
         tell(f"fetching {file.name} to {file.parent}")
-        remove(partial, made=re.escape(partial.name))
+        remove(partial, pattern=re.escape(partial.name))
         try:
             with private_folder(partial) as aside, impatient():
                 getattr(medmnist, about["python_class"])(split="test", root=str(aside), size=side, download=True)
@@ -100,7 +100,7 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
                 f"give this command on a machine that has it, and copy {file.name} into {file.parent.absolute()}"
             ) from None
         finally:
-            remove(partial, made=re.escape(partial.name))
+            remove(partial, pattern=re.escape(partial.name))
 
 
 def _names(path: Path) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, wo
         _write_all(data, sources, shape, aside, tell=tell, workers=workers)
         # Until now it was this user's alone; who may read the data root may read what is in it.
         aside.chmod(stat.S_IMODE(root.stat().st_mode))
-    remove(place, made=re.escape(place.name))  # what is there is not whole, or is of other images
+    remove(place, pattern=re.escape(place.name))  # what is there is not whole, or is of other images
     rename(partial, place.name)
     spec = data if isinstance(data, DataSpec) else datasets.known(data, root)
     for file in datasets.files_of(spec, root):
@@ -249,7 +249,7 @@ def _done_before(source: Source, split: str, images: Path, image_bytes: int) -> 
     """Images of this very list that an earlier, broken off packing has left on disk."""
     nothing = _Progress(done=0, listed="")
     try:
-        noted = parse_json(_Progress, read(_note(images.parent, split)), what="progress")
+        noted = parse_json(_Progress, read(_note(images.parent, split)), source="progress")
         size = images.stat().st_size
     except (OSError, UserError):
         return nothing

@@ -42,7 +42,7 @@ class Checkpoints:
         dist.broadcast_object_list(chosen, src=0)
         if chosen[0] is None:
             return None
-        position = parse_json(Position, chosen[0], what=POSITION)
+        position = parse_json(Position, chosen[0], source=POSITION)
         folder = self._folder / position.name
         try:
             engine.load(folder)
@@ -67,7 +67,7 @@ class Checkpoints:
             return
         partial = self._folder / f".partial-{self._attempt}"
         if dist.get_rank() == 0:
-            remove(partial, made=_MADE)
+            remove(partial, pattern=_MADE)
             make_folder(partial)
         dist.barrier()  # behind which the folder is there for all
         engine.save(partial)
@@ -79,7 +79,7 @@ class Checkpoints:
 
     def delete(self) -> None:
         """Remove them all: the run is done and its record written. For one rank."""
-        remove(self._folder, made="checkpoint")
+        remove(self._folder, pattern="checkpoint")
 
     def _publish(self, partial: Path, position: Position) -> None:
         files = {str(path.relative_to(partial)): path.stat().st_size for path in files_of(partial)}
@@ -90,12 +90,12 @@ class Checkpoints:
             _to_disk(folder)
         target = self._folder / position.name
         # What is there of that name was passed over when this run began.
-        remove(target, made=_MADE)
+        remove(target, pattern=_MADE)
         rename(partial, target.name)
         _to_disk(self._folder)
         for other in self._folder.iterdir():
             if other.name not in (position.name, self._newest):
-                remove(other, made=_MADE)
+                remove(other, pattern=_MADE)
 
     def _choose(self, cell_id: str, world_size: int, zero_stage: int | None) -> str | None:
         """The text of the newest position whose checkpoint is whole and of this cell."""
@@ -107,7 +107,7 @@ class Checkpoints:
             passed_over=lambda name, reason: say(f"checkpoint {name} is passed over: {reason}"),
         )
         if text is not None:
-            say(f"goes on from checkpoint {parse_json(Position, text, what=POSITION).name}")
+            say(f"goes on from checkpoint {parse_json(Position, text, source=POSITION).name}")
         return text
 
 

@@ -149,7 +149,7 @@ class Stopper:
         while not self._closed:
             text = self._read(store, _REQUEST)
             if text is not None:
-                return parse_json(StopRequest, text, what="the request to stop")
+                return parse_json(StopRequest, text, source="the request to stop")
             if self._own_request is not None:
                 # In place of nothing, or of what no rank wrote.
                 there = store.get(_REQUEST) if store.check([_REQUEST]) else b""

@@ -100,7 +100,7 @@ def make_capsule(study: Study, out: Path, request: Request) -> Made:
         else:
             os.rename(aside, out)  # noqa: PTH104 - it takes no folder's place that has something in it
     finally:
-        remove(aside, made=r"\..*\.tmp")
+        remove(aside, pattern=r"\..*\.tmp")
     return Made(path=out, files=written.files, digest=written.digest, notes=tuple(notes))
 
 
@@ -180,7 +180,7 @@ def _made_anew(copy: Study, name: str) -> Gathered:
     write_report(content, copy.folder / "report.html")
     export(FORMS, gathered, copy.folder)
     for kept in copy.folder.iterdir():
-        remove(kept, made=_NEVER.pattern)
+        remove(kept, pattern=_NEVER.pattern)
     return gathered
 
 

@@ -49,7 +49,7 @@ Drawer = Callable[[], Figure | Skipped]
 
 def _heard(said: str) -> Figure | Skipped:
     fields = json.loads(said)
-    return parse(Skipped, fields, what="a figure") if "reason" in fields else parse(Figure, fields, what="a figure")
+    return parse(Skipped, fields, source="a figure") if "reason" in fields else parse(Figure, fields, source="a figure")
 
 
 _WORDS: InWords[Figure | Skipped] = InWords(say=to_json, hear=_heard)
@@ -79,7 +79,7 @@ def draw_all(
     for drawn in made:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):
-            remove((folder / drawn.name).with_suffix(suffix), made=rf"{re.escape(drawn.name)}\.\w+")
+            remove((folder / drawn.name).with_suffix(suffix), pattern=rf"{re.escape(drawn.name)}\.\w+")
     return made
 
 

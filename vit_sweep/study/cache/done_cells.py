@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, tuple[str, Result]]:
         with reading(path) as file:
             info, head, text = os.fstat(file.fileno()), file.readline(), file.read()
         if is_ours_alone(info) and head == _head(text):
-            cache = parse_json(_Noted, text, what="cells that were done")
+            cache = parse_json(_Noted, text, source="cells that were done")
             like = [Result(file=file, record=None, status=Status.DONE, attempt=_FIRST) for file in cache.files]
             return {done.name: (done.key, _result(done, like[done.like])) for done in cache.cells}
     return {}

@@ -73,7 +73,7 @@ def summary_beside(folder: str, file: CellFile, *, code: str) -> Summary | None:
         head, content = text[:_HEAD], text[_HEAD:]
         if not is_ours_alone(info) or head != _head(content):
             return None
-        summary = parse_json(SummaryFile, content, what=SUMMARY)
+        summary = parse_json(SummaryFile, content, source=SUMMARY)
         if summary.code != code or summary.cell_id != file.cell_id or summary.requested != requested_digest(file.cell):
             return None
         record, info = _read(f"{folder}/record.json")

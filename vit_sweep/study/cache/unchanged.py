@@ -48,7 +48,7 @@ def clock_ns(folder: Path) -> int | None:
         return None
     finally:
         with suppress(OSError):
-            remove(probe, made=r"\..*\.tmp")
+            remove(probe, pattern=r"\..*\.tmp")
 
 
 @cache

@@ -146,7 +146,7 @@ def _create(folder: Path, contents: Contents) -> bool:
             raise
         return False
     finally:
-        remove(aside, made=r"\.[0-9a-f]{12}\..*\.tmp")
+        remove(aside, pattern=r"\.[0-9a-f]{12}\..*\.tmp")
 
 
 def _mend(folder: Path, contents: Contents) -> None:
@@ -179,7 +179,7 @@ def _remove_from(folder: str, prefix: str, contents: Contents, holders: set[str]
         path = f"{prefix}{entry.name}"
         is_folder = entry.is_dir(follow_symlinks=False)
         if entry.is_symlink() or path not in (holders if is_folder else contents):
-            remove(Path(entry.path), made=".*")
+            remove(Path(entry.path), pattern=".*")
         elif is_folder:
             _remove_from(entry.path, f"{path}/", contents, holders)
 

@@ -37,7 +37,7 @@ def kept(stopped, tmp_path_factory):
 
 def origin(job, checkpoint):
     """As the plan would find it at that place."""
-    position = parse_json(Position, (checkpoint / "position.json").read_text(), what="position")
+    position = parse_json(Position, (checkpoint / "position.json").read_text(), source="position")
     content = content_of(checkpoint, position)
     seen = {"checkpoint": checkpoint.name, "content": content, "folder": str(checkpoint)}
     return origin_of(job.cell, **seen, epoch=position.epoch, step=position.step)

@@ -34,7 +34,7 @@ def left_in(folder, name, cell):
     from vit_sweep.study.checkpoints import POSITION, content_of
 
     (checkpoint,) = _checkpoints(folder, name).iterdir()
-    position = parse_json(Position, (checkpoint / POSITION).read_text(), what=name)
+    position = parse_json(Position, (checkpoint / POSITION).read_text(), source=name)
     return origin_of(
         cell,
         checkpoint=checkpoint.name,

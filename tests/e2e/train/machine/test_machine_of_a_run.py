@@ -34,7 +34,7 @@ def own_flags(record):
 def run(folder, made, **options):
     job = Job(folder, made, **({"preflight": True} | options))
     assert job.run() == [0] * made.gpus, job.log()
-    return parse_json(Record, (job.dir / "record.json").read_bytes(), what="record")
+    return parse_json(Record, (job.dir / "record.json").read_bytes(), source="record")
 
 
 @pytest.fixture(scope="module")

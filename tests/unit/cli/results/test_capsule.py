@@ -570,7 +570,7 @@ def with_id(told):
     from launchers.checked import parse_json
     from vit_sweep.plan.cell import CellFile
 
-    told["cell_id"] = parse_json(CellFile, json.dumps(told), what="").cell.cell_id
+    told["cell_id"] = parse_json(CellFile, json.dumps(told), source="").cell.cell_id
 
 
 @pytest.mark.parametrize(
@@ -615,7 +615,7 @@ def test_code_and_files_that_somebody_else_named_are_neither_run_nor_read(change
     for group, values in changes.items():
         told["cell"][group] |= values
     with_id(told)
-    name = parse_json(CellFile, json.dumps(told), what="").cell_id
+    name = parse_json(CellFile, json.dumps(told), source="").cell_id
     with pytest.raises(UserError, match="no cell of it can run again here") as raised:
         rerun(Published("mine", {name: json.dumps(told).encode()}, {}), Wish(["partition=local"]))
     assert says in str(raised.value)

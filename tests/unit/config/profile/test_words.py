@@ -104,7 +104,7 @@ def test_what_a_profile_says_in_its_own_types_stays_as_it_is():
         "gpu_model": "T4",
         "setup": ["a", "b"],
     }
-    assert parse(PartitionProfile, normalised(plain), what="lab") == parse(PartitionProfile, plain, what="lab")
+    assert parse(PartitionProfile, normalised(plain), source="lab") == parse(PartitionProfile, plain, source="lab")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def execution_of(trains, folder, clock):
 
 
 def said(folder):
-    return parse_json(Progress, (folder / "progress.json").read_text(), what="progress")
+    return parse_json(Progress, (folder / "progress.json").read_text(), source="progress")
 
 
 def test_only_in_its_first_epoch_is_an_attempt_written_of_in_the_middle_and_not_at_every_step(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from launchers.batch import Shape
 from launchers.checked import parse, to_json
 from launchers.errors import UserError
 from launchers.hostfile.backend import HostfileLauncher
-from launchers.hostfile.queue import how_it_ended
+from launchers.hostfile.queue import failure_text
 from launchers.hosts import choose_hosts
 from launchers.profile import Container, ContainerRuntime, Host, PartitionProfile, Scheduler
 from tests.conftest import ROOT
@@ -43,7 +43,7 @@ def chosen(site, nodes, gpus_per_node=1, without=()):
 # --- hosts --------------------------------------------------------------------------------------------
 
 TESLA = parse(
-    PartitionProfile, yaml.safe_load((ROOT / "conf/partition/tesla.yaml").read_text()), what="partition tesla"
+    PartitionProfile, yaml.safe_load((ROOT / "conf/partition/tesla.yaml").read_text()), source="partition tesla"
 )
 
 
@@ -129,7 +129,7 @@ def test_no_suitable_hosts_are_the_users_mistake():
 @pytest.mark.parametrize("name", ["a b", "-a", "#a", ""])
 def test_a_name_that_a_hostfile_would_bend_is_refused(name):
     site = partition("x:2", "b:2")
-    site = parse(PartitionProfile, json.loads(to_json(site).replace('"x"', json.dumps(name))), what="lab")
+    site = parse(PartitionProfile, json.loads(to_json(site).replace('"x"', json.dumps(name))), source="lab")
     with pytest.raises(UserError, match="is no name that a hostfile can hold"):
         rendered(site)
 
@@ -204,13 +204,13 @@ def test_a_last_word_of_one_letter_is_kept_from_open_mpi_which_would_drop_it():
 
 
 def test_the_rank_that_died_is_named_before_the_ones_that_followed_it_and_of_a_good_end_there_is_no_word():
-    assert how_it_ended(0, {}, "whatever mpirun printed") == ""
-    assert how_it_ended(137, {0: 1, 3: 137}, "") == "rank 3 died of signal SIGKILL"
+    assert failure_text(0, {}, "whatever mpirun printed") == ""
+    assert failure_text(137, {0: 1, 3: 137}, "") == "rank 3 died of signal SIGKILL"
 
 
 def test_without_a_note_the_first_words_of_mpirun_stand_in():
     assert (
-        how_it_ended(1, {}, "----\n\nssh: connect: refused\nmore\n")
+        failure_text(1, {}, "----\n\nssh: connect: refused\nmore\n")
         == "mpirun ended with code 1: ssh: connect: refused"
     )
-    assert how_it_ended(1, {}, "") == "mpirun ended with code 1: it said nothing"
+    assert failure_text(1, {}, "") == "mpirun ended with code 1: it said nothing"

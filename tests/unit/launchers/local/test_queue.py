@@ -96,7 +96,7 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
     sentence = "waits for cores of study /theirs (process 7) since 2026-01-01T00:00:00+00:00"
     assert task.status.detail == sentence
     assert capsys.readouterr().err.count(sentence) == 1
-    neighbour.give_back(held)
+    neighbour.release(held)
     assert waiting.take(2) == names
 
 

@@ -126,7 +126,7 @@ def test_every_task_has_a_hostfile_with_the_first_hosts_and_a_script_for_them(tm
     assert "VIT_SWEEP_NODES=1 " in files["job-1.sh"]
     assert "${VIT_SWEEP_ALLOCATED_GPUS:+-x VIT_SWEEP_ALLOCATED_GPUS}" in files["job-2.sh"]
     assert "hostfile" not in files
-    assert parse_json(Batch, files["batch.json"], what="it").tasks[1].shape == Shape(
+    assert parse_json(Batch, files["batch.json"], source="it").tasks[1].shape == Shape(
         nodes=1, gpus_per_node=1, minutes=1
     )
 

@@ -38,7 +38,7 @@ def main(point, folders):
     subprocess.Popen = popen  # type: ignore[misc, assignment]  # whoever starts a program
     if point == "before":
         die(os.getpid())
-    batches = [parse_json(Batch, Path(f, "batch.json").read_bytes(), what=f) for f in folders]
+    batches = [parse_json(Batch, Path(f, "batch.json").read_bytes(), source=f) for f in folders]
     for _ in LocalLauncher().submit([Rendered(batch=b, files={}, script="job.sh") for b in batches]):
         if point == "yielded":
             die(os.getpid())

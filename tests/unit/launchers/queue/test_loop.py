@@ -46,7 +46,7 @@ class Ranks:
     def broken(self):
         return False
 
-    def how(self):
+    def failure(self):
         return ""
 
     def send(self, number):
@@ -55,7 +55,7 @@ class Ranks:
     def sentinels(self):
         return []
 
-    def give_back(self):
+    def release(self):
         pass
 
 

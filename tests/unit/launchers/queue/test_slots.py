@@ -30,7 +30,7 @@ def test_slots_given_back_are_free_for_everyone(tmp_path):
     slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
     taken = slots.take(3)
     assert other.take(1) is None
-    slots.give_back(taken[1:])
+    slots.release(taken[1:])
     assert other.take(2) == ["core-1", "core-2"]
 
 
@@ -114,7 +114,7 @@ def test_who_waits_reads_whose_slots_are_missing_and_nobody_once_they_are_free(t
     taken = slots.take(2, "study /s (process 7) since noon")
     assert other.take(2) is None
     assert other.waits_for == ("study /s (process 7) since noon",)
-    slots.give_back(taken)
+    slots.release(taken)
     assert other.take(2) == ["core-0", "core-1"]
     assert other.waits_for == ()
 

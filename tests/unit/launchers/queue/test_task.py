@@ -26,7 +26,7 @@ class Ranks:
     def broken(self):
         return self.is_broken
 
-    def how(self):
+    def failure(self):
         return self.words
 
     def send(self, number):
@@ -35,7 +35,7 @@ class Ranks:
     def sentinels(self):
         return []
 
-    def give_back(self):
+    def release(self):
         self.free = True
 
 

@@ -81,7 +81,7 @@ def test_slots_that_are_given_back_ring_and_slots_that_are_tried_in_vain_do_not(
     taken = slots.take(1)
     assert other.take(1) is None
     assert not bell.wait([], 0)
-    slots.give_back(taken)
+    slots.release(taken)
     assert bell.wait([], LONG_S)
 
 

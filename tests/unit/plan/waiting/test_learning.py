@@ -94,5 +94,5 @@ def test_the_file_names_what_was_submitted_and_how(shared, strategy):
     file = forecast_file(batch(shared=shared))
     assert (file.partition, file.shape.gpus, file.tasks, file.strategy) == ("lab", 8, 2, strategy)
     assert file.unknown == NOT_LOOKED
-    assert parse_json(ForecastFile, to_json(file), what="it") == file
+    assert parse_json(ForecastFile, to_json(file), source="it") == file
     assert forecast_file(batch(), start_forecast(SAID, [], QUEUE)).unknown == ""

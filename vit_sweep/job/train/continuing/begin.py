@@ -42,7 +42,7 @@ def begin(cell: Cell, origin: Origin, engine: Engine) -> Position:
     text, problem = seen[0]
     if problem:
         raise JobError(Cause.CONFIGURATION, f"continue_from: {origin.folder} {problem}")
-    position = parse_json(Position, text, what=POSITION)
+    position = parse_json(Position, text, source=POSITION)
     if not isinstance(engine, _Movable):
         raise JobError(Cause.CONFIGURATION, f"engine={cell.engine.name}: it cannot take over what other ranks left")
     try:
@@ -67,7 +67,7 @@ def _looked_at(origin: Origin) -> tuple[str, str]:
     gone = f"is not there any more; {origin.cell_id} has gone on, or was removed since this was planned"
     try:
         text = read(folder / POSITION).decode()
-        position = parse_json(Position, text, what=POSITION)
+        position = parse_json(Position, text, source=POSITION)
         sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files_of(folder)}
         reason = refusal(
             position,

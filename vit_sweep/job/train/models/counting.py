@@ -94,7 +94,7 @@ def main() -> int:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        counts = count(parse_json(CountRequest, sys.stdin.buffer.read(), what="request"))
+        counts = count(parse_json(CountRequest, sys.stdin.buffer.read(), source="request"))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED

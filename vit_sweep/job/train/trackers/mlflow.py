@@ -38,7 +38,7 @@ class Mlflow:
             experiment = known.experiment_id if known is not None else self._client.create_experiment(run.study.name)
         # Our own note of its id: a search would read every file of every run.
         note = run.cell_dir / "mlflow_run"
-        earlier = read(note, most=1000).decode(errors="replace").strip() if note.is_file() else ""
+        earlier = read(note, max_bytes=1000).decode(errors="replace").strip() if note.is_file() else ""
         if re.fullmatch("[0-9a-f]{32}", earlier):
             with contextlib.suppress(MlflowException):  # somebody deleted it already
                 self._client.delete_run(earlier)

@@ -18,7 +18,7 @@ class TensorBoard:
     def __init__(self, run: TrackedRun) -> None:
         """Begin the run's folder anew."""
         folder = run.study / "tensorboard" / run.cell_id
-        remove(folder, made=r"n\d.*")
+        remove(folder, pattern=r"n\d.*")
         make_folder(folder)
         self._writer = SummaryWriter(str(folder), flush_secs=_NEVER_S)
         # `add_hparams` would put them into a run of their own beside this one.

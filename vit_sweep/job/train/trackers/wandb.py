@@ -24,7 +24,7 @@ class WeightsAndBiases:
     def __init__(self, run: TrackedRun) -> None:
         """Begin the run's folder anew: offline, a run cannot be resumed."""
         folder = run.study / "wandb" / run.cell_id
-        remove(folder, made=r"n\d.*")
+        remove(folder, pattern=r"n\d.*")
         make_folder(folder)
         self._least_bytes = 0  # that its file must have: every figure's name is in it
         settings = wandb.Settings(
