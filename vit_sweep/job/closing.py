@@ -33,34 +33,34 @@ def main(arguments: list[str]) -> int:
     """Judge one attempt; returns `RUN_AGAIN` where its policy says so, else 0."""
     batch_folder, code = Path(arguments[0]), int(arguments[1])
     batch = parse_json(Batch, read(batch_folder / "batch.json"), source="batch.json")
-    me = place_of(os.environ)
-    task = batch.tasks[me.task_index]
+    identity = place_of(os.environ)
+    task = batch.tasks[identity.task_index]
     study = Study(batch_folder.absolute().parent.parent)
-    name = attempt_name(task.attempt, me.restart)
+    name = attempt_name(task.attempt, identity.restart)
     claimed = study.claim(task.name, name)
-    if claimed is not None and claimed != me.job_id:
-        _say(f"attempt {name} of {task.name} belongs to job {claimed}, not to {me.job_id}; nothing is judged")
+    if claimed is not None and claimed != identity.job_id:
+        _say(f"attempt {name} of {task.name} belongs to job {claimed}, not to {identity.job_id}; nothing is judged")
         return 0
     history = study.attempts(task.name, since=task.since)
     attempt = next((past for past in history if past.name == name), Attempt(name=name))
     if attempt.exit is not None and attempt.exit.cause is Cause.DONE:
         return 0
     if code == SETUP_FAILED and not attempt.ranks:
-        exit = _of_setup(batch_folder / "logs", me.job_id)
+        exit = _of_setup(batch_folder / "logs", identity.job_id)
     else:
         exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
-    before = verdicts([*(past for past in history if past.name != name), attempt])
-    decision = decide([*before, exit])
-    again = decision.action is Action.AGAIN
-    kept = study.write_exit(task.name, name, replace(exit, again=again))
+    earlier = verdicts([*(past for past in history if past.name != name), attempt])
+    decision = decide([*earlier, exit])
+    run_again = decision.action is Action.AGAIN
+    is_written = study.write_exit(task.name, name, replace(exit, again=run_again))
     _say(f"{task.name} attempt {name}: {exit.cause.value}: {exit.message}\n{decision.reason}")
-    if not kept:
+    if not is_written:
         # Starts are bounded by counting verdicts: of one that nobody can count there must be no next.
         _say(f"{study.folder} cannot be written to, so this verdict is not kept and the job is not started again")
         return 0
     if makes_stop(exit):
         _warn(study, task.name, exit)
-    return RUN_AGAIN if again else 0
+    return RUN_AGAIN if run_again else 0
 
 
 def _say(text: str) -> None:

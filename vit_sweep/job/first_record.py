@@ -35,8 +35,8 @@ def _stays(path: Path, record: Record) -> bool:
     """Whether the record that is there is this cell's, of this attempt or a later one."""
     with suppress(UserError):
         try:
-            there = parse_json(Record, read(path), source=str(path))
+            stored = parse_json(Record, read(path), source=str(path))
         except OSError as error:
             raise JobError(Cause.STORAGE, f"{path} is there and cannot be read ({error.strerror}); it stays") from None
-        return there.cell_id == record.cell_id and there.attempt_number >= record.attempt_number
+        return stored.cell_id == record.cell_id and stored.attempt_number >= record.attempt_number
     return False

@@ -107,16 +107,16 @@ class Guardian:
         """Set how long steps may make no progress."""
         self._hang_s = hang_minutes * 60
 
-    def stop_by(self, ask: Callable[[StopRequest], None] | None) -> None:
+    def stop_by(self, on_request: Callable[[StopRequest], None] | None) -> None:
         """Register what ends the training in good order, or None when nothing can any more.
 
         Whoever was told to end before is asked now.
         """
         with self._lock:
-            self._ask = ask
+            self._ask = on_request
             request = self._request
-        if ask is not None and request is not None:
-            ask(request)
+        if on_request is not None and request is not None:
+            on_request(request)
 
     def end_of(
         self,
@@ -178,18 +178,18 @@ class Guardian:
         # Slurm sends both at a preemption without a grace, in either order: only USR2 says that it is one.
         warned = number is signal.SIGTERM and signal.sigtimedwait({signal.SIGUSR2}, _TOGETHER_S) is not None
         with self._lock:
-            first = self._request is None
+            is_first = self._request is None
             why = signal.SIGUSR2 if warned else number
             request = self._request or stop_request_of(why, at=time.time(), ends=self._ends)
-            self._request, ask = request, self._ask
+            self._request, on_request = request, self._ask
         grace_s = USR2_GRACE_S if number is signal.SIGUSR2 else TERM_GRACE_S
         self._grace_s = grace_s if self._grace_s is None else min(self._grace_s, grace_s)
-        if first:
+        if is_first:
             self._log.end(self.end_of(request.cause, request.message, signal=request.signal))
             say(request.message)
-            if ask is not None:
-                ask(request)
-        if ask is None and number is signal.SIGTERM:
+            if on_request is not None:
+                on_request(request)
+        if on_request is None and number is signal.SIGTERM:
             _leave()
 
     def _count_grace(self, passed: float) -> None:
@@ -211,8 +211,8 @@ class Guardian:
         if self._silent_s < limit_s or self._request is not None:
             return
         file = self._log.file
-        where = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase
-        message = f"no progress for {limit_s / 60:g} min in {where} (rank {file.rank} on {file.host})"
+        position = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase
+        message = f"no progress for {limit_s / 60:g} min in {position} (rank {file.rank} on {file.host})"
         if waits:
             message = f"rank {file.rank} on {file.host} was {phase} for {limit_s:g} s"
         # Where the file system itself hangs, the last write would wait for ever.

@@ -27,14 +27,14 @@ IMPORTING = "importing"
 class Signs:
     """What a rank that waits for others has seen of them, by the clock of this process."""
 
-    def __init__(self, attempt: Path, me: RankIdentity, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, attempt: Path, identity: RankIdentity, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin to wait; `attempt` is the folder of the ranks' files."""
-        self._attempt, self._me, self._clock = attempt, me, clock
+        self._attempt, self._me, self._clock = attempt, identity, clock
         self._begun = clock()
         self._seen: dict[int, tuple[int, float]] = {}
         """By rank: the time stamp of its file, and when that was first seen."""
 
-    def look(self, ranks: Iterable[int], what: str) -> str:
+    def look(self, ranks: Iterable[int], purpose: str) -> str:
         """Say whom this rank waits for; raises `JobError` once the most silent of `ranks` is so for too long.
 
         `what` they are waited for to do: "to publish its address".
@@ -44,18 +44,18 @@ class Signs:
         for rank in awaited:
             file = files[rank]
             if file is not None and file.end is not None and file.job_id == self._me.job_id:
-                raise JobError(Cause.COMMUNICATION, f"{named(rank, file)} ended before it came {what}")
+                raise JobError(Cause.COMMUNICATION, f"{named(rank, file)} ended before it came {purpose}")
             silent_s = self._silent_s(rank)
             limit_s = IMPORT_S if file is not None and file.doing == IMPORTING else WAIT_S
             if silent_s >= limit_s:
                 raise JobError(
                     Cause.COMMUNICATION,
-                    f"rank {self._me.rank} on {self._me.node_name} waited for {named(rank, file)} {what}: "
+                    f"rank {self._me.rank} on {self._me.node_name} waited for {named(rank, file)} {purpose}: "
                     + (f"no sign of it in {limit_s:g} s" if file is None else f"its last sign is {silent_s:.0f} s old")
                     + (f", when it was {file.doing}" if file is not None and file.doing else ""),
                 )
         names = some((named(rank, files[rank]) for rank in awaited), NAMED)
-        return f"waiting for {names} {what}"
+        return f"waiting for {names} {purpose}"
 
     def _silent_s(self, rank: int) -> float:
         try:

@@ -59,11 +59,11 @@ class RankLog:
         """Note that host memory is nearly used up. Never raises."""
         self._note(near_limit=memory)
 
-    def doing(self, what: str) -> bool:
+    def doing(self, activity: str) -> bool:
         """Note what a rank that starts does or waits for; returns whether that is new. Never raises."""
-        is_new = what != self._file.doing
+        is_new = activity != self._file.doing
         if is_new:
-            self._note(doing=what)
+            self._note(doing=activity)
         return is_new
 
     def sign(self) -> None:

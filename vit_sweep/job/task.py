@@ -43,22 +43,24 @@ def main(arguments: list[str]) -> int:
     block_signals()
     batch_folder = Path(arguments[0])
     batch = parse_json(Batch, read(batch_folder / "batch.json"), source="batch.json")
-    me = replace(identify(os.environ, host=socket.gethostname()), shares_job=batch.shared)
-    task = batch.tasks[me.task_index]
+    identity = replace(identify(os.environ, host=socket.gethostname()), shares_job=batch.shared)
+    task = batch.tasks[identity.task_index]
     # The study may have been moved since: its place is where the batch's folder is now.
     study = Study(batch_folder.absolute().parent.parent)
     cell_dir = study.cell_dir(task.name)
-    name = attempt_name(task.attempt, me.restart)
+    name = attempt_name(task.attempt, identity.restart)
     attempt = cell_dir / "attempts" / name
     make_folder(attempt)
-    owner = _claim(study, task.name, name, me)
+    owner = _claim(study, task.name, name, identity)
     if owner is not None:
         # Into the launcher's log: the attempt's own files are the other job's.
-        say(f"mismatch: job {owner} already runs attempt {name} of {task.name}, so job {me.job_id} ends")
+        say(f"mismatch: job {owner} already runs attempt {name} of {task.name}, so job {identity.job_id} ends")
         return 1
-    _redirect(attempt / f"rank{me.rank}.log")
-    log = RankLog(attempt, _rank_file(me))
-    guardian = Guardian(log, ends=_ends(), memory_limit_mib=limit_mib(os.environ, local_world_size=me.local_world_size))
+    _redirect(attempt / f"rank{identity.rank}.log")
+    log = RankLog(attempt, _rank_file(identity))
+    guardian = Guardian(
+        log, ends=_ends(), memory_limit_mib=limit_mib(os.environ, local_world_size=identity.local_world_size)
+    )
     try:
         log.begin()
         guardian.start()
@@ -72,7 +74,7 @@ def main(arguments: list[str]) -> int:
             guardian.starting(IMPORTING)
             from vit_sweep.job.train.imports.preload import train
 
-            train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
+            train(file, identity, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
     except BaseException as error:
         _write_end(log, guardian, error)
         # Its end is written; what libraries do at exit may wait for ranks that are gone.
@@ -94,13 +96,13 @@ def _wanted_code(study: Study, file: CellFile) -> str:
     return code
 
 
-def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | None:
+def _claim(study: Study, cell_id: str, attempt: str, identity: RankIdentity) -> str | None:
     """Take the attempt for this job, or say which job has it. Rank 0 takes it; others may come before it did."""
     path = study.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
-    if me.rank == 0:
-        write_first(path, to_json(Claim(job_id=me.job_id)))
+    if identity.rank == 0:
+        write_first(path, to_json(Claim(job_id=identity.job_id)))
     owner = study.claim(cell_id, attempt)
-    return owner if owner != me.job_id else None
+    return owner if owner != identity.job_id else None
 
 
 def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
@@ -114,13 +116,13 @@ def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
     return isinstance(record, Record) and record.attempt_number == attempt
 
 
-def _rank_file(me: RankIdentity) -> RankFile:
+def _rank_file(identity: RankIdentity) -> RankFile:
     return RankFile(
-        rank=me.rank,
-        world_size=me.world_size,
-        host=me.node_name,
+        rank=identity.rank,
+        world_size=identity.world_size,
+        host=identity.node_name,
         pid=os.getpid(),
-        job_id=me.job_id,
+        job_id=identity.job_id,
         started_at=now(),
     )
 
@@ -146,8 +148,8 @@ def _write_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
         cause = stop.cause
         message = message if isinstance(error, Interrupted) else f"{stop.message}; then {message}"
     signal = stop.signal if stop is not None and cause is stop.cause else None
-    wanted = isinstance(error, Interrupted) or cause is Cause.SKIPPED
-    text = None if wanted else "".join(traceback.format_exception(error))
+    is_expected = isinstance(error, Interrupted) or cause is Cause.SKIPPED
+    text = None if is_expected else "".join(traceback.format_exception(error))
     end = guardian.end_of(cause, message, signal=signal, device_memory=_device_memory(cause), traceback=text)
     log.end(end, last=True)
     say(text or message)

@@ -59,7 +59,7 @@ def _plant(patch, fault):
 
     match FAULTS.index(fault):
         case 0:
-            patch.setattr(objective, "gathered_loss", lambda own: loss.own_loss(own, own, first=0))
+            patch.setattr(objective, "contrastive_loss", lambda own: loss.local_contrastive_loss(own, own, first=0))
         case 1:
             gather = loss._Gather.apply
             patch.setattr(loss._Gather, "apply", lambda own: _with_own(gather(own.detach()), own))
@@ -108,7 +108,7 @@ def _counted(cell):
     from torch.utils.flop_counter import FlopCounterMode
 
     from vit_sweep.job.train.model import DTYPES, vision_transformer
-    from vit_sweep.job.train.pairs.loss import own_loss
+    from vit_sweep.job.train.pairs.loss import local_contrastive_loss
 
     dtype, side = DTYPES[cell.precision], cell.model.image_size
     model = vision_transformer(cell).to(dtype)
@@ -126,10 +126,10 @@ def _counted(cell):
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         answers = model(pairs)
-        own_loss(answers, answers, first=0)
+        local_contrastive_loss(answers, answers, first=0)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         answers = model(pairs)
-        own_loss(answers, answers, first=0).backward()
+        local_contrastive_loss(answers, answers, first=0).backward()
     parameters = sum(weight.numel() for weight in model.parameters())
     return parameters, counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
 

@@ -53,7 +53,7 @@ print(json.dumps([
     scores(Task.REGRESSION, numbers.repeat(1, 2), torch.cat([wanted, wanted * 0 + 0.1], dim=1), None),
     scores(Task.CLASSIFICATION, answers, torch.tensor([0, 1, 1, 2]), None),
     [float(loss_of(Task.MULTILABEL, answers, there)), float(loss_of(Task.REGRESSION, numbers, wanted))],
-    [float(loss_of(Task.MULTILABEL, answers, there, summed=True)), float(right_of(Task.REGRESSION, numbers, wanted))],
+    [float(loss_of(Task.MULTILABEL, answers, there, summed=True)), float(correct_of(Task.REGRESSION, numbers, wanted))],
 ]))
 """)
     labels, values, of_one, of_none, small, half_equal, of_classes, means, sums = found

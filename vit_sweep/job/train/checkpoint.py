@@ -36,13 +36,13 @@ class Checkpoints:
         Rank 0 chooses for all: ranks on other hosts may see a shared folder a moment later. Raises `JobError` for
         one that seems whole and cannot be read: the engine is then half loaded.
         """
-        chosen: list[str | None] = [None]
+        newest: list[str | None] = [None]
         if dist.get_rank() == 0:
-            chosen = [self._choose(cell_id, world_size, zero_stage)]
-        dist.broadcast_object_list(chosen, src=0)
-        if chosen[0] is None:
+            newest = [self._choose(cell_id, world_size, zero_stage)]
+        dist.broadcast_object_list(newest, src=0)
+        if newest[0] is None:
             return None
-        position = parse_json(Position, chosen[0], source=POSITION)
+        position = parse_json(Position, newest[0], source=POSITION)
         folder = self._folder / position.name
         try:
             engine.load(folder)
@@ -93,9 +93,9 @@ class Checkpoints:
         remove(target, pattern=_MADE)
         rename(partial, target.name)
         _to_disk(self._folder)
-        for other in self._folder.iterdir():
-            if other.name not in (position.name, self._newest):
-                remove(other, pattern=_MADE)
+        for entry in self._folder.iterdir():
+            if entry.name not in (position.name, self._newest):
+                remove(entry, pattern=_MADE)
 
     def _choose(self, cell_id: str, world_size: int, zero_stage: int | None) -> str | None:
         """The text of the newest position whose checkpoint is whole and of this cell."""

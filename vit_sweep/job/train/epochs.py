@@ -73,8 +73,8 @@ class Epochs:
                     self._save()
         except StopAgreed as stop:
             self._save()
-            where = f"epoch {self._trainer.number}, step {self._trainer.step}"
-            raise Interrupted(stop.request, f"{stop.request.message}; a checkpoint was saved at {where}") from None
+            position = f"epoch {self._trainer.number}, step {self._trainer.step}"
+            raise Interrupted(stop.request, f"{stop.request.message}; a checkpoint was saved at {position}") from None
 
     def _memory(self) -> dict[str, float]:
         """The most memory of this rank so far, MiB."""

@@ -21,7 +21,7 @@ class Execution:
     """One rank's attempt at a cell."""
 
     file: CellFile
-    me: RankIdentity
+    identity: RankIdentity
     cell_dir: Path
     attempt: Path
     """The attempt's folder."""
@@ -68,26 +68,26 @@ class Execution:
         That epoch's time counts for nothing, so a file that is written meanwhile distorts no measurement.
         """
         self.guardian.beat(phase, epoch, step)
-        if phase == "training" and self.me.rank == 0 and self._trained:
-            told_s, _, told = self._trained[-1]
+        if phase == "training" and self.identity.rank == 0 and self._trained:
+            reported_s, _, reported_steps = self._trained[-1]
             first_epoch = self._trained[0][2] // self.cell.steps_per_epoch + 1
             steps = (epoch - 1) * self.cell.steps_per_epoch + step
-            if epoch == first_epoch and steps > told and time.monotonic() - told_s >= _EACH_S:
+            if epoch == first_epoch and steps > reported_steps and time.monotonic() - reported_s >= _EACH_S:
                 self.tell(phase, epoch, step)
 
     def _write_progress(self, phase: str, epoch: int) -> None:
-        if self.me.rank == 0:
+        if self.identity.rank == 0:
             trained = self._trained or [(0.0, "", 0)]
-            (first_s, _, first), (last_s, at, last) = trained[0], trained[-1]
+            (first_s, _, first_step), (last_s, at, last_step) = trained[0], trained[-1]
             progress = Progress(
                 phase=phase,
                 epoch=epoch,
                 epochs=self.cell.epochs,
-                host=self.me.node_name,
+                host=self.identity.node_name,
                 started_at=self.started_at,
                 at=at,
-                steps=last,
-                trained_steps=last - first,
+                steps=last_step,
+                trained_steps=last_step - first_step,
                 trained_s=round(last_s - first_s, 3),
             )
             write(self.attempt / "progress.json", to_json(progress))

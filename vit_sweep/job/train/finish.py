@@ -53,7 +53,7 @@ def finish(
         epochs=tuple(run.epochs),
         earlier=run.earlier,
         attempt=execution.attempt.name,
-        job_id=execution.me.job_id,
+        job_id=execution.identity.job_id,
         started_at=execution.started_at,
         startup_s=round(startup_s, 3),
         job_s=round(execution.elapsed_s(), 3),
@@ -67,9 +67,9 @@ def finish(
         samples=tuple(rank.samples for rank in ranks if rank.samples is not None),
         gradients=gradients,
         certificate=certificate,
-        allocated_gpus=execution.me.allocated_gpus,
-        slurm_partition=execution.me.partition,
-        shares_job=execution.me.shares_job,
+        allocated_gpus=execution.identity.allocated_gpus,
+        slurm_partition=execution.identity.partition,
+        shares_job=execution.identity.shares_job,
     )
     target = execution.file.options.target_accuracy
     if not keep(_tracked(record, run.trackers), execution.cell_dir, target=target):
@@ -92,7 +92,7 @@ def _done(execution: Execution) -> Exit:
         cause=Cause.DONE,
         message="",
         rank=0,
-        host=execution.me.node_name,
+        host=execution.identity.node_name,
         at=now(),
         epoch=execution.cell.epochs,
         step=execution.cell.steps_per_epoch,

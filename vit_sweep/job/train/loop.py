@@ -20,7 +20,7 @@ from vit_sweep.job.train.images.pipeline import Pipeline, Raw
 from vit_sweep.job.train.measure.after_training import measure_all
 from vit_sweep.job.train.measure.bench import Bench, at_rest
 from vit_sweep.job.train.model import DTYPES, compilations
-from vit_sweep.job.train.objective import inputs_of, loss_of, right_of, scores
+from vit_sweep.job.train.objective import correct_of, inputs_of, loss_of, scores
 from vit_sweep.job.train.pairs.retrieval import summed_loss
 from vit_sweep.job.train.schedule import Schedule
 from vit_sweep.job.train.stopping import StopAgreed
@@ -83,7 +83,7 @@ class Trainer:
         self.step = 0
         """Finished optimizer steps of it."""
         self._interrupted = False
-        self._totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # summed loss, right answers
+        self._totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # (2,): summed loss, correct answers
         self._newest_loss = torch.zeros((), device=self.device)
         self._seconds = 0.0
         self._step_ms: list[float] = []
@@ -110,8 +110,8 @@ class Trainer:
         """
         if self.step == 0:
             return None
-        loss, right = self._totals.tolist()
-        own_part = ((loss, right), self._seconds, tuple(self._step_ms))
+        loss, correct = self._totals.tolist()
+        own_part = ((loss, correct), self._seconds, tuple(self._step_ms))
         parts: list[Any] = [None] * self._cell.gpus
         dist.all_gather_object(parts, own_part)
         totals, seconds, step_ms = zip(*parts, strict=True)
@@ -125,7 +125,7 @@ class Trainer:
         """
         self._train_steps()
         # Into a copy: a stop during the evaluation saves the sums of this rank.
-        loss, right = self._sum(self._totals.clone()).tolist()
+        loss, correct = self._sum(self._totals.clone()).tolist()
         _require_finite(loss)
         test_loss, test_right, metrics = self._evaluate()
         _require_finite(loss, test_loss)
@@ -145,7 +145,7 @@ class Trainer:
             step_ms_by_rank=tuple(tuple(steps) for steps in step_ms),
             images=images,
             train_loss=loss / images,
-            train_accuracy=right / images if classifies else None,
+            train_accuracy=correct / images if classifies else None,
             test_loss=test_loss / count,
             test_accuracy=test_right / count if classifies else None,
             test_metrics=metrics,
@@ -192,9 +192,9 @@ class Trainer:
 
         def step() -> None:
             self._beat("measuring", self._cell.epochs, 0)
-            again = iter(batch)
+            micro_batches = iter(batch)
             for micro in range(self._cell.accum):
-                self._micro_step(again, boundary=micro == self._cell.accum - 1)
+                self._micro_step(micro_batches, boundary=micro == self._cell.accum - 1)
 
         @torch.no_grad()
         def forward() -> None:
@@ -273,7 +273,7 @@ class Trainer:
             mark()
         # Kept on the device: reading a number here would make every step wait for it.
         self._totals[0] += self._newest_loss * len(labels)
-        self._totals[1] += right_of(self._cell.task, logits.detach(), labels)
+        self._totals[1] += correct_of(self._cell.task, logits.detach(), labels)
         mark()
 
     def _name_divergence(self, error: Exception) -> None:
@@ -289,9 +289,9 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self) -> tuple[float, float, dict[str, float]]:
-        """Summed loss, right answers and the task's metrics over the whole test split, over all ranks."""
+        """Summed loss, correct answers and the task's metrics over the whole test split, over all ranks."""
         self._engine.module.eval()
-        task, kept = self._cell.task, list[Tensor]()
+        task, rows = self._cell.task, list[Tensor]()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for images, labels, counts in test_batches(self._test, self._cell, self._rank, self.device):
             self._enter()
@@ -301,30 +301,30 @@ class Trainer:
             logits = self._engine.evaluate(inputs_of(task, ready, labels)).float()  # (n, outputs)
             if task is not Task.CONTRASTIVE:
                 totals[0] += loss_of(task, logits[:counts], labels[:counts], summed=True) if counts else 0.0
-            totals[1] += right_of(task, logits[:counts], labels[:counts])
+            totals[1] += correct_of(task, logits[:counts], labels[:counts])
             if task is not Task.CLASSIFICATION:
                 count = (torch.arange(len(labels), device=self.device) < counts).float()
-                kept.append(torch.cat([logits, labels, count[:, None]], dim=1))  # (n, outputs + targets + 1)
-        loss, right = self._sum(totals).tolist()
-        if not kept:
-            return loss, right, {}
-        answers, targets = self._answers(kept, logits.shape[1])
+                rows.append(torch.cat([logits, labels, count[:, None]], dim=1))  # (n, outputs + targets + 1)
+        loss, correct = self._sum(totals).tolist()
+        if not rows:
+            return loss, correct, {}
+        all_logits, targets = self._gathered_logits(rows, logits.shape[1])
         if task is Task.CONTRASTIVE:
-            loss = summed_loss(answers, self._cell.compared)
-        return loss, right, scores(task, answers, targets, self._test.units)
+            loss = summed_loss(all_logits, self._cell.compared)
+        return loss, correct, scores(task, all_logits, targets, self._test.units)
 
-    def _answers(self, kept: list[Tensor], outputs: int) -> tuple[Tensor, Tensor]:
-        """Answers (images, outputs) and targets (images, ...) of the whole test split in its order; a collective.
+    def _gathered_logits(self, rows: list[Tensor], outputs: int) -> tuple[Tensor, Tensor]:
+        """Logits (images, outputs) and targets (images, ...) of the whole test split in its order; a collective.
 
-        `kept`: this rank's batches, equally many on all, whose last column says whether an image counts.
+        `rows`: this rank's batches, equally many on all, whose last column says whether an image counts.
         """
-        own = torch.stack(kept)  # (batches, n, outputs + targets + 1)
-        ranks = [torch.empty_like(own) for _ in range(self._cell.gpus)]
-        dist.all_gather(ranks, own)
+        local = torch.stack(rows)  # (batches, n, outputs + targets + 1)
+        ranks = [torch.empty_like(local) for _ in range(self._cell.gpus)]
+        dist.all_gather(ranks, local)
         # Those of a sequence group have the same ones; batches go round the others.
-        whole = torch.stack(ranks[:: self._cell.sequence], dim=1).flatten(0, 2)
-        whole = whole[whole[:, -1] > 0, :-1]
-        return whole[:, :outputs], whole[:, outputs:]
+        split = torch.stack(ranks[:: self._cell.sequence], dim=1).flatten(0, 2)
+        split = split[split[:, -1] > 0, :-1]
+        return split[:, :outputs], split[:, outputs:]
 
     def _sum(self, totals: Tensor) -> Tensor:
         """Over all images: each rank of a sequence group has counted the same ones."""

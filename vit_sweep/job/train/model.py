@@ -55,8 +55,8 @@ def _image_tower(cell: Cell) -> nn.Module:
     spec = cell.model
     if spec.target is not None:
         return _of_others(spec, cell.outputs)
-    plain = cell.sequence == 1 and spec.pool is Pool.CLASS
-    model: nn.Module = built(spec, cell.outputs) if plain else TokenTransformer(cell)
+    is_plain = cell.sequence == 1 and spec.pool is Pool.CLASS
+    model: nn.Module = built(spec, cell.outputs) if is_plain else TokenTransformer(cell)
     if spec.init is not None:
         begin(model, spec)
     for block in model.get_submodule("encoder.layers").children():
@@ -101,9 +101,9 @@ def _computed_again(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Keep only the input of `forward`; backward runs it a second time."""
 
     # A function and not a partial, which torch.compile passes over without a word.
-    def forward_again(tokens: Tensor, *given: Any, **options: Any) -> Tensor:  # (batch, tokens, width)
+    def forward_again(tokens: Tensor, *args: Any, **options: Any) -> Tensor:  # (batch, tokens, width)
         # Nothing in a block is random (no dropout): there is no state of generators to keep for backward.
-        output: Tensor = checkpoint(forward, tokens, *given, use_reentrant=False, preserve_rng_state=False, **options)
+        output: Tensor = checkpoint(forward, tokens, *args, use_reentrant=False, preserve_rng_state=False, **options)
         return output
 
     return forward_again
@@ -143,18 +143,18 @@ def _optimizer_of_timm(spec: OptimizerSpec, weights: list[dict[str, Any]]) -> to
             "pip install 'vit_sweep[timm]', or use adamw, adam, sgd or adafactor",
         ) from error
     rates, betas = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}, (spec.beta1, spec.beta2)
-    made: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     match spec.kind:
         case OptimizerKind.LION:
-            made = Lion(weights, betas=betas, **rates)
+            optimizer = Lion(weights, betas=betas, **rates)
         case OptimizerKind.MUON:
-            made = Muon(weights, momentum=spec.momentum, betas=betas, eps=spec.eps, **rates)
+            optimizer = Muon(weights, momentum=spec.momentum, betas=betas, eps=spec.eps, **rates)
         case OptimizerKind.LAMB:
             # It would clip by itself, each rank by the norm of what it has.
-            made = Lamb(weights, betas=betas, eps=spec.eps, max_grad_norm=None, **rates)
+            optimizer = Lamb(weights, betas=betas, eps=spec.eps, max_grad_norm=None, **rates)
         case OptimizerKind.LARS:
-            made = Lars(weights, momentum=spec.beta1, trust_coeff=spec.trust_coefficient, **rates)
-    return made
+            optimizer = Lars(weights, momentum=spec.beta1, trust_coeff=spec.trust_coefficient, **rates)
+    return optimizer
 
 
 def clip(cell: Cell, model: nn.Module) -> None:
@@ -200,12 +200,12 @@ def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _how(spec: OptimizerSpec, *, decaying: bool, orthogonal: bool) -> dict[str, Any]:
-    how: dict[str, Any] = {} if decaying else {"weight_decay": 0.0}
+    options: dict[str, Any] = {} if decaying else {"weight_decay": 0.0}
     if spec.kind in (OptimizerKind.LAMB, OptimizerKind.LARS):
-        how["always_adapt"] = decaying  # else they would be Adam and SGD where the decay is 0
+        options["always_adapt"] = decaying  # else they would be Adam and SGD where the decay is 0
     if spec.kind is OptimizerKind.MUON:
-        how["use_fallback"] = not orthogonal
-    return how
+        options["use_fallback"] = not orthogonal
+    return options
 
 
 def require_precision(cell: Cell) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from vit_sweep.job.train.engines.engine import Inputs
-from vit_sweep.job.train.pairs.loss import gathered_loss
+from vit_sweep.job.train.pairs.loss import contrastive_loss
 from vit_sweep.job.train.pairs.retrieval import recalls
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
@@ -51,25 +51,25 @@ def inputs_of(task: Task, images: Tensor, targets: Tensor) -> Inputs:
     return (images, targets) if task is Task.CONTRASTIVE else images
 
 
-def loss_of(task: Task, answers: Tensor, targets: Tensor, *, summed: bool = False) -> Tensor:
+def loss_of(task: Task, logits: Tensor, targets: Tensor, *, summed: bool = False) -> Tensor:
     """The mean over images, or their sum, of (n, outputs) in fp32; of pairs the mean, over all ranks: a collective."""
     if task is Task.CONTRASTIVE:
-        return gathered_loss(answers)
+        return contrastive_loss(logits)
     if task is Task.CLASSIFICATION:
-        return cross_entropy(answers, targets, reduction="sum" if summed else "mean")
+        return cross_entropy(logits, targets, reduction="sum" if summed else "mean")
     loss = binary_cross_entropy_with_logits if task is Task.MULTILABEL else mse_loss
-    each = loss(answers, targets, reduction="none").mean(dim=1)  # (n,)
-    return each.sum() if summed else each.mean()
+    by_image = loss(logits, targets, reduction="none").mean(dim=1)  # (n,)
+    return by_image.sum() if summed else by_image.mean()
 
 
-def right_of(task: Task, answers: Tensor, targets: Tensor) -> Tensor:
-    """How many images are classified right; 0 where the task knows no right and wrong of an image."""
+def correct_of(task: Task, logits: Tensor, targets: Tensor) -> Tensor:
+    """How many images are classified correctly; 0 where the task knows no right and wrong of an image."""
     if task is not Task.CLASSIFICATION:
-        return answers.new_zeros(())
-    return (answers.argmax(dim=1) == targets).sum()
+        return logits.new_zeros(())
+    return (logits.argmax(dim=1) == targets).sum()
 
 
-def drawn(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tensor:
+def random_targets(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tensor:
     """Targets of no meaning, for images of noise; of pairs `outputs` is the length of a caption."""
     match task:
         case Task.CONTRASTIVE:
@@ -84,7 +84,7 @@ def drawn(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tenso
             return torch.randn((count, outputs), generator=noise)
 
 
-def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) -> dict[str, float]:
+def scores(task: Task, outputs: Tensor, targets: Tensor, units: Units | None) -> dict[str, float]:
     """The task's metrics over a whole split, (n, outputs) each; `units`: of regression.
 
     One that has no value (R² of one image or of equal ones, precision where no image has any label) is left out.
@@ -92,34 +92,36 @@ def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) ->
     if task is Task.CLASSIFICATION:
         return {}
     if task is Task.CONTRASTIVE:
-        return recalls(answers, targets)
+        return recalls(outputs, targets)
     from torchmetrics.functional import classification as labels
     from torchmetrics.functional import regression as numbers
 
-    answers, targets = answers.double().cpu(), targets.double().cpu()
+    outputs, targets = outputs.double().cpu(), targets.double().cpu()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metrics without a value, which are left out
         if task is Task.MULTILABEL:
-            likely, there, count = answers.sigmoid(), targets.long(), targets.shape[1]
-            each = labels.multilabel_average_precision(likely, there, num_labels=count, average="none")
+            probabilities, truth, count = outputs.sigmoid(), targets.long(), targets.shape[1]
+            precision_by_label = labels.multilabel_average_precision(
+                probabilities, truth, num_labels=count, average="none"
+            )
             values = {
                 # It gives 0 to a label that no image has, which would count against the model.
-                "map": each[there.any(dim=0)].mean(),
-                "f1": labels.multilabel_f1_score(likely, there, num_labels=count, average="micro"),
+                "map": precision_by_label[truth.any(dim=0)].mean(),
+                "f1": labels.multilabel_f1_score(probabilities, truth, num_labels=count, average="micro"),
             }
         else:
             if units is not None:
-                answers, targets = (part * units.scale + units.offset for part in (answers, targets))
+                outputs, targets = (part * units.scale + units.offset for part in (outputs, targets))
             values = {
-                "mae": numbers.mean_absolute_error(answers, targets),
-                "rmse": numbers.mean_squared_error(answers.flatten(), targets.flatten(), squared=False),
+                "mae": numbers.mean_absolute_error(outputs, targets),
+                "rmse": numbers.mean_squared_error(outputs.flatten(), targets.flatten(), squared=False),
             }
             # torchmetrics takes sums below 1e-4 for none, and calls R² 1 then, whatever the unit: so in deviations.
             varies = targets.amax(dim=0) > targets.amin(dim=0)
             if varies.any():
                 scale = targets.std(dim=0, correction=0)
-                own, right = ((part / scale)[:, varies] for part in (answers, targets))
-                values["r2"] = numbers.r2_score(own, right)
+                predicted, true_values = ((part / scale)[:, varies] for part in (outputs, targets))
+                values["r2"] = numbers.r2_score(predicted, true_values)
     return {name: float(value) for name, value in values.items() if math.isfinite(float(value))}
 
 

@@ -67,7 +67,7 @@ class Meeting:
 
 
 def connect(
-    me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: float, tell: Callable[[str], None]
+    identity: RankIdentity, device: Device, attempt: Path, *, hang_minutes: float, tell: Callable[[str], None]
 ) -> Meeting:
     """Start the process group (gloo on CPU, NCCL on CUDA) once all ranks are there; raises `JobError` if not.
 
@@ -75,47 +75,47 @@ def connect(
     wait and in its course, what is waited for.
     """
     # DeepSpeed insists on these and would else look for MPI.
-    os.environ.update(RANK=str(me.rank), WORLD_SIZE=str(me.world_size), LOCAL_RANK=str(me.local_rank))
-    tell(f"waiting for name service and network of its own node, {me.node_name}")
-    host = meeting_host(me)
+    os.environ.update(RANK=str(identity.rank), WORLD_SIZE=str(identity.world_size), LOCAL_RANK=str(identity.local_rank))
+    tell(f"waiting for name service and network of its own node, {identity.node_name}")
+    host = meeting_host(identity)
     if host in _LOOPBACK and "lo" in dict(socket.if_nameindex()).values():
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
     # Named by the job: were two jobs ever to run one attempt, their ranks must not meet.
-    path = attempt / f"rendezvous-{me.job_id}.{me.restart}.json"
-    if me.rank == 0:
+    path = attempt / f"rendezvous-{identity.job_id}.{identity.restart}.json"
+    if identity.rank == 0:
         tell(f"waiting for itself to answer at {host}")
-        store = _bind(me, host)
+        store = _bind(identity, host)
         secret = secrets.token_hex(32)
-        where = {"host": host, "address": _address_for_others(host, me), "port": store.port, "secret": secret}
-        write(path, json.dumps(where) + "\n", private=True)
+        meeting = {"host": host, "address": _address_for_others(host, identity), "port": store.port, "secret": secret}
+        write(path, json.dumps(meeting) + "\n", private=True)
     else:
-        store, secret = _join(path, me, tell)
-    _gather(store, me, Signs(attempt, me), bytes.fromhex(secret), tell)
+        store, secret = _join(path, identity, tell)
+    _gather(store, identity, Signs(attempt, identity), bytes.fromhex(secret), tell)
     backend = "gloo" if device is Device.CPU else "nccl"
     timeout = timedelta(minutes=hang_minutes) + WATCHDOG_FIRST
-    tell(f"waiting for the connections between all {me.world_size} ranks ({backend})")
-    dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=timeout)
+    tell(f"waiting for the connections between all {identity.world_size} ranks ({backend})")
+    dist.init_process_group(backend, store=store, rank=identity.rank, world_size=identity.world_size, timeout=timeout)
     dist.barrier()  # NCCL connects only when it must
     tell("")
-    return Meeting(host=store.host, port=store.port, world_size=me.world_size, secret=bytes.fromhex(secret))
+    return Meeting(host=store.host, port=store.port, world_size=identity.world_size, secret=bytes.fromhex(secret))
 
 
-def meeting_host(me: RankIdentity) -> str:
+def meeting_host(identity: RankIdentity) -> str:
     """Where rank 0 listens: the loopback device for one node, which needs no name service, else the node's name.
 
     Its own address where there is no loopback device, or where the name is none that resolves (cloud, containers).
     Raises `JobError` where it has none.
     """
-    if me.nodes > 1:
-        return me.node_name if _resolved(me.node_name) else _own_address(me)
+    if identity.nodes > 1:
+        return identity.node_name if _resolved(identity.node_name) else _own_address(identity)
     for host in _LOOPBACK:
         # A loopback device that is down can be bound to, and be reached by nobody.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with suppress(OSError), socket.create_server((host, 0), family=family) as probe:
             socket.create_connection(probe.getsockname()[:2], timeout=_PROBE_S).close()
             return host
-    return _own_address(me)
+    return _own_address(identity)
 
 
 def _resolved(host: str) -> str | None:
@@ -126,24 +126,26 @@ def _resolved(host: str) -> str | None:
         return None
 
 
-def _own_address(me: RankIdentity) -> str:
+def _own_address(identity: RankIdentity) -> str:
     for family, far in _FAR:
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((far, 9))
             return str(probe.getsockname()[0])
     why = (
-        "does not resolve on its own node" if me.nodes > 1 else "has no loopback device that is up (ip link set lo up)"
+        "does not resolve on its own node"
+        if identity.nodes > 1
+        else "has no loopback device that is up (ip link set lo up)"
     )
-    message = f"{me.node_name} {why}, and no interface of the node has an address"
+    message = f"{identity.node_name} {why}, and no interface of the node has an address"
     raise JobError(Cause.COMMUNICATION, message)
 
 
-def _address_for_others(host: str, me: RankIdentity) -> str:
+def _address_for_others(host: str, identity: RankIdentity) -> str:
     """The address for nodes on which the name does not resolve; loopback is this node's alone."""
     address = _resolved(host) or host
     with suppress(JobError):
-        if me.nodes > 1 and ipaddress.ip_address(address).is_loopback:
-            return _own_address(me)
+        if identity.nodes > 1 and ipaddress.ip_address(address).is_loopback:
+            return _own_address(identity)
     return address
 
 
@@ -154,16 +156,16 @@ def candidate_ports(key: str) -> list[int]:
     return [FIRST_PORT + (start + 97 * i) % span for i in range(_TRIES)]
 
 
-def _bind(me: RankIdentity, host: str) -> TCPStore:
-    for port in candidate_ports(f"{me.job_id}/{me.restart}"):
+def _bind(identity: RankIdentity, host: str) -> TCPStore:
+    for port in candidate_ports(f"{identity.job_id}/{identity.restart}"):
         try:
-            listener = _listen(host, port, nodes=me.nodes)
+            listener = _listen(host, port, nodes=identity.nodes)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             continue
         return _store(
-            me,
+            identity,
             host,
             port,
             is_master=True,
@@ -186,37 +188,37 @@ def _listen(host: str, port: int, *, nodes: int) -> socket.socket:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
     say(f"{host} is {address[0]} here, which other nodes cannot reach: listening on all interfaces")
-    both = socket.has_dualstack_ipv6()
-    every = socket.AF_INET6 if both else socket.AF_INET
-    return socket.create_server(("", port), family=every, backlog=_BACKLOG, dualstack_ipv6=both)
+    dual_stack = socket.has_dualstack_ipv6()
+    address_family = socket.AF_INET6 if dual_stack else socket.AF_INET
+    return socket.create_server(("", port), family=address_family, backlog=_BACKLOG, dualstack_ipv6=dual_stack)
 
 
-def _join(path: Path, me: RankIdentity, tell: Callable[[str], None]) -> tuple[TCPStore, str]:
-    signs = Signs(path.parent, me)
+def _join(path: Path, identity: RankIdentity, tell: Callable[[str], None]) -> tuple[TCPStore, str]:
+    signs = Signs(path.parent, identity)
     _wait(path.exists, lambda: tell(signs.look([0], "to publish its address")))
-    where = json.loads(read(path))
-    tell(f"waiting for rank 0 to answer at {where['host']} ({where['address']}), port {where['port']}")
-    host = where["host"] if _resolved(where["host"]) else where["address"]
-    return _store(me, host, where["port"]), where["secret"]
+    meeting = json.loads(read(path))
+    tell(f"waiting for rank 0 to answer at {meeting['host']} ({meeting['address']}), port {meeting['port']}")
+    host = meeting["host"] if _resolved(meeting["host"]) else meeting["address"]
+    return _store(identity, host, meeting["port"]), meeting["secret"]
 
 
-def _gather(store: TCPStore, me: RankIdentity, signs: Signs, secret: bytes, tell: Callable[[str], None]) -> None:
+def _gather(store: TCPStore, identity: RankIdentity, signs: Signs, secret: bytes, tell: Callable[[str], None]) -> None:
     """Wait until every rank has reached the store: rank 0 for all of them, the others for its word."""
 
     def is_there(key: str) -> bool:
         return store.check([key]) and verified(secret, key, store.get(key)) is not None
 
-    keys = {rank: f"{_ALL_HERE}/{rank}" for rank in range(me.world_size)}
+    keys = {rank: f"{_ALL_HERE}/{rank}" for rank in range(identity.world_size)}
     absent = set(keys)
 
     def are_all_here() -> bool:
         absent.difference_update([rank for rank in absent if is_there(keys[rank])])
         return not absent
 
-    store.set(keys[me.rank], signed(secret, keys[me.rank], me.node_name))
-    if me.rank == 0:
+    store.set(keys[identity.rank], signed(secret, keys[identity.rank], identity.node_name))
+    if identity.rank == 0:
         _wait(are_all_here, lambda: tell(signs.look(absent, "to arrive")))
-        store.set(_ALL_HERE, signed(secret, _ALL_HERE, str(me.world_size)))
+        store.set(_ALL_HERE, signed(secret, _ALL_HERE, str(identity.world_size)))
     _wait(lambda: is_there(_ALL_HERE), lambda: tell(signs.look([0], "to see all ranks arrive")))
 
 
@@ -230,31 +232,33 @@ def _wait(is_over: Callable[[], bool], look: Callable[[], None]) -> None:
         time.sleep(_POLL_S)
 
 
-def _store(me: RankIdentity, host: str, port: int, **listening: Any) -> TCPStore:
+def _store(identity: RankIdentity, host: str, port: int, **listening: Any) -> TCPStore:
     """Connect to rank 0's store, as rank 0 itself does; raises `JobError` where that is not reached in time."""
     try:
-        store = TCPStore(host, port, me.world_size, timeout=REACH_TIMEOUT, wait_for_workers=False, **listening)
+        store = TCPStore(host, port, identity.world_size, timeout=REACH_TIMEOUT, wait_for_workers=False, **listening)
     except (RuntimeError, OSError) as error:
         raise JobError(
             Cause.COMMUNICATION,
-            f"rank {me.rank} on {me.node_name} did not reach rank 0 at {host}, port {port}, within "
+            f"rank {identity.rank} on {identity.node_name} did not reach rank 0 at {host}, port {port}, within "
             f"{REACH_TIMEOUT.total_seconds():g} s: {str(error).splitlines()[0][:200]}",
         ) from None
     return store
 
 
-def pick_device(me: RankIdentity, device: Device) -> torch.device:
+def pick_device(identity: RankIdentity, device: Device) -> torch.device:
     """This rank's device: the only visible GPU, or the one of its local rank."""
     if device is Device.CPU:
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if count == 0:
-        raise JobError(Cause.CONFIGURATION, f"no CUDA device on {me.node_name}, but the partition's device is cuda")
-    if count > 1 and me.local_rank >= count:
+        raise JobError(
+            Cause.CONFIGURATION, f"no CUDA device on {identity.node_name}, but the partition's device is cuda"
+        )
+    if count > 1 and identity.local_rank >= count:
         raise JobError(
             Cause.MISMATCH,
-            f"local rank {me.local_rank} on {me.node_name}, where only {count} GPUs are visible",
+            f"local rank {identity.local_rank} on {identity.node_name}, where only {count} GPUs are visible",
         )
-    chosen = torch.device("cuda", 0 if count == 1 else me.local_rank)
-    torch.cuda.set_device(chosen)
-    return chosen
+    cuda = torch.device("cuda", 0 if count == 1 else identity.local_rank)
+    torch.cuda.set_device(cuda)
+    return cuda

@@ -43,7 +43,7 @@ from vit_sweep.record.record import Certificate, Resolved, mismatches
 
 def train(
     file: CellFile,
-    me: RankIdentity,
+    identity: RankIdentity,
     *,
     cell_dir: Path,
     attempt: Path,
@@ -58,19 +58,19 @@ def train(
     """
     cell = file.cell
     execution = Execution(
-        file=file, me=me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian
+        file=file, identity=identity, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian
     )
     execution.tell("starting")
-    _check_world(cell, me)
+    _check_world(cell, identity)
     if cell.compile:
         bring_in()  # before anything that it must leave alone is marked
     if uses_deepspeed(cell):
         import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
-    require_room(cell, me, file.options.nvme)
+    require_room(cell, identity, file.options.nvme)
     torch.set_num_threads(cell.cpus_per_gpu)
     # Before the GPU is touched: from then on this process is one of those that use it.
-    machine, nvml = fingerprint(me, cell.device)
-    device = pick_device(me, cell.device)
+    machine, nvml = fingerprint(identity, cell.device)
+    device = pick_device(identity, cell.device)
     data_opened = time.monotonic()
     execution.starting("opening the data")
     require_metrics(cell.task)
@@ -83,29 +83,29 @@ def train(
         tell=execution.starting,
     )
     hang_minutes = file.options.hang_minutes
-    meeting = connect(me, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
-    stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client, secret=meeting.secret)
+    meeting = connect(identity, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
+    stopper = Stopper(rank=identity.rank, world_size=identity.world_size, connect=meeting.client, secret=meeting.secret)
     guardian.stop_by(stopper.ask)
     trackers = _trackers(execution)
     try:
         execution.tell("checking gradients")
-        gradients = check_gradients(cell, rank=me.rank, device=device)
+        gradients = check_gradients(cell, rank=identity.rank, device=device)
         certificate = _certificate(execution, device)
         engine = engine_of(cell)
-        resolved = _checked_resolved(cell, engine, me)
+        resolved = _checked_resolved(cell, engine, identity)
         peaks = peaks_of(device)
         probed = _preflight(execution, resolved, device)
         trainer = _trainer(execution, engine, splits, device, stopper, data_opened=data_opened)
         run = Epochs(execution, engine=engine, trainer=trainer, stopper=stopper, trackers=trackers)
         run.begin()
         startup_s = execution.elapsed_s()
-        with Sampler(me.rank, nvml, run.training, cold=trainer.number) as sampler:
+        with Sampler(identity.rank, nvml, run.training, cold=trainer.number) as sampler:
             run.all()
         # Of the run; what is measured afterwards uses memory of its own.
         peaks = peaks.most(peaks_of(device))
         breakdown = _measured(execution, trainer)
-        ranks = gathered(OfRank(rank_report(me, device, peaks), machine, probed, sampler.samples))
-        if me.rank == 0:
+        ranks = gathered(OfRank(rank_report(identity, device, peaks), machine, probed, sampler.samples))
+        if identity.rank == 0:
             finish(
                 run,
                 resolved=resolved,
@@ -139,7 +139,7 @@ def _trainer(
         train=train_split,
         device=device,
         dtype=DTYPES[cell.precision],
-        rank=execution.me.rank,
+        rank=execution.identity.rank,
         workers=execution.file.options.data_workers,
     )
     return Trainer(
@@ -167,12 +167,12 @@ def _measured(execution: Execution, trainer: Trainer) -> Breakdown:
     )
 
 
-def _checked_resolved(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
+def _checked_resolved(cell: Cell, engine: Engine, identity: RankIdentity) -> Resolved:
     """What runs, as the engine and the ranks say; a collective. Raises `JobError` if it is not what was asked."""
-    resolved = resolved_of(cell, engine, me)
-    wrong = mismatches(cell, resolved)
-    if wrong:
-        raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(wrong)}")
+    resolved = resolved_of(cell, engine, identity)
+    differences = mismatches(cell, resolved)
+    if differences:
+        raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(differences)}")
     return resolved
 
 
@@ -181,7 +181,7 @@ def _certificate(execution: Execution, device: torch.device) -> Certificate | No
     if not execution.file.options.certify:
         return None
     execution.tell("comparing with one process")
-    return certify(execution.cell, rank=execution.me.rank, device=device)
+    return certify(execution.cell, rank=execution.identity.rank, device=device)
 
 
 def _preflight(execution: Execution, resolved: Resolved, device: torch.device) -> Preflight | None:
@@ -190,8 +190,8 @@ def _preflight(execution: Execution, resolved: Resolved, device: torch.device) -
     if not execution.file.options.preflight:
         return None
     return preflight(
-        rank=execution.me.rank,
-        ranks=execution.me.world_size,
+        rank=execution.identity.rank,
+        ranks=execution.identity.world_size,
         device=device,
         precision=execution.cell.precision,
         parameters=resolved.parameters,
@@ -208,14 +208,14 @@ def _trackers(execution: Execution) -> Trackers:
         parameters=parameters(execution.cell),
         epoch_names=epoch_names(execution.cell.task),
     )
-    return Trackers(execution.file.options.logging if execution.me.rank == 0 else (), run)
+    return Trackers(execution.file.options.logging if execution.identity.rank == 0 else (), run)
 
 
-def _check_world(cell: Cell, me: RankIdentity) -> None:
+def _check_world(cell: Cell, identity: RankIdentity) -> None:
     """Refuse an allocation of another size before anything expensive happens."""
-    if (me.world_size, me.nodes) != (cell.gpus, cell.nodes):
+    if (identity.world_size, identity.nodes) != (cell.gpus, cell.nodes):
         raise JobError(
             Cause.MISMATCH,
-            f"the launcher started {plural(me.world_size, 'rank')} on {plural(me.nodes, 'node')}, "
+            f"the launcher started {plural(identity.world_size, 'rank')} on {plural(identity.nodes, 'node')}, "
             f"the cell asks for {cell.gpus} on {cell.nodes}",
         )

@@ -128,12 +128,12 @@ class Stopper:
             return
         with self._lock:
             self._asked, entered = True, self._entered
-        own = {_REQUEST: to_json(self._request), self._own_key: str(entered)}
+        entries = {_REQUEST: to_json(self._request), self._own_key: str(entered)}
         pause = threading.Event()
         for turn in count():
             if self._closed:
                 return
-            for key, text in own.items():
+            for key, text in entries.items():
                 # Not in every turn: a thousand ranks ask one store.
                 if turn % round(_POLL_S / _SOON_S) == 0 and self._read(store, key) is None:
                     store.set(key, signed(self._secret, key, text))
@@ -152,9 +152,9 @@ class Stopper:
                 return parse_json(StopRequest, text, source="the request to stop")
             if self._own_request is not None:
                 # In place of nothing, or of what no rank wrote.
-                there = store.get(_REQUEST) if store.check([_REQUEST]) else b""
-                if verified(self._secret, _REQUEST, there) is None:
-                    store.compare_set(_REQUEST, there, signed(self._secret, _REQUEST, to_json(self._own_request)))
+                stored = store.get(_REQUEST) if store.check([_REQUEST]) else b""
+                if verified(self._secret, _REQUEST, stored) is None:
+                    store.compare_set(_REQUEST, stored, signed(self._secret, _REQUEST, to_json(self._own_request)))
             self._wake.wait(_POLL_S)
         return None
 

@@ -67,11 +67,11 @@ def _made(name, precision, folder, rank):
     copy = rehearsal.small(cell, descent, precision)
     before = rehearsal.first_weights(copy)
     trained = rehearsal.by_engine(copy, steps=1, rank=rank, device=device)
-    right = rehearsal.alone(copy, steps=1, device=device)
-    wide = rehearsal.alone(replace(copy, precision=Precision.FP32), steps=1, device=device)
+    right = rehearsal.reference_weights(copy, steps=1, device=device)
+    wide = rehearsal.reference_weights(replace(copy, precision=Precision.FP32), steps=1, device=device)
     clipped = replace(copy, optimizer=replace(descent, clip_norm=CLIP_NORM))
     by_engine = rehearsal.by_engine(clipped, steps=1, rank=rank, device=device).weights
-    by_one = rehearsal.alone(clipped, steps=1, device=device)
+    by_one = rehearsal.reference_weights(clipped, steps=1, device=device)
     left_out, comes_back, weights = _comes_back(copy, folder, rank)
     dist.barrier()
     return {

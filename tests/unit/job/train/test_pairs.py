@@ -15,7 +15,7 @@ from tests.unit.builders import DATA
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.model import vision_transformer
 from vit_sweep.job.train.pairs.captions import tokens_of
-from vit_sweep.job.train.pairs.loss import own_loss
+from vit_sweep.job.train.pairs.loss import local_contrastive_loss
 from vit_sweep.job.train.pairs.retrieval import recalls, summed_loss
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.choices import DataSource, Task
@@ -71,12 +71,16 @@ def test_the_loss_is_that_of_the_formula_and_of_a_split_the_sum_over_blocks():
     images, captions = answers.chunk(2, dim=1)
     logits = (images @ captions.T).double()
     both = [(m.logsumexp(dim=1) - m.diag()).mean() for m in (logits, logits.T)]
-    assert float(own_loss(answers, answers, first=0)) == pytest.approx(float(sum(both) / 2), rel=1e-5)
-    parts = [own_loss(answers[k : k + 1], answers, first=k) for k in range(3)]
-    assert float(sum(parts) / 3) == pytest.approx(float(own_loss(answers, answers, first=0)), rel=1e-5)
-    blocks = 2 * float(own_loss(answers[:2], answers[:2], first=0))  # the last pair alone has nothing to be told from
+    assert float(local_contrastive_loss(answers, answers, first=0)) == pytest.approx(float(sum(both) / 2), rel=1e-5)
+    parts = [local_contrastive_loss(answers[k : k + 1], answers, first=k) for k in range(3)]
+    assert float(sum(parts) / 3) == pytest.approx(float(local_contrastive_loss(answers, answers, first=0)), rel=1e-5)
+    blocks = 2 * float(
+        local_contrastive_loss(answers[:2], answers[:2], first=0)
+    )  # the last pair alone has nothing to be told from
     assert summed_loss(answers, batch=2) == pytest.approx(blocks, rel=1e-5)
-    assert summed_loss(answers, batch=64) == pytest.approx(3 * float(own_loss(answers, answers, first=0)), rel=1e-5)
+    assert summed_loss(answers, batch=64) == pytest.approx(
+        3 * float(local_contrastive_loss(answers, answers, first=0)), rel=1e-5
+    )
 
 
 def test_without_transformers_a_rank_says_what_to_install(monkeypatch):

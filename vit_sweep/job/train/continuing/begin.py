@@ -10,7 +10,7 @@ from launchers.atomic import read
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
-from vit_sweep.job.train.continuing.whole_state import Whole, scale_of_torch
+from vit_sweep.job.train.continuing.whole_state import TrainingState, scale_of_torch
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.engines.plain_torch import STATE
 from vit_sweep.outcome.ending import Cause
@@ -26,7 +26,7 @@ from vit_sweep.study.checkpoints import POSITION, content_of, files_of, link_in
 class _Movable(Protocol):
     """An engine that can become what another left."""
 
-    def become(self, whole: Whole) -> None:
+    def load_state(self, state: TrainingState) -> None:
         """Take over weights, moments and the loss scale; a collective."""
 
 
@@ -35,18 +35,18 @@ def begin(cell: Cell, origin: Origin, engine: Engine) -> Position:
 
     Raises `JobError` where it is not the one that was planned any more, or cannot be read.
     """
-    seen: list[tuple[str, str]] = [("", "")]
+    findings: list[tuple[str, str]] = [("", "")]
     if dist.get_rank() == 0:
-        seen = [_looked_at(origin)]
-    dist.broadcast_object_list(seen, src=0)
-    text, problem = seen[0]
+        findings = [_looked_at(origin)]
+    dist.broadcast_object_list(findings, src=0)
+    text, problem = findings[0]
     if problem:
         raise JobError(Cause.CONFIGURATION, f"continue_from: {origin.folder} {problem}")
     position = parse_json(Position, text, source=POSITION)
     if not isinstance(engine, _Movable):
         raise JobError(Cause.CONFIGURATION, f"engine={cell.engine.name}: it cannot take over what other ranks left")
     try:
-        engine.become(_whole(cell, origin, engine))
+        engine.load_state(_state(cell, origin, engine))
     except Exception as error:  # pickle, zipfile and torch each have their own
         if cause_of(error) is not Cause.BUG:
             raise
@@ -64,7 +64,7 @@ def _looked_at(origin: Origin) -> tuple[str, str]:
     # .../STUDY/cells/CELL/checkpoint/NAME
     if link := link_in(folder, below=folder.parents[3]):
         return "", f"is reached through a symbolic link, {link}; put what it leads to in its place"
-    gone = f"is not there any more; {origin.cell_id} has gone on, or was removed since this was planned"
+    problem = f"is not there any more; {origin.cell_id} has gone on, or was removed since this was planned"
     try:
         text = read(folder / POSITION).decode()
         position = parse_json(Position, text, source=POSITION)
@@ -79,13 +79,13 @@ def _looked_at(origin: Origin) -> tuple[str, str]:
         if reason is None and content_of(folder, position) != origin.content:
             reason = "its content is another one than was planned with; give the command again"
     except FileNotFoundError:
-        return "", gone
+        return "", problem
     except (OSError, UserError, ValueError) as error:
         reason = str(error)
     return text if reason is None else "", f"cannot be used: {reason}" if reason else ""
 
 
-def _whole(cell: Cell, origin: Origin, engine: Engine) -> Whole:
+def _state(cell: Cell, origin: Origin, engine: Engine) -> TrainingState:
     """Every rank reads all of it: 12 bytes a parameter with Adam's moments."""
     folder = Path(origin.folder)
     if origin.machinery == DEEPSPEED:
@@ -99,4 +99,4 @@ def _whole(cell: Cell, origin: Origin, engine: Engine) -> Whole:
                 folder / TAG, stage=origin.zero_stage or 0, ranks=origin.gpus, spec=cell.optimizer, names=names
             )
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    return Whole(state["model"], state["optimizer"]["state"], scale_of_torch(state.get("scaler")))
+    return TrainingState(state["model"], state["optimizer"]["state"], scale_of_torch(state.get("scaler")))

@@ -17,14 +17,14 @@ import torch
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 from torch import Tensor
 
-from vit_sweep.job.train.continuing.whole_state import Scale, Whole, scale_of_deepspeed, scale_of_torch
+from vit_sweep.job.train.continuing.whole_state import Scale, TrainingState, scale_of_deepspeed, scale_of_torch
 from vit_sweep.job.train.model import order_of_updates
 from vit_sweep.plan.specs import OptimizerSpec
 
 Files = Mapping[str, Any]
 
 
-def read(folder: Path, *, stage: int, ranks: int, spec: OptimizerSpec, names: Sequence[str]) -> Whole:
+def read(folder: Path, *, stage: int, ranks: int, spec: OptimizerSpec, names: Sequence[str]) -> TrainingState:
     """The state that `ranks` ranks left in `folder`, whose optimizer is that of `spec`.
 
     `names`: of the parameters, in the model's order. Raises what torch raises for a file that is none, and `KeyError`
@@ -32,7 +32,7 @@ def read(folder: Path, *, stage: int, ranks: int, spec: OptimizerSpec, names: Se
     """
     if stage == 0:
         model = _load(folder / "mp_rank_00_model_states.pt")
-        return _whole(model, order_of_updates(spec, {name: model["module"][name] for name in names}))
+        return _of_stage_0(model, order_of_updates(spec, {name: model["module"][name] for name in names}))
     prefix = "zero_pp_rank_0_" if stage == 3 else ""
     model = _load(folder / f"{prefix}mp_rank_00_model_states.pt")
     parts = [_load(_of_rank(folder, rank))["optimizer_state_dict"] for rank in range(ranks)]
@@ -48,7 +48,7 @@ def read(folder: Path, *, stage: int, ranks: int, spec: OptimizerSpec, names: Se
         raise KeyError(f"no state of {unknown[0]}")
     scaler = parts[0]["loss_scaler"]
     scale = _scale(vars(scaler)) if isinstance(scaler, DynamicLossScaler) else None
-    return Whole(weights, moments, scale)
+    return TrainingState(weights, moments, scale)
 
 
 _WEIGHT = ""
@@ -67,36 +67,36 @@ def _of_rank(folder: Path, rank: int) -> Path:
     return file
 
 
-def _whole(model: Files, order: Sequence[str]) -> Whole:
+def _of_stage_0(model: Files, order: Sequence[str]) -> TrainingState:
     """Of stage 0: fp32 weights and torch's optimizer, or 16-bit weights and DeepSpeed's with masters."""
-    weights, kept = dict(model["module"]), model["optimizer"]
-    inner = kept.get("optimizer_state_dict", kept)
+    weights, optimizer = dict(model["module"]), model["optimizer"]
+    inner = optimizer.get("optimizer_state_dict", optimizer)
     # Its groups are in the order in which the optimizer numbers weights.
-    masters = [master for group in kept.get("fp32_groups", ()) for master in group]
+    masters = [master for group in optimizer.get("fp32_groups", ()) for master in group]
     weights |= dict(zip(order, masters, strict=True)) if masters else {}
     moments = {order[number]: dict(states) for number, states in inner["state"].items()}
-    scale = _scale(kept) if kept.get("dynamic_loss_scale") else scale_of_torch(model.get("scaler"))
-    return Whole(weights, moments, scale)
+    scale = _scale(optimizer) if optimizer.get("dynamic_loss_scale") else scale_of_torch(model.get("scaler"))
+    return TrainingState(weights, moments, scale)
 
 
-def _scale(kept: Mapping[str, Any]) -> Scale:
+def _scale(optimizer: Mapping[str, Any]) -> Scale:
     return scale_of_deepspeed(
-        **{name: kept[name] for name in ("cur_scale", "cur_iter", "last_overflow_iter", "scale_window")}
+        **{name: optimizer[name] for name in ("cur_scale", "cur_iter", "last_overflow_iter", "scale_window")}
     )
 
 
 def _pieces(parts: Sequence[Files]) -> Pieces:
     """Of stages 1 and 2: a rank's part says itself which weights lie where in it."""
-    found: dict[str, dict[str, list[Any]]] = {}
+    pieces: dict[str, dict[str, list[Any]]] = {}
     for part in parts:
         states = part["base_optimizer_state"]["state"]
         for group, (flat, places) in enumerate(
             zip(part["single_partition_of_fp32_groups"], part["param_slice_mappings"], strict=True)
         ):
-            for name, place in places.items():
+            for name, slice_ in places.items():
                 for key, state in {_WEIGHT: flat, **states.get(group, {})}.items():
-                    found.setdefault(name, {}).setdefault(key, []).append(_cut(state, place.start, place.numel))
-    yield from found.items()
+                    pieces.setdefault(name, {}).setdefault(key, []).append(_cut(state, slice_.start, slice_.numel))
+    yield from pieces.items()
 
 
 def _pieces_of_stage_3(groups: Sequence[Mapping[str, Any]], parts: Sequence[Files]) -> Pieces:
@@ -104,14 +104,14 @@ def _pieces_of_stage_3(groups: Sequence[Mapping[str, Any]], parts: Sequence[File
     for group, shapes in enumerate(groups):
         start = 0
         for name, shape in shapes.items():
-            each = -(-torch.Size(shape).numel() // len(parts))
+            count = -(-torch.Size(shape).numel() // len(parts))
             states: dict[str, list[Any]] = {}
             for part in parts:
-                kept = {_WEIGHT: part["fp32_flat_groups"][group]}
-                kept |= part["optimizer_state_dict"]["state"].get(group, {})
-                for key, state in kept.items():
-                    states.setdefault(key, []).append(_cut(state, start, each))
-            start += each
+                values = {_WEIGHT: part["fp32_flat_groups"][group]}
+                values |= part["optimizer_state_dict"]["state"].get(group, {})
+                for key, state in values.items():
+                    states.setdefault(key, []).append(_cut(state, start, count))
+            start += count
             yield name, states
 
 

@@ -32,7 +32,7 @@ def scale_of_deepspeed(cur_scale: float, cur_iter: int, last_overflow_iter: int,
     return Scale(cur_scale, max(0, cur_iter - last_overflow_iter - 1) % scale_window)
 
 
-class Whole(NamedTuple):
+class TrainingState(NamedTuple):
     """All that an engine must take over."""
 
     weights: dict[str, Tensor]

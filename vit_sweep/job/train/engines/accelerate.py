@@ -69,12 +69,12 @@ def _deepspeed(cell: Cell, model: nn.Module) -> "_DeepSpeed":
     return _DeepSpeed(accelerator, engine)
 
 
-def _require(wanted: type, wrapped: nn.Module, accelerator: Accelerator, cell: Cell) -> None:
-    if isinstance(wrapped, wanted) and accelerator.num_processes == dist.get_world_size():
+def _require(expected: type, wrapped: nn.Module, accelerator: Accelerator, cell: Cell) -> None:
+    if isinstance(wrapped, expected) and accelerator.num_processes == dist.get_world_size():
         return
     raise JobError(
         Cause.MISMATCH,
-        f"engine={cell.engine.name}: {wanted.__name__} was asked for on {plural(dist.get_world_size(), 'rank')}, and "
+        f"engine={cell.engine.name}: {expected.__name__} was asked for on {plural(dist.get_world_size(), 'rank')}, and "
         f"Accelerate made {type(wrapped).__name__} of the model ({accelerator.distributed_type.value}, "
         f"{plural(accelerator.num_processes, 'process|processes')}); nothing was trained, since it would be "
         "something else",
@@ -82,18 +82,18 @@ def _require(wanted: type, wrapped: nn.Module, accelerator: Accelerator, cell: C
 
 
 @contextmanager
-def _environment(cell: Cell, **wanted: str) -> Iterator[None]:
+def _environment(cell: Cell, **variables: str) -> Iterator[None]:
     """Say what an Accelerator reads from the environment, and undo what it changes: variables, and torch's threads."""
-    before, threads, device = dict(os.environ), torch.get_num_threads(), device_of(cell)
+    previous, threads, device = dict(os.environ), torch.get_num_threads(), device_of(cell)
     # It asks for an address, though the process group is there; a rank's GPU is the one of its local rank's number.
-    os.environ.update({"MASTER_ADDR": "127.0.0.1", **wanted})
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", **variables})
     if device.index is not None:
         os.environ["LOCAL_RANK"] = str(device.index)
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(previous)
         torch.set_num_threads(threads)
 
 
@@ -151,7 +151,7 @@ class _DeepSpeed(DeepSpeed):
         super().__init__(engine)
         self._accelerator = accelerator
 
-    def exchange_apart(self, wanted: bool) -> bool:  # noqa: ARG002 - the update follows within `backward`
+    def exchange_apart(self, enabled: bool) -> bool:  # noqa: ARG002 - the update follows within `backward`
         """Gradients are exchanged during backward, with ZeRO 0 at its end."""
         return False
 

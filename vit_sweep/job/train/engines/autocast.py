@@ -28,10 +28,10 @@ class Autocast:
         """`device`: its type; `dtype`: what products are taken in."""
         self._forward, self._device, self.dtype = forward, device, dtype
 
-    def __call__(self, *given: Any, **options: Any) -> Tensor:
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
         """Logits."""
         with torch.autocast(self._device, dtype=self.dtype):
-            return self._forward(*given, **options)
+            return self._forward(*args, **options)
 
 
 def under_autocast(cell: Cell, model: nn.Module) -> nn.Module:

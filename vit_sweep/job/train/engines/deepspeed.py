@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vit_sweep.job.train.continuing.deepspeed_states import take_over
-from vit_sweep.job.train.continuing.whole_state import Whole
+from vit_sweep.job.train.continuing.whole_state import TrainingState
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
@@ -45,9 +45,9 @@ def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     try:
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=configuration(cell))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))} – {e['msg']}" for e in error.errors())
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))} – {e['msg']}" for e in error.errors())
         raise JobError(
-            Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {wrong}"
+            Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {errors}"
         ) from error
     _require_offload(cell, engine.optimizer)
     lean(engine.optimizer)
@@ -97,10 +97,10 @@ def _require_offload(cell: Cell, optimizer: Any) -> None:
 def configuration(cell: Cell) -> dict[str, Any]:
     """The cell's configuration, with this node's folder where states are swapped to files."""
     config = ds_config(cell)
-    known = keys_read() if cell.engine.config else {}
+    keys_by_section = keys_read() if cell.engine.config else {}
     for key, _ in further(cell.engine):
         section, _, name = key.rpartition(".")
-        if name not in known.get(section, ()):
+        if name not in keys_by_section.get(section, ()):
             raise JobError(
                 Cause.CONFIGURATION,
                 f"engine.config.{key}: DeepSpeed {deepspeed.__version__} here does not read it; leave it out",
@@ -147,15 +147,15 @@ class DeepSpeed:
         """Steps that fp16's loss scaling threw away, as DeepSpeed has read already, or torch's scaler has shown."""
         return int(self._engine.skipped_steps) + self._skipped
 
-    def exchange_apart(self, wanted: bool) -> bool:
+    def exchange_apart(self, enabled: bool) -> bool:
         """ZeRO 1 to 3 reduce in hooks of the backward pass.
 
         For ZeRO 0 DeepSpeed calls the method of `exchange` at the end of its backward, so calling it ourselves changes
         nothing but that its time can be told apart.
         """
-        apart = wanted and self._engine.zero_optimization_stage() == 0
-        self._engine.enable_backward_allreduce = not apart
-        return apart
+        is_apart = enabled and self._engine.zero_optimization_stage() == 0
+        self._engine.enable_backward_allreduce = not is_apart
+        return is_apart
 
     def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:  # noqa: ARG002 - DeepSpeed counts micro steps
         """Logits of a micro step."""
@@ -177,9 +177,9 @@ class DeepSpeed:
     @contextmanager
     def _watched_scale(self) -> Iterator[None]:
         """Count an update within it that torch's scaler left out: it makes its scale smaller then."""
-        before = self._scaler.get_scale() if self._scaler is not None else 0.0
+        scale_before = self._scaler.get_scale() if self._scaler is not None else 0.0
         yield
-        self._skipped += self._scaler is not None and self._scaler.get_scale() < before
+        self._skipped += self._scaler is not None and self._scaler.get_scale() < scale_before
 
     def evaluate(self, inputs: Inputs) -> Tensor:
         """Logits of whatever images or pairs."""
@@ -210,15 +210,15 @@ class DeepSpeed:
     def load(self, folder: Path) -> None:
         """Read them, held to what is safe."""
         with tensors_only():
-            _, ours = self._engine.load_checkpoint(str(folder), tag=TAG)
+            _, client_state = self._engine.load_checkpoint(str(folder), tag=TAG)
         if self._scaler is not None:
-            self._scaler.load_state_dict(ours["scaler"])
+            self._scaler.load_state_dict(client_state["scaler"])
 
-    def become(self, whole: Whole) -> None:
+    def load_state(self, state: TrainingState) -> None:
         """Each rank takes its part of what others left."""
-        take_over(self._engine, whole)
-        if self._scaler is not None and whole.scale is not None:
-            self._scaler.load_state_dict(whole.scale.of_torch(self._scaler.state_dict()))
+        take_over(self._engine, state)
+        if self._scaler is not None and state.scale is not None:
+            self._scaler.load_state_dict(state.scale.of_torch(self._scaler.state_dict()))
 
     def report(self) -> EngineReport:
         """What DeepSpeed itself says, and torch of its fp32 products."""
@@ -246,11 +246,11 @@ def _precision(engine: Any) -> str:
     return precision_of(engine.module)
 
 
-def _member(of: Any, name: str) -> Enum:
+def _member(enumeration: Any, name: str) -> Enum:
     """What a checkpoint may ask `getattr` for: a member of an enumeration, which some Pythons pickle by its name."""
-    if isinstance(of, type) and issubclass(of, Enum) and name in of.__members__:
-        return of[name]
-    raise pickle.UnpicklingError(f"{name} of {of} is no member of an enumeration")
+    if isinstance(enumeration, type) and issubclass(enumeration, Enum) and name in enumeration.__members__:
+        return enumeration[name]
+    raise pickle.UnpicklingError(f"{name} of {enumeration} is no member of an enumeration")
 
 
 _OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (_member, "builtins.getattr")]
@@ -264,8 +264,8 @@ def tensors_only() -> Iterator[None]:
     """
     everything = torch.load
 
-    def load(*words: Any, **how: Any) -> Any:
-        return everything(*words, **(how | {"weights_only": True}))
+    def load(*args: Any, **options: Any) -> Any:
+        return everything(*args, **(options | {"weights_only": True}))
 
     torch.load = load
     try:

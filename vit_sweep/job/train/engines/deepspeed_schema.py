@@ -22,8 +22,8 @@ _MODELS: dict[str, type[DeepSpeedConfigModel]] = {
 def keys_read() -> dict[str, frozenset[str]]:
     """Keys of each section; of the topmost one, whose unknown keys DeepSpeed ignores, those that its code reads."""
     scalars = re.findall(r"get_scalar_param\(param_dict,\s*([A-Z_0-9]+)", inspect.getsource(config))
-    known = {section: frozenset(_names(model)) for section, model in _MODELS.items()}
-    return known | {"": frozenset(getattr(config, name) for name in scalars), "aio": frozenset(AIO_DEFAULT_DICT)}
+    keys = {section: frozenset(_names(model)) for section, model in _MODELS.items()}
+    return keys | {"": frozenset(getattr(config, name) for name in scalars), "aio": frozenset(AIO_DEFAULT_DICT)}
 
 
 def _names(model: type[DeepSpeedConfigModel]) -> set[str]:

@@ -62,7 +62,7 @@ class Engine(Protocol):
     def skipped_steps(self) -> int:
         """Optimizer steps so far that were left out because a gradient was not finite."""
 
-    def exchange_apart(self, wanted: bool) -> bool:
+    def exchange_apart(self, enabled: bool) -> bool:
         """Leave the exchange of gradients to `exchange`, so that its time shows, or do it within the other calls.
 
         Returns whether the loop must call `exchange`: an engine that exchanges during backward says no.
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """Logits (images, outputs) without gradients; all ranks call it equally often."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Whole weights by the model's own names, on the host; a collective."""
+        """TrainingState weights by the model's own names, on the host; a collective."""
 
     def silenced(self) -> AbstractContextManager[None]:
         """Within it steps communicate nothing: their results are wrong, their times those of computation alone."""

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
-from vit_sweep.job.train.measure.collectives import alone
+from vit_sweep.job.train.measure.collectives import fill_locally
 from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.job.train.pairs.towers import blocks_of
 from vit_sweep.plan.cell import Cell
@@ -60,11 +60,11 @@ class _Gather(DefaultAllGather):
     def __init__(self, engine: Fsdp2) -> None:
         self._engine = engine
 
-    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *given: Any, **options: Any) -> Any:
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **options: Any) -> Any:
         if self._engine.carries("all_gather_into_tensor", output_tensor.nbytes):
-            return super().__call__(output_tensor, input_tensor, *given, **options)
+            return super().__call__(output_tensor, input_tensor, *args, **options)
         # torch gathers in place, into memory that nobody has written: a copy of the own part is put everywhere.
-        alone("all_gather_into_tensor", [output_tensor, input_tensor.clone()])
+        fill_locally("all_gather_into_tensor", [output_tensor, input_tensor.clone()])
         return None
 
 
@@ -74,8 +74,8 @@ class _Scatter(DefaultReduceScatter):
     def __init__(self, engine: Fsdp2) -> None:
         self._engine = engine
 
-    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *given: Any, **options: Any) -> Any:
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **options: Any) -> Any:
         if self._engine.carries("reduce_scatter_tensor", input_tensor.nbytes):
-            return super().__call__(output_tensor, input_tensor, *given, **options)
-        alone("reduce_scatter_tensor", [output_tensor, input_tensor])
+            return super().__call__(output_tensor, input_tensor, *args, **options)
+        fill_locally("reduce_scatter_tensor", [output_tensor, input_tensor])
         return None

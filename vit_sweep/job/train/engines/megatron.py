@@ -71,11 +71,11 @@ def _optimizer(cell: Cell, wrapped: DistributedDataParallel) -> Any:
     undecayed = ParamKey(predicate=ParamPredicate("undecayed", lambda weight: not decays(spec, weight)))
     # None would stand for Megatron's own rule.
     overrides = {} if spec.decay_all else {undecayed: ParamGroupOverride(wd_mult=0.0)}
-    made = get_megatron_optimizer(config, [wrapped], config_overrides=overrides, use_gloo_process_groups=False)
+    optimizer = get_megatron_optimizer(config, [wrapped], config_overrides=overrides, use_gloo_process_groups=False)
     # Megatron does this in its schedule, which is not used here.
-    for group in made.param_groups:
+    for group in optimizer.param_groups:
         group["weight_decay"] *= group["wd_mult"]
-    return made
+    return optimizer
 
 
 class Megatron(PlainTorch):
@@ -127,10 +127,10 @@ class Megatron(PlainTorch):
         """Also the gathering of weights."""
         gather = self._wrapped.start_param_sync
 
-        def counting(*given: Any, **options: Any) -> None:
+        def counting(*args: Any, **options: Any) -> None:
             for buffer in self._wrapped.buffers:
                 self.carries("all_gather_into_tensor", buffer.param_data.nbytes)
-            gather(*given, **options)
+            gather(*args, **options)
 
         with super().counted() as counts:
             if self._cell.engine.distributed_optimizer:

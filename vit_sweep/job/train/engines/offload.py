@@ -23,9 +23,9 @@ _FOLDER = "VIT_SWEEP_NVME"
 """Variable of the process that says where DeepSpeed may swap to: engines are built from a cell alone."""
 
 
-def require_room(cell: Cell, me: RankIdentity, nvme: str | None, environ: Mapping[str, str] = os.environ) -> None:
+def require_room(cell: Cell, identity: RankIdentity, nvme: str | None, environ: Mapping[str, str] = os.environ) -> None:
     """Raise `JobError` where the node lacks memory, or its fast disk a folder or room, for the cell's states."""
-    ranks = me.local_world_size
+    ranks = identity.local_world_size
     if offloaded_bytes(cell, Offload.CPU):
         share = limit_mib(environ, local_world_size=1)
         free_gib = min(psutil.virtual_memory().available / 2**30, share / 1024 if share else float("inf"))

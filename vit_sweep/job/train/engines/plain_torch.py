@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vit_sweep.job.train.continuing.whole_state import Whole, copies
+from vit_sweep.job.train.continuing.whole_state import TrainingState, copies
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
@@ -48,7 +48,7 @@ class PlainTorch:
         """Steps that the scaling of fp16's loss threw away."""
         return self._skipped
 
-    def exchange_apart(self, wanted: bool) -> bool:  # noqa: ARG002 - for engines that can
+    def exchange_apart(self, enabled: bool) -> bool:  # noqa: ARG002 - for engines that can
         """Gradients are exchanged during backward."""
         return False
 
@@ -87,8 +87,8 @@ class PlainTorch:
 
     def weights(self) -> dict[str, Tensor]:
         """A weight of which this rank keeps a part says itself what the whole is."""
-        own = ((name, weight.detach()) for name, weight in self._model.named_parameters())
-        return {name: (w.full_tensor() if hasattr(w, "full_tensor") else w).cpu() for name, w in own}
+        parameters = ((name, weight.detach()) for name, weight in self._model.named_parameters())
+        return {name: (w.full_tensor() if hasattr(w, "full_tensor") else w).cpu() for name, w in parameters}
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
@@ -141,25 +141,25 @@ class PlainTorch:
         if state.get("scaler"):
             self._scaler.load_state_dict(state["scaler"])
 
-    def become(self, whole: Whole) -> None:
+    def load_state(self, state: TrainingState) -> None:
         """Each rank takes its part of what others left."""
         from torch.distributed.checkpoint.state_dict import get_state_dict, set_model_state_dict, set_state_dict
 
-        weights = copies(whole.weights)
-        if not whole.moments:  # before the first step
+        weights = copies(state.weights)
+        if not state.moments:  # before the first step
             set_model_state_dict(self._model, weights, options=_whole())
             return
-        _, own = get_state_dict(self._model, self._optimizer)  # for the names of its groups
-        moments: dict[str, Any] = {name: copies(states) for name, states in whole.moments.items()}
+        _, optimizer_state = get_state_dict(self._model, self._optimizer)  # for the names of its groups
+        moments: dict[str, Any] = {name: copies(states) for name, states in state.moments.items()}
         set_state_dict(
             self._model,
             self._optimizer,
             model_state_dict=weights,
-            optim_state_dict={"state": moments, "param_groups": own["param_groups"]},
+            optim_state_dict={"state": moments, "param_groups": optimizer_state["param_groups"]},
             options=_whole(),
         )
-        if whole.scale is not None:
-            self._scaler.load_state_dict(whole.scale.of_torch(self._scaler.state_dict()))
+        if state.scale is not None:
+            self._scaler.load_state_dict(state.scale.of_torch(self._scaler.state_dict()))
 
     def report(self) -> EngineReport:
         """What torch says; nobody but the cell knows of the micro batch."""

@@ -52,8 +52,8 @@ def boxes_of(index: Tensor, *, seed: int, epoch: int, size: Size) -> Tensor:
         height, width = (np.full(len(image), length) for length in size)
     else:
         top, left, height, width = _parts(image, seed, epoch, size)
-    drawn = np.stack([top, left, height, width, flip], axis=-1).astype(np.int64)
-    return torch.from_numpy(drawn).view(*index.shape, 5)
+    boxes = np.stack([top, left, height, width, flip], axis=-1).astype(np.int64)
+    return torch.from_numpy(boxes).view(*index.shape, 5)
 
 
 def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
     rows = top[:, None] + torch.arange(height, device=images.device)  # (n, height)
     columns = left[:, None] + torch.arange(width, device=images.device)  # (n, width)
     columns = torch.where(flip[:, None] == 1, columns.flip(1), columns)
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    is_inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     pixels = images[
         index[:, None, None, None],
         torch.arange(images.shape[1], device=images.device)[None, :, None, None],
         rows.clamp(0, height - 1)[:, None, :, None],
         columns.clamp(0, width - 1)[:, None, None, :],
     ]
-    return pixels * inside[:, None]  # (n, channels, height, width) * (n, 1, height, width)
+    return pixels * is_inside[:, None]  # (n, channels, height, width) * (n, 1, height, width)
 
 
 def resized_crops(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
@@ -81,15 +81,15 @@ def resized_crops(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
     two batched products.
     """
     # Half precision is exact for 0 to 255 and wrong by at most 1/16 afterwards; on a CPU it would be slow.
-    whole = not images.is_floating_point()
-    dtype = torch.float16 if images.is_cuda and whole else torch.float32
+    is_integer = not images.is_floating_point()
+    dtype = torch.float16 if images.is_cuda and is_integer else torch.float32
     top, left, height, width, flip = boxes.unbind(-1)
     down = _weights(top, height, images.shape[-2], size[0]).to(dtype)  # (n, rows, h)
     across = _weights(left, width, images.shape[-1], size[1])  # (n, columns, w)
     across = torch.where(flip[:, None, None] == 1, across.flip(1), across).to(dtype)
     narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)  # (n, channels, h, columns)
     resized = torch.einsum("nth,nchs->ncts", down, narrow)
-    return resized.round_() if whole else resized
+    return resized.round_() if is_integer else resized
 
 
 def augmented_on_host(image: Tensor, box: Tensor, size: Size) -> Tensor:
@@ -102,18 +102,18 @@ def augmented_on_host(image: Tensor, box: Tensor, size: Size) -> Tensor:
     return transforms.horizontal_flip(image) if flip else image
 
 
-def _weights(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
-    """Triangle filter as (n, side, size): what each of `size` source pixels gives to each of `side` results.
+def _weights(start: Tensor, length: Tensor, size: int, results: int) -> Tensor:
+    """Triangle filter as (n, side, size): what each of `size` source pixels gives to each of `results` pixels.
 
     The filter is as wide as a result pixel is in the source, at least one pixel, and does not look beyond its box:
     Pillow's and torchvision's `antialias=True`.
     """
-    first, length = start[:, None, None].float(), length[:, None, None].float()
-    scale = length / side
-    centres = first + (torch.arange(side, device=start.device)[:, None] + 0.5) * scale
+    begin, length = start[:, None, None].float(), length[:, None, None].float()
+    scale = length / results
+    centres = begin + (torch.arange(results, device=start.device)[:, None] + 0.5) * scale
     pixels = torch.arange(size, device=start.device) + 0.5
     weights = (1 - (pixels - centres).abs() / scale.clamp(min=1)).clamp_(min=0)
-    weights = weights * ((pixels > first) & (pixels < first + length))
+    weights = weights * ((pixels > begin) & (pixels < begin + length))
     return weights / weights.sum(dim=-1, keepdim=True)
 
 

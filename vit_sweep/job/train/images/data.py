@@ -87,8 +87,8 @@ def load(
     With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node;
     `tell` gets what is waited for meanwhile.
     """
-    place = staged(spec, root, scratch, tell)
-    problem = problem_of(spec, place)
+    folder = staged(spec, root, scratch, tell)
+    problem = problem_of(spec, folder)
     if problem is not None:
         raise JobError(Cause.DATA, f"{problem}; run: {prepare_command(spec, root)}")
     match spec.source:
@@ -98,13 +98,13 @@ def load(
             train, test = _synthetic(spec, task)
         case DataSource.CIFAR10 | DataSource.CIFAR100 | DataSource.FASHION_MNIST | DataSource.STL10:
             train, test = (
-                Split(images=images, labels=labels) for images, labels in published.READERS[spec.source](spec, place)
+                Split(images=images, labels=labels) for images, labels in published.READERS[spec.source](spec, folder)
             )
         case DataSource.IMAGEFOLDER | DataSource.PACKED:
-            train, test = _packed(spec, place, text)
-    for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
-        if len(split.labels) != wanted:
-            raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
+            train, test = _packed(spec, folder, text)
+    for name, split, expected in (("train", train, spec.train_images), ("test", test, spec.test_images)):
+        if len(split.labels) != expected:
+            raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {expected}")
     if task is Task.REGRESSION:
         train, test = _standardised(train, test)
     if text is not None and spec.source in (DataSource.DIGITS, DataSource.SYNTHETIC):
@@ -114,18 +114,20 @@ def load(
 
 def _standardised(train: Split, test: Split) -> tuple[Split, Split]:
     """Numbers of any size as ones that a model learns, by those of the training images alone."""
-    whole = [split.labels.reshape(len(split.labels), -1) for split in (train, test)]  # (images, numbers)
-    units = units_of(whole[0])
-    both = (replace(s, labels=standardised(n, units), units=units) for s, n in zip((train, test), whole, strict=True))
-    return next(both), next(both)
+    numbers = [split.labels.reshape(len(split.labels), -1) for split in (train, test)]  # (images, numbers)
+    units = units_of(numbers[0])
+    standardized_splits = (
+        replace(s, labels=standardised(n, units), units=units) for s, n in zip((train, test), numbers, strict=True)
+    )
+    return next(standardized_splits), next(standardized_splits)
 
 
 def _captioned(spec: DataSpec, train: Split, test: Split, length: int) -> tuple[Split, Split]:
     """Captions as tokens (images, length); of sets that have none, made from what is known of the images."""
     images, labels = (torch.cat([getattr(s, name) for s in (train, test)]) for name in ("images", "labels"))
     captions = of_digits(images, labels) if spec.source is DataSource.DIGITS else of_pictures(labels)
-    first, second = torch.split(tokens_of(captions, length), [len(train.labels), len(test.labels)])
-    return replace(train, labels=first), replace(test, labels=second)
+    train_tokens, test_tokens = torch.split(tokens_of(captions, length), [len(train.labels), len(test.labels)])
+    return replace(train, labels=train_tokens), replace(test, labels=test_tokens)
 
 
 def selected(cell: Cell) -> Tensor:
@@ -134,10 +136,10 @@ def selected(cell: Cell) -> Tensor:
     return order[: cell.train_images]
 
 
-def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
+def epoch_order(cell: Cell, indices: Tensor, epoch: int) -> Tensor:
     """Image indices of one epoch, (steps, accum, data-parallel ranks, micro batch); repeats fill up the last step."""
     generator = torch.Generator().manual_seed(cell.seed * 1_000_003 + epoch)
-    order = chosen[torch.randperm(len(chosen), generator=generator)]
+    order = indices[torch.randperm(len(indices), generator=generator)]
     repeats = -(-cell.images_per_epoch // len(order))
     filled = order.repeat(repeats)[: cell.images_per_epoch]
     return filled.view(cell.steps_per_epoch, cell.accum, cell.data_ranks, cell.micro_batch)
@@ -152,8 +154,10 @@ def resized(images: Tensor, size: Size) -> Tensor:
     """The whole of each image at `size` (rows, columns); a number type stays what it was."""
     if tuple(images.shape[-2:]) == size:
         return images
-    whole: Tensor = transforms.resize(images, [*size], interpolation=InterpolationMode.BILINEAR, antialias=True)
-    return whole
+    images_resized: Tensor = transforms.resize(
+        images, [*size], interpolation=InterpolationMode.BILINEAR, antialias=True
+    )
+    return images_resized
 
 
 def normalised(images: Tensor, dtype: torch.dtype, levels: Levels | None = None) -> Tensor:
@@ -211,7 +215,7 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
     shape = (spec.classes, spec.channels, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
     pictures = torch.rand(shape, generator=generator)  # (classes, channels, side, side)
 
-    def drawn(count: int) -> tuple[Tensor, Tensor]:
+    def random_part(count: int) -> tuple[Tensor, Tensor]:
         """Labels, and the pictures that show them (count, channels, side, side)."""
         if task in (Task.CLASSIFICATION, Task.CONTRASTIVE):
             labels = torch.arange(count) % spec.classes
@@ -224,9 +228,9 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
         return labels, torch.lerp(pictures[-1], pictures[0], labels[:, None, None, None])
 
     def split(count: int) -> Split:
-        labels, shown = drawn(count)
+        labels, patterns = random_part(count)
         noise = torch.rand((count, *shape[1:]), generator=generator)
-        images = (shown * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
+        images = (patterns * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
         return Split(images=images, labels=labels)
 
     return split(spec.train_images), split(spec.test_images)

@@ -89,13 +89,13 @@ class DevicePipeline:
         self._plan, self._device, self._dtype = plan, device, dtype
         self._place: Tensor | None = None
         """Where an image of the whole split lies in this one, if that has only a part."""
-        kept = plan.chosen.sort().values  # so that a file is read from front to back
-        if len(kept) == len(train.labels):
+        indices = plan.chosen.sort().values  # so that a file is read from front to back
+        if len(indices) == len(train.labels):
             self._train = train.to(device)
         else:
             self._place = torch.zeros(len(train.labels), dtype=torch.int64)
-            self._place[kept] = torch.arange(len(kept))
-            self._train = _part(train, kept, device)
+            self._place[indices] = torch.arange(len(indices))
+            self._train = _part(train, indices, device)
 
     def epoch(self, number: int, *, start: int = 0) -> Iterator[Raw]:
         """See `Pipeline`. The epoch's indices and crops are on the device before the first batch."""
@@ -119,14 +119,14 @@ class DevicePipeline:
         return resized_crops(self._train.images[index], boxes, self._plan.size)
 
 
-def _part(split: Split, kept: Tensor, device: torch.device) -> Split:
+def _part(split: Split, indices: Tensor, device: torch.device) -> Split:
     """Some images of a split on `device`, without a second copy of them on the host."""
-    images = torch.empty((len(kept), *split.images.shape[1:]), dtype=split.images.dtype, device=device)
-    for first in range(0, len(kept), _BLOCK):
+    images = torch.empty((len(indices), *split.images.shape[1:]), dtype=split.images.dtype, device=device)
+    for first in range(0, len(indices), _BLOCK):
         if split.ahead is not None:
-            split.ahead(kept[first : first + _BLOCK].tolist())
-        images[first : first + _BLOCK] = split.images[kept[first : first + _BLOCK]]
-    return replace(split, images=images, labels=split.labels[kept].to(device), ahead=None)
+            split.ahead(indices[first : first + _BLOCK].tolist())
+        images[first : first + _BLOCK] = split.images[indices[first : first + _BLOCK]]
+    return replace(split, images=images, labels=split.labels[indices].to(device), ahead=None)
 
 
 class LoaderPipeline:

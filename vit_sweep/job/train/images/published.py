@@ -67,12 +67,12 @@ def stl10(spec: DataSpec, root: Path) -> tuple[Images, Images]:
 
 def fashion_mnist(spec: DataSpec, root: Path) -> tuple[Images, Images]:
     """Fashion-MNIST, grey, 28 x 28 pixels (Xiao et al. 2017, arXiv:1708.07747); the same in every channel."""
-    place = root / Path(spec.files[0].path).parent
+    folder = root / Path(spec.files[0].path).parent
 
     def split(name: str) -> Images:
-        grey = _idx(place / f"{name}-images-idx3-ubyte.gz")  # (images, 28, 28)
+        grey = _idx(folder / f"{name}-images-idx3-ubyte.gz")  # (images, 28, 28)
         images = grey.unsqueeze(1).expand(-1, spec.channels, -1, -1).contiguous()  # (images, channels, 28, 28)
-        return Images(images=images, labels=_idx(place / f"{name}-labels-idx1-ubyte.gz").long())
+        return Images(images=images, labels=_idx(folder / f"{name}-labels-idx1-ubyte.gz").long())
 
     return split("train"), split("t10k")
 

@@ -42,8 +42,8 @@ def _compiling_at_the_first_call() -> Iterator[None]:
         compiled = functools.cache(lambda: real(model, **options))
 
         @functools.wraps(model)
-        def at_the_first_call(*inputs: Any, **named: Any) -> Any:
-            return compiled()(*inputs, **named)
+        def at_the_first_call(*inputs: Any, **keywords: Any) -> Any:
+            return compiled()(*inputs, **keywords)
 
         return at_the_first_call
 

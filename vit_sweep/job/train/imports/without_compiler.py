@@ -25,9 +25,9 @@ _UTILS, _RULES, _CONFIG = f"{TRACER}.utils", f"{TRACER}.trace_rules", f"{COMPILE
 class _StandIn(ModuleType):
     """What is known of a module without loading it; the rest is the real one's."""
 
-    def __init__(self, name: str, **known: Any) -> None:
+    def __init__(self, name: str, **names: Any) -> None:
         super().__init__(name)
-        vars(self).update(known, __path__=[])  # else nothing below it could be imported
+        vars(self).update(names, __path__=[])  # else nothing below it could be imported
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # who looks through all modules for a file, as `inspect` does, wants nothing of it

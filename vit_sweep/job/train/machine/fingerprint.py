@@ -22,18 +22,18 @@ _UP = ("up", "unknown")
 """States of a network interface that may carry packets; many virtual ones do not know theirs."""
 
 
-def fingerprint(me: RankIdentity, device: Device) -> tuple[Fingerprint, NvmlGpu | None]:
+def fingerprint(identity: RankIdentity, device: Device) -> tuple[Fingerprint, NvmlGpu | None]:
     """Describe where this rank runs; also NVML's handle of its GPU, for the samples.
 
     Call it before the rank touches its GPU: afterwards its own process would count among those that use it, under
     a process id that nobody in a container knows.
     """
-    properties = properties_of(me) if device is Device.CUDA else None
+    properties = properties_of(identity) if device is Device.CUDA else None
     nvml = None if properties is None else nvml_gpu(_pci_bus(properties), _uuid(properties))
     on_gpu = device is Device.CUDA
     return Fingerprint(
-        rank=me.rank,
-        host=me.node_name,
+        rank=identity.rank,
+        host=identity.node_name,
         **host_facts(),
         gpu=gpu_facts(properties, nvml) if on_gpu else None,
         python=platform.python_version(),
@@ -65,14 +65,14 @@ def processor(root: Path = _ROOT) -> str | None:
     return platform.processor() or platform.machine() or None
 
 
-def properties_of(me: RankIdentity) -> Any | None:
+def properties_of(identity: RankIdentity) -> Any | None:
     """CUDA's description of the GPU that `pick_device` will pick; None if there is none, which it will say.
 
     It starts CUDA, but no context on any GPU.
     """
     with suppress(Exception):
         count = torch.cuda.device_count()
-        return torch.cuda.get_device_properties(0 if count == 1 else me.local_rank) if count else None
+        return torch.cuda.get_device_properties(0 if count == 1 else identity.local_rank) if count else None
     return None
 
 
@@ -89,9 +89,9 @@ def gpu_facts(properties: Any | None, nvml: NvmlGpu | None, root: Path = _ROOT) 
 
 def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
     mig = nvml.ask("MigMode")
-    others = nvml.processes()
-    if others is not None:
-        others = [process for process in others if process.pid != os.getpid()]
+    processes = nvml.processes()
+    if processes is not None:
+        processes = [process for process in processes if process.pid != os.getpid()]
     return {
         "driver": nvml.driver,
         "mig": bool(mig[0]) if mig else None,
@@ -101,8 +101,8 @@ def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
         "sm_clock_mhz": nvml.ask("ClockInfo", SM_CLOCK),
         "max_sm_clock_mhz": nvml.ask("MaxClockInfo", SM_CLOCK),
         "power_limit_w": _scaled(nvml.ask("EnforcedPowerLimit"), 1000),
-        "other_processes": None if others is None else len(others),
-        "other_mib": None if others is None else sum(process.usedGpuMemory or 0 for process in others) / 2**20,
+        "other_processes": None if processes is None else len(processes),
+        "other_mib": None if processes is None else sum(process.usedGpuMemory or 0 for process in processes) / 2**20,
     }
 
 

@@ -41,8 +41,8 @@ class NvmlGpu:
     def nvlinks(self) -> int | None:
         """How many NVLinks are active; None if the GPU knows no NVLink."""
         states = [self.ask("NvLinkState", link) for link in range(MOST_NVLINKS)]
-        known = [state for state in states if state is not None]
-        return sum(1 for state in known if state) if known else None
+        known_states = [state for state in states if state is not None]
+        return sum(1 for state in known_states if state) if known_states else None
 
     def processes(self) -> list[Any] | None:
         """Compute processes on it, each with `pid` and `usedGpuMemory` (bytes or None)."""
@@ -83,6 +83,6 @@ def hashed(uuid: str | None) -> str | None:
     return hashlib.sha256(uuid.removeprefix("GPU-").encode()).hexdigest()[:12] if uuid else None
 
 
-def text(answer: bytes | str) -> str:
+def text(value: bytes | str) -> str:
     """Older versions of the package answer in bytes."""
-    return answer.decode() if isinstance(answer, bytes) else answer
+    return value.decode() if isinstance(value, bytes) else value

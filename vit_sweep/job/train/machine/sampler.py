@@ -62,14 +62,14 @@ class Sampler:
 
     def tick(self, now: float) -> None:
         """Take one sample at the monotonic time `now`, in seconds."""
-        epoch, before = self._training(), self._before
+        epoch, previous = self._training(), self._before
         self._before = None if epoch is None or self._gpu is None else _Reading(self._gpu, epoch, now)
         if self._before is None or epoch is None:
             return
         tally = self._tallies.setdefault(epoch == self._cold, _Tally())
         tally.add(self._before)
-        if before is not None and before.epoch == epoch:
-            tally.add_interval(before, self._before)
+        if previous is not None and previous.epoch == epoch:
+            tally.add_interval(previous, self._before)
 
     def _run(self) -> None:
         while not self._stop.is_set():

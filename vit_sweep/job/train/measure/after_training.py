@@ -40,14 +40,14 @@ def measure_all(
             import vit_sweep.job.train.imports.with_deepspeed  # noqa: F401
             from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
         if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
-            comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))
-            notes += more
+            comms, new_notes = log_collectives(bench, file=trace.with_name("comms.txt"))
+            notes += new_notes
         # Last: a step or a forward that breaks off leaves the engine in its middle.
-        counts, moved, more = count_step(bench, model=model, on_device=window.on_device if window else None)
-        notes += more
+        counts, moved, new_notes = count_step(bench, model=model, on_device=window.on_device if window else None)
+        notes += new_notes
         if DeepSpeedProfiler.FLOPS in profilers:
-            flop, more = count_flop(bench, model=model, cell=cell, file=trace.with_name("flops_profile.txt"))
-            notes += more
+            flop, new_notes = count_flop(bench, model=model, cell=cell, file=trace.with_name("flops_profile.txt"))
+            notes += new_notes
     except StopAgreed as stop:
         notes += (f"measuring was cut short: {stop.request.message}",)
     return Breakdown(

@@ -43,13 +43,13 @@ def start_deepspeed(cell: Cell) -> None:
 class Direct:
     """torch's collectives for whoever communicates beside an engine."""
 
-    def all_gather_into_tensor(self, whole: Tensor, own: Tensor) -> None:
-        """Put the `own` of all ranks into `whole`, in their order."""
-        dist.all_gather_into_tensor(whole, own)
+    def all_gather_into_tensor(self, full: Tensor, local: Tensor) -> None:
+        """Put the `local` tensors of all ranks into `full`, in their order."""
+        dist.all_gather_into_tensor(full, local)
 
-    def reduce_scatter_tensor(self, own: Tensor, whole: Tensor) -> None:
-        """Put the sum over ranks of this rank's part of `whole` into `own`."""
-        dist.reduce_scatter_tensor(own, whole)
+    def reduce_scatter_tensor(self, local: Tensor, full: Tensor) -> None:
+        """Put the sum over ranks of this rank's part of `full` into `local`."""
+        dist.reduce_scatter_tensor(local, full)
 
 
 DIRECT = Direct()
@@ -107,7 +107,7 @@ def silenced() -> Iterator[None]:
     this rank's own part, so that no rank computes with whatever was there before. Results are wrong, times are those of
     a step without communication.
     """
-    with _replaced(lambda kind, _: lambda *args, **kwargs: alone(kind, [*args, *kwargs.values()])):
+    with _replaced(lambda kind, _: lambda *args, **kwargs: fill_locally(kind, [*args, *kwargs.values()])):
         yield
 
 
@@ -125,33 +125,33 @@ def _replaced(make: Callable[[str, Call], Call]) -> Iterator[None]:
             delattr(backend, kind)  # the class's own method shows again
 
 
-def _bytes(kind: str, given: Sequence[Any]) -> int:
-    """Bytes of the whole tensor: the output of a gathering, the input of everything else."""
-    whole = given[1] if kind.startswith("reduce_scatter") else given[0]
-    return sum(tensor.numel() * tensor.element_size() for tensor in (whole if isinstance(whole, list) else [whole]))
+def _bytes(kind: str, args: Sequence[Any]) -> int:
+    """Bytes of the full tensor: the output of an all-gather, the input of everything else."""
+    full = args[1] if kind.startswith("reduce_scatter") else args[0]
+    return sum(tensor.numel() * tensor.element_size() for tensor in (full if isinstance(full, list) else [full]))
 
 
-def alone(kind: str, given: Sequence[Any]) -> _Done:
-    """Fill the outputs of a collective with this rank's own part; `given`: its arguments in torch's order."""
+def fill_locally(kind: str, args: Sequence[Any]) -> _Done:
+    """Fill the outputs of a collective with this rank's own part; `args`: its arguments in torch's order."""
     match kind:
         case "all_gather":
-            for part in given[0]:
-                part.copy_(given[1])
+            for part in args[0]:
+                part.copy_(args[1])
         case "all_gather_into_tensor":
-            _fill(given[0], given[1])
+            _fill(args[0], args[1])
         case "all_gather_coalesced":
-            for whole, part in zip(given[0], given[1], strict=True):
-                _fill(whole, part)
+            for full, part in zip(args[0], args[1], strict=True):
+                _fill(full, part)
         case "reduce_scatter":
-            given[0].copy_(given[1][dist.get_rank()])
+            args[0].copy_(args[1][dist.get_rank()])
         case "reduce_scatter_tensor":
-            given[0].view(-1).copy_(given[1].view(-1).chunk(dist.get_world_size())[dist.get_rank()])
+            args[0].view(-1).copy_(args[1].view(-1).chunk(dist.get_world_size())[dist.get_rank()])
         case "all_to_all_single":
-            given[0].copy_(given[1])
+            args[0].copy_(args[1])
     return _Done()
 
 
-def _fill(whole: Tensor, part: Tensor) -> None:
-    if whole.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+def _fill(full: Tensor, part: Tensor) -> None:
+    if full.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         return  # in place: what other ranks would send is what was there before
-    whole.view(-1, part.numel()).copy_(part.view(1, -1))
+    full.view(-1, part.numel()).copy_(part.view(1, -1))

@@ -74,7 +74,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         self._device = device
         self._formulas = flop_registry
         self.operations = self.flop = self.host_reads = self.moved_bytes = 0
-        self.held = Held()
+        self.memory = LiveMemory()
         self._calls: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
@@ -84,10 +84,10 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         """Do the operation, and count it. A subclass of a tensor says first which operations it is made of."""
         if any(kind.__torch_dispatch__ is not _NONE for kind in types):
             return NotImplemented
-        given = kwargs or {}
-        result = func(*args, **given)
+        keywords = kwargs or {}
+        result = func(*args, **keywords)
         if not isinstance(func, HigherOrderOperator):
-            self._count(func, args, given, result)
+            self._count(func, args, keywords, result)
         return result
 
     @property
@@ -108,8 +108,8 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         elif func.namespace not in _NO_OPERATIONS:
             self.operations += 1
             self._operate(func, name, args, kwargs, result)
-        self.held.see(tensors_in((args, *kwargs.values())), made=False)
-        self.held.see(tensors_in(result), made=True)
+        self.memory.see(tensors_in((args, *kwargs.values())), created=False)
+        self.memory.see(tensors_in(result), created=True)
 
     def _communicate(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         self._calls[name] += 1
@@ -142,7 +142,7 @@ class _Reads(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class Held:
+class LiveMemory:
     """Bytes of a CPU's tensors that are there at once.
 
     What an operation is given and nobody has seen yet was there from the beginning: weights, states of the optimizer,
@@ -156,8 +156,8 @@ class Held:
         self._known: dict[int, tuple[int, Any]] = {}
         """By the address of a tensor's memory: its bytes, and what waits for its end."""
 
-    def see(self, tensors: Iterable[Tensor], *, made: bool) -> None:
-        """Look at what an operation was given, or has made."""
+    def see(self, tensors: Iterable[Tensor], *, created: bool) -> None:
+        """Note tensors that an operation was given, or has created."""
         for tensor in tensors:
             if not tensor.is_cpu or tensor.layout is not torch.strided:
                 continue
@@ -165,17 +165,17 @@ class Held:
             if memory._cdata in self._known:
                 continue
             self._known[memory._cdata] = 0, weakref.ref(memory, self._forget(memory._cdata))
-            if not made:
+            if not created:
                 self.peak += memory.nbytes()
             self.resize(memory)
 
     def resize(self, memory: torch.UntypedStorage) -> None:
         """Take the size that it has now."""
-        before, waiting = self._known.get(memory._cdata, (0, None))
+        size_before, waiting = self._known.get(memory._cdata, (0, None))
         if waiting is not None:
             size = memory.nbytes()
             self._known[memory._cdata] = size, waiting
-            self._change(size - before)
+            self._change(size - size_before)
 
     def _forget(self, address: int) -> Callable[[Any], None]:
         def forget(_: Any) -> None:
@@ -206,7 +206,7 @@ def counting(device: str = "cpu") -> Iterator[Counting]:
 
     def resized(memory: torch.UntypedStorage, size: int) -> Any:
         outcome = resize(memory, size)
-        mode.held.resize(memory)
+        mode.memory.resize(memory)
         return outcome
 
     with ExitStack() as undo:
@@ -243,25 +243,25 @@ def count_step(
             bench.step()
         bench.settle()
         peak = torch.cuda.max_memory_allocated(bench.device) if bench.device.type == "cuda" else None
-        with counting(bench.device.type) as seen:
+        with counting(bench.device.type) as counter:
             bench.step()
-        own = RankCounts(
-            collectives=seen.collectives,
-            operations=seen.operations,
-            flop=seen.flop,
-            host_reads=seen.host_reads,
+        counts = RankCounts(
+            collectives=counter.collectives,
+            operations=counter.operations,
+            flop=counter.flop,
+            host_reads=counter.host_reads,
             kernels=on_device.kernels if on_device is not None else None,
             synchronisations=on_device.synchronisations if on_device is not None else None,
-            peak_memory_bytes=seen.held.peak if peak is None else peak,
+            peak_memory_bytes=counter.memory.peak if peak is None else peak,
         )
-        counted.append((own, seen.moved_bytes))
+        counted.append((counts, counter.moved_bytes))
 
     notes = agreed("no counts of a step", count)
     if notes:
         return None, None, notes
-    own, moved_bytes = counted[0]
+    first_counts, moved_bytes = counted[0]
     # ZeRO 3 keeps a part of each parameter; `ds_numel` is the whole one's size.
     sizes = [(int(getattr(p, "ds_numel", p.numel())), p.requires_grad) for p in model.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
-    whole = sum(size for size, _ in sizes)
-    return step_counts(gathered(own), parameters=trained, all_parameters=whole), moved_bytes, ()
+    all_parameters = sum(size for size, _ in sizes)
+    return step_counts(gathered(first_counts), parameters=trained, all_parameters=all_parameters), moved_bytes, ()

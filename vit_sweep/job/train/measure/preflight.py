@@ -68,8 +68,8 @@ def preflight(
 def rounds(ranks: int) -> list[list[tuple[int, int]]]:
     """The links of a ring over ranks, in rounds in which no rank has two: none is measured in another one's traffic."""
     links = [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
-    alone = [links.pop()] if len(links) > 1 and len(links) % 2 else []
-    return [stage for stage in (links[0::2], links[1::2], alone) if stage]
+    unpaired = [links.pop()] if len(links) > 1 and len(links) % 2 else []
+    return [stage for stage in (links[0::2], links[1::2], unpaired) if stage]
 
 
 def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
@@ -99,10 +99,10 @@ def memory_gb_per_s(size_bytes: int, device: torch.device) -> float | None:
 def _device_ms(work: Callable[[], object], device: torch.device) -> float:
     """Median milliseconds of a piece of work over batches, within about `DEVICE_S`."""
     marks = marks_of(device)
-    until = time.perf_counter() + DEVICE_S
+    deadline = time.perf_counter() + DEVICE_S
     _batch_ms(marks, work)  # loads the library and raises the clock
     times_ms = [_batch_ms(marks, work)]
-    while len(times_ms) < _BATCHES and time.perf_counter() < until:
+    while len(times_ms) < _BATCHES and time.perf_counter() < deadline:
         times_ms.append(_batch_ms(marks, work))
     return median(times_ms)
 
@@ -129,19 +129,19 @@ def _all_reduces(
 ) -> list[AllReduce]:
     """Measure one size after the other, until one would take too long or too much memory, which is a note."""
     measured: list[AllReduce] = []
-    before_s, before = 0.0, 1
-    for wanted in sizes_bytes:
+    before_s, last_bytes = 0.0, 1
+    for size_bytes in sizes_bytes:
         beat()
-        predicted_s = before_s * wanted / before
+        predicted_s = before_s * size_bytes / last_bytes
         if predicted_s > ONE_S:
-            notes.append(f"no all-reduce of {wanted} bytes: it would take about {predicted_s:.0f} s")
+            notes.append(f"no all-reduce of {size_bytes} bytes: it would take about {predicted_s:.0f} s")
             break
-        buffer = _zeros(wanted, dtype, device)
+        buffer = _zeros(size_bytes, dtype, device)
         if _slowest(float(buffer is None), device) or buffer is None:
-            notes.append(f"no all-reduce of {wanted} bytes: not enough memory")
+            notes.append(f"no all-reduce of {size_bytes} bytes: not enough memory")
             break
         reduction, before_s = _all_reduce(buffer)
-        before = wanted
+        last_bytes = size_bytes
         measured.append(reduction)
     return measured
 
@@ -163,23 +163,23 @@ def _all_reduce(buffer: Tensor) -> tuple[AllReduce, float]:
 def _to_next(rank: int, ranks: int, device: torch.device) -> float | None:
     """GB/s of the exchange with the next rank of the ring, both directions at once."""
     size = _EXCHANGE_BYTES[device.type]
-    there, here = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+    outgoing, incoming = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
     speed = None
     for links in rounds(ranks):
         _slowest(0.0, device)
         for link in links:
             if rank not in link:
                 continue
-            other = link[1] if rank == link[0] else link[0]
-            times = [_seconds(partial(_exchange, there, here, other), device) for _ in range(1 + _EXCHANGES)]
+            peer = link[1] if rank == link[0] else link[0]
+            times = [_seconds(partial(_exchange, outgoing, incoming, peer), device) for _ in range(1 + _EXCHANGES)]
             # Two ranks have but one link: it is next to both.
             if rank == link[0] or ranks == 2:
                 speed = round(size / median(times[1:]) / 1e9, 4)
     return speed
 
 
-def _exchange(there: Tensor, here: Tensor, other: int) -> None:
-    operations = [dist.P2POp(dist.isend, there, other), dist.P2POp(dist.irecv, here, other)]
+def _exchange(outgoing: Tensor, incoming: Tensor, peer: int) -> None:
+    operations = [dist.P2POp(dist.isend, outgoing, peer), dist.P2POp(dist.irecv, incoming, peer)]
     for request in dist.batch_isend_irecv(operations):
         request.wait()
 

@@ -30,26 +30,26 @@ class Peaks(NamedTuple):
         return Peaks(*(None if a is None or b is None else max(a, b) for a, b in zip(self, other, strict=True)))
 
 
-def gathered(own: Any) -> list[Any]:
+def gathered(value: Any) -> list[Any]:
     """What every rank has, by rank; a collective."""
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
+    dist.all_gather_object(everyone, value)
     return everyone
 
 
-def agreed(what: str, call: Callable[[], Any]) -> Notes:
+def agreed(action: str, call: Callable[[], Any]) -> Notes:
     """Run it on every rank; a collective. One note for each rank where it failed."""
     failure = ""
     try:
         call()
     except (Exception, SystemExit) as error:  # DeepSpeed's logger of collectives exits where it lacks one
         failure = one_line(error)
-    return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(failure)) if why)
+    return tuple(f"rank {rank}: {action}: {why}" for rank, why in enumerate(gathered(failure)) if why)
 
 
-def resolved_of(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
+def resolved_of(cell: Cell, engine: Engine, identity: RankIdentity) -> Resolved:
     """What runs, as the engine and the ranks say; a collective."""
-    hosts = gathered(me.node_name)
+    hosts = gathered(identity.node_name)
     report = engine.report()
     return Resolved(
         gpus=dist.get_world_size(),
@@ -73,23 +73,23 @@ def peaks_of(device: torch.device) -> Peaks:
     return Peaks(torch.cuda.max_memory_allocated(device) / 2**20, torch.cuda.max_memory_reserved(device) / 2**20)
 
 
-def rank_report(me: RankIdentity, device: torch.device, peaks: Peaks) -> RankReport:
+def rank_report(identity: RankIdentity, device: torch.device, peaks: Peaks) -> RankReport:
     """Where this rank ran and what it used; a collective."""
     return RankReport(
-        rank=me.rank,
-        host=me.node_name,
-        local_rank=me.local_rank,
+        rank=identity.rank,
+        host=identity.node_name,
+        local_rank=identity.local_rank,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else processor() or "unknown processor",
         cores=len(os.sched_getaffinity(0)),
-        host_cores=_host_cores(me),
-        visible_gpus=me.visible_gpus,
+        host_cores=_host_cores(identity),
+        visible_gpus=identity.visible_gpus,
         peak_memory_mib=peaks.allocated_mib,
         peak_reserved_mib=peaks.reserved_mib,
         peak_host_mib=peak_host_mib(),
     )
 
 
-def _host_cores(me: RankIdentity) -> int:
+def _host_cores(identity: RankIdentity) -> int:
     """Count the cores that the ranks of this host may use together: pinned ranks each see only their own."""
-    everyone = gathered((me.node_name, os.sched_getaffinity(0)))
-    return len(set[int]().union(*(cores for host, cores in everyone if host == me.node_name)))
+    everyone = gathered((identity.node_name, os.sched_getaffinity(0)))
+    return len(set[int]().union(*(cores for host, cores in everyone if host == identity.node_name)))

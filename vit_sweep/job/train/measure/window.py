@@ -106,9 +106,9 @@ def _events(profiler: torch.profiler.profile) -> list[Any]:
 def _export(profiler: torch.profiler.profile, path: Path) -> None:
     """Write the trace, compressed in one go; torch itself compresses it line by line."""
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder, "trace.json")
-        profiler.export_chrome_trace(str(plain))
-        with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=_LEVEL) as target:
+        uncompressed = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(uncompressed))
+        with uncompressed.open("rb") as source, gzip.open(path, "wb", compresslevel=_LEVEL) as target:
             shutil.copyfileobj(source, target, 2**20)
 
 

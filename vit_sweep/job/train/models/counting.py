@@ -34,16 +34,16 @@ def count(request: CountRequest) -> ModelCounts:
     try:
         with torch.device("meta"):
             model = load(request.model, request.classes)
-            forward, whole = _operations(model, shape)
-            kept = [_kept_bytes(model.to(dtype), shape, dtype) for dtype in (torch.float32, torch.bfloat16)]
+            forward, with_backward = _operations(model, shape)
+            kept_bytes = [_kept_bytes(model.to(dtype), shape, dtype) for dtype in (torch.float32, torch.bfloat16)]
     except NotImplementedError as error:
         raise UserError(f"it cannot be counted without computing: {one_line(error)}") from error
     return ModelCounts(
         parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        flop_per_image=whole,
+        flop_per_image=with_backward,
         forward_flop=forward,
-        kept_bytes_32=kept[0],
-        kept_bytes_16=kept[1],
+        kept_bytes_32=kept_bytes[0],
+        kept_bytes_16=kept_bytes[1],
         scalars=tuple(name for name, weight in model.named_parameters() if weight.ndim == 0),
     )
 
@@ -60,12 +60,12 @@ def _operations(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]
 
 def _kept_bytes(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> float:
     """Bytes per image that forward leaves for backward, where attention is fused, as on a device."""
-    own = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    parameter_storages = {weight.untyped_storage()._cdata for weight in model.parameters()}
     saved: dict[int, Tensor] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in parameter_storages:
             saved[storage._cdata] = tensor  # kept alive, so that no other storage gets its address
         return tensor
 
@@ -81,25 +81,25 @@ def _kept_bytes(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) ->
 _unfused = functional.scaled_dot_product_attention
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, *given: Any, **options: Any) -> Tensor:
+def _fused(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
     """What `meta` takes apart into products that keep each weight of attention."""
-    if any(given) or any(options.get(name) for name in ("attn_mask", "dropout_p", "is_causal", "enable_gqa")):
-        return _unfused(query, key, value, *given, **options)
+    if any(args) or any(options.get(name) for name in ("attn_mask", "dropout_p", "is_causal", "enable_gqa")):
+        return _unfused(query, key, value, *args, **options)
     attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)[0]
     return attended
 
 
 def main() -> int:
     """Answer the request on standard input; a model's own prints go to standard error."""
-    answer = os.fdopen(os.dup(1), "w")
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
         counts = count(parse_json(CountRequest, sys.stdin.buffer.read(), source="request"))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED
-    with answer:
-        answer.write(to_json(counts))
+    with output:
+        output.write(to_json(counts))
     return 0
 
 

@@ -27,12 +27,12 @@ def begin(model: nn.Module, spec: ModelSpec) -> None:
     problem = unlike(spec, shapes)
     if problem is not None:
         raise JobError(Cause.CONFIGURATION, problem)
-    for name, own in model.named_parameters():
-        there = weights.get(in_file(name, weights))
-        if name == POSITIONS and there is not None:
-            there = _positions(there, spec, shapes)
-        if there is not None and there.shape == own.shape:
-            own.copy_(there)
+    for name, parameter in model.named_parameters():
+        stored = weights.get(in_file(name, weights))
+        if name == POSITIONS and stored is not None:
+            stored = _positions(stored, spec, shapes)
+        if stored is not None and stored.shape == parameter.shape:
+            parameter.copy_(stored)
         elif name.startswith(HEAD):
             say(f"model.init: {name} is drawn anew, the file's is of another number of outputs")
         else:
@@ -50,26 +50,26 @@ def resampled(positions: Tensor, before: Grid, after: Grid) -> Tensor:
     return interpolate(grid, size=after, mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
 
 
-def _positions(there: Tensor, spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> Tensor:
-    before = grid_in_file(spec, shapes)
-    assert before is not None, "`unlike` has looked"
+def _positions(stored: Tensor, spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+    grid = grid_in_file(spec, shapes)
+    assert grid is not None, "`unlike` has looked"
     first = int(in_file(CLASS_TOKEN, shapes) in shapes)
-    patches = resampled(there[:, first:], before, grid_of(spec))
-    return torch.cat([there[:, :first], patches], dim=1) if spec.pool is Pool.CLASS else patches
+    patches = resampled(stored[:, first:], grid, grid_of(spec))
+    return torch.cat([stored[:, :first], patches], dim=1) if spec.pool is Pool.CLASS else patches
 
 
 def _read(spec: ModelSpec) -> dict[str, Tensor]:
-    given = f"model.init={spec.init}"
+    setting = f"model.init={spec.init}"
     try:
         from safetensors.torch import load
 
         with reading(Path(str(spec.init))) as file:
             content = file.read()
     except (ImportError, OSError) as error:
-        raise JobError(Cause.CONFIGURATION, f"{given}: {one_line(error)}; it must be there on every node") from error
+        raise JobError(Cause.CONFIGURATION, f"{setting}: {one_line(error)}; it must be there on every node") from error
     if digest(BytesIO(content)) != spec.init_content:
         raise JobError(
-            Cause.CONFIGURATION, f"{given}: it is not the file that was planned; give the sweep's command again"
+            Cause.CONFIGURATION, f"{setting}: it is not the file that was planned; give the sweep's command again"
         )
     weights: dict[str, Tensor] = load(content)
     return weights

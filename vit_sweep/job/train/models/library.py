@@ -73,13 +73,13 @@ def _require_logits(spec: ModelSpec, model: nn.Module, classes: int) -> None:
     shape_in, training = (1, spec.channels, *spec.image_shape), model.training
     try:
         with torch.no_grad():
-            answer = model.eval()(torch.zeros(shape_in))
+            logits = model.eval()(torch.zeros(shape_in))
     except Exception as error:  # whatever somebody's module raises
         raise UserError(
             f"{_named(spec)}: it does not take images of (n, {', '.join(map(str, shape_in[1:]))}): {one_line(error)}"
         ) from error
     model.train(training)
-    shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (1, classes):
         raise UserError(
             f"{_named(spec)}: it answers one image with {shape} instead of logits (1, {classes}); it must have a head "

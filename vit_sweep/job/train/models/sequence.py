@@ -81,24 +81,26 @@ class TokenTransformer(AnyImages):
 
     def _embedded(self, images: Tensor) -> Tensor:
         """This rank's patches (images, patches, width), those of padding black."""
-        before = 1 if self._pool is Pool.CLASS else 0
-        first = max(0, self._rank * self._own - before)
-        count = self._own - (before if self._rank == 0 else 0)
-        last = min(first + count, self._patches)
-        size, side = self.patch_size, self._columns // self.patch_size  # patches of a row
-        top, bottom = first // side, -(-last // side)
+        class_tokens = 1 if self._pool is Pool.CLASS else 0
+        first_patch = max(0, self._rank * self._own - class_tokens)
+        count = self._own - (class_tokens if self._rank == 0 else 0)
+        last = min(first_patch + count, self._patches)
+        size, row_patches = self.patch_size, self._columns // self.patch_size  # patches of a row
+        top, bottom = first_patch // row_patches, -(-last // row_patches)
         rows = images[:, :, top * size : max(top, bottom) * size]
         # (images, channels, size, patches of these rows x size)
         parted = rows.reshape(*rows.shape[:2], max(top, bottom) - top, size, self._columns)
         strip = parted.transpose(2, 3).flatten(3)
-        strip = strip[..., (first - top * side) * size : max(first, last) * size - top * side * size]
+        strip = strip[
+            ..., (first_patch - top * row_patches) * size : max(first_patch, last) * size - top * row_patches * size
+        ]
         strip = functional.pad(strip, (0, count * size - strip.shape[-1]))
         embedded: Tensor = self.conv_proj(strip).squeeze(2).transpose(1, 2)
         return embedded
 
     def _encode(self, embedded: Tensor) -> Tensor:
-        encoder, first = self.encoder, self._rank * self._own
-        positions = encoder.pos_embedding[:, first : first + self._own]
+        encoder, first_token = self.encoder, self._rank * self._own
+        positions = encoder.pos_embedding[:, first_token : first_token + self._own]
         positions = functional.pad(positions, (0, 0, 0, self._own - positions.shape[1]))
         encoded: Tensor = encoder.ln(encoder.layers(encoder.dropout(embedded + positions)))
         return encoded
@@ -118,9 +120,9 @@ def in_kernel(forward: Callable[..., Any], attention: Attention) -> Callable[...
     if attention is Attention.SDPA:
         return forward
 
-    def forward_in_kernel(*given: Any, **options: Any) -> Any:
+    def forward_in_kernel(*args: Any, **options: Any) -> Any:
         with sdpa_kernel(_BACKENDS[attention]):
-            return forward(*given, **options)
+            return forward(*args, **options)
 
     return forward_in_kernel
 
@@ -187,9 +189,9 @@ def _ring(cell: Cell, mesh: DeviceMesh) -> Across:
         send_round()
         _attention._enable_context_parallel_dispatcher()
 
-    def across(*own: Tensor) -> Tensor:
+    def across(*heads: Tensor) -> Tensor:
         queries, keys, values = (
-            DTensor.from_local(part.transpose(1, 2), mesh, [Shard(2)], run_check=False) for part in own
+            DTensor.from_local(part.transpose(1, 2), mesh, [Shard(2)], run_check=False) for part in heads
         )
         attended = functional.scaled_dot_product_attention(queries, keys, values)
         assert isinstance(attended, DTensor)
@@ -219,16 +221,16 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, group: dist.ProcessGroup, part: Tensor) -> Tensor:
         """(images, width) on each rank."""
         ctx.group = group
-        whole = part.clone()
-        _add_up(whole, group)
-        return whole
+        full = part.clone()
+        _add_up(full, group)
+        return full
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         """Likewise."""
-        (whole,) = (gradient.clone(memory_format=torch.contiguous_format) for gradient in gradients)
-        _add_up(whole, ctx.group)
-        return None, whole
+        (full,) = (gradient.clone(memory_format=torch.contiguous_format) for gradient in gradients)
+        _add_up(full, ctx.group)
+        return None, full
 
 
 def _add_up(part: Tensor, group: dist.ProcessGroup) -> None:

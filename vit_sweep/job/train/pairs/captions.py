@@ -15,19 +15,19 @@ _STROKES = ("a thin handwritten {}", "a handwritten {}", "a bold handwritten {}"
 
 def tokens_of(captions: Sequence[str], length: int) -> Tensor:
     """int64 (captions, length): BEGIN, the bytes of the UTF-8, END to the end; a caption that is too long is cut."""
-    made = torch.full((len(captions), length), END)
-    made[:, 0] = BEGIN
-    known: dict[str, Tensor] = {}
+    tokens = torch.full((len(captions), length), END)
+    tokens[:, 0] = BEGIN
+    encoded: dict[str, Tensor] = {}
     cut = 0
     for row, caption in enumerate(captions):
-        if caption not in known:
-            known[caption] = torch.tensor(list(caption.encode()), dtype=torch.int64)
-        content = known[caption][: length - 2]
-        cut += len(content) < len(known[caption])
-        made[row, 1 : 1 + len(content)] = content
+        if caption not in encoded:
+            encoded[caption] = torch.tensor(list(caption.encode()), dtype=torch.int64)
+        content = encoded[caption][: length - 2]
+        cut += len(content) < len(encoded[caption])
+        tokens[row, 1 : 1 + len(content)] = content
     if cut:
         say(f"{plural(cut, 'caption')} of {len(captions):,} longer than model.text.length={length} allows: cut")
-    return made
+    return tokens
 
 
 def of_digits(images: Tensor, digits: Tensor) -> list[str]:

@@ -17,37 +17,37 @@ from torch.nn.functional import cross_entropy
 from vit_sweep.job.train.measure.collectives import DIRECT
 
 
-def gathered_loss(answers: Tensor) -> Tensor:
+def contrastive_loss(embeddings: Tensor) -> Tensor:
     """The mean over this rank's pairs (n, 2 x embedding), compared with those of all ranks; a collective."""
     if dist.get_world_size() == 1:
-        return own_loss(answers, answers, first=0)
-    whole: Tensor = _Gather.apply(answers)
-    return own_loss(answers, whole, first=dist.get_rank() * len(answers))
+        return local_contrastive_loss(embeddings, embeddings, first=0)
+    gathered: Tensor = _Gather.apply(embeddings)
+    return local_contrastive_loss(embeddings, gathered, first=dist.get_rank() * len(embeddings))
 
 
-def own_loss(own: Tensor, whole: Tensor, *, first: int) -> Tensor:
-    """The mean over pairs (n, 2 x embedding) that are those of `whole` (N, 2 x embedding) from `first` on."""
-    images, captions = own.chunk(2, dim=1)
-    all_images, all_captions = whole.chunk(2, dim=1)
-    right = torch.arange(first, first + len(own), device=own.device)
+def local_contrastive_loss(local: Tensor, gathered: Tensor, *, first: int) -> Tensor:
+    """The mean over pairs (n, 2 x embedding) that are those of `gathered` (N, 2 x embedding) from `first` on."""
+    images, captions = local.chunk(2, dim=1)
+    all_images, all_captions = gathered.chunk(2, dim=1)
+    targets = torch.arange(first, first + len(local), device=local.device)
     # (n, N) each: the scale of the logits is in the images' points.
-    return (cross_entropy(images @ all_captions.T, right) + cross_entropy(captions @ all_images.T, right)) / 2
+    return (cross_entropy(images @ all_captions.T, targets) + cross_entropy(captions @ all_images.T, targets)) / 2
 
 
 class _Gather(torch.autograd.Function):
     """The rows of all ranks, in their order; the gradient of a rank's rows is the sum of what all derive of them."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+    def forward(ctx: Any, local: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
         """(n, width) on each rank to (ranks x n, width)."""
-        whole = own.new_empty((dist.get_world_size() * len(own), own.shape[1]))
-        DIRECT.all_gather_into_tensor(whole, own.contiguous())
-        return whole
+        gathered = local.new_empty((dist.get_world_size() * len(local), local.shape[1]))
+        DIRECT.all_gather_into_tensor(gathered, local.contiguous())
+        return gathered
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
         """(ranks x n, width) on each rank to (n, width)."""
-        (whole,) = gradients
-        own = whole.new_empty((len(whole) // dist.get_world_size(), whole.shape[1]))
-        DIRECT.reduce_scatter_tensor(own, whole.contiguous())
-        return own
+        (gradient,) = gradients
+        local = gradient.new_empty((len(gradient) // dist.get_world_size(), gradient.shape[1]))
+        DIRECT.reduce_scatter_tensor(local, gradient.contiguous())
+        return local

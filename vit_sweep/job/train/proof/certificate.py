@@ -17,7 +17,14 @@ from torch import Tensor
 
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.readback import gathered
-from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
+from vit_sweep.job.train.proof.rehearsal import (
+    Weights,
+    by_engine,
+    first_weights,
+    reference_weights,
+    small,
+    without_a_trace,
+)
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.measuring import CERTIFIED_STEPS
@@ -47,9 +54,9 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
     masked = () if updates.kind in _AS_LONG_AS_THE_GRADIENT else _KEYS
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=STEPS, rank=rank, device=device)
-        right = alone(copy, steps=STEPS, device=device)
-        own = max(_differences(first_weights(copy), rehearsed.weights, right, masked))
-    ranks: list[tuple[float, float, str]] = gathered(own)
+        reference = reference_weights(copy, steps=STEPS, device=device)
+        largest = max(_differences(first_weights(copy), rehearsed.weights, reference, masked))
+    ranks: list[tuple[float, float, str]] = gathered(largest)
     difference, absolute, parameter = max(ranks)
     return Certificate(
         steps=STEPS,
@@ -57,7 +64,7 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
         absolute=absolute if math.isfinite(absolute) else None,
         parameter=parameter,
         tolerance=CERTIFIED_WITHIN,
-        masked=_masked_in(right, masked),
+        masked=_masked_in(reference, masked),
         classes=rehearsed.engine.classes,
         collectives=rehearsed.collectives,
         instead=_instead(cell.engine, rehearsed.engine),
@@ -67,21 +74,21 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
 def _masked_in(weights: Weights, masked: tuple[str, ...]) -> str:
     if not masked:
         return ""
-    there = [f"the keys' part of {keys}" for keys in masked if any(name.endswith(keys) for name in weights)]
-    return " and ".join(there + [_KEYS_ALONE] * any(name.endswith(_KEYS_ALONE) for name in weights))
+    masked_parts = [f"the keys' part of {keys}" for keys in masked if any(name.endswith(keys) for name in weights)]
+    return " and ".join(masked_parts + [_KEYS_ALONE] * any(name.endswith(_KEYS_ALONE) for name in weights))
 
 
-def _instead(asked: EngineSpec, ran: EngineReport) -> str:
-    if (ran.kind, ran.zero_stage) == (asked.kind, asked.zero_stage):
+def _instead(requested: EngineSpec, ran: EngineReport) -> str:
+    if (ran.kind, ran.zero_stage) == (requested.kind, requested.zero_stage):
         return ""
     return ran.kind if ran.zero_stage is None else f"{ran.kind} with ZeRO {ran.zero_stage}"
 
 
 def _differences(
-    before: Weights, engine: Weights, right: Weights, masked: tuple[str, ...]
+    before: Weights, engine: Weights, reference: Weights, masked: tuple[str, ...]
 ) -> Iterator[tuple[float, float, str]]:
     """Of each parameter: difference by movement, largest difference of a weight, name; no number counts as infinite."""
-    for name, weight in right.items():
+    for name, weight in reference.items():
         difference, movement = (engine[name] - weight).abs(), weight - before[name]
         rounding = STEPS * _ROUNDING * weight.abs()
         if masked and name.endswith(_KEYS_ALONE):

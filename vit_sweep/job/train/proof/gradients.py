@@ -16,10 +16,10 @@ import torch
 from vit_sweep.job.train.measure.readback import gathered
 from vit_sweep.job.train.proof.rehearsal import (
     Weights,
-    alone,
     by_engine,
     first_loss,
     first_weights,
+    reference_weights,
     small,
     without_a_trace,
 )
@@ -52,8 +52,8 @@ def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientC
     tolerance = AUTOCAST_TOLERANCE if casts else TOLERANCE
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=1, rank=rank, device=device)
-        right = alone(copy, steps=1, device=device)
-        differences = list(_differences(first_weights(copy), rehearsed.weights, right))
+        reference = reference_weights(copy, steps=1, device=device)
+        differences = list(_differences(first_weights(copy), rehearsed.weights, reference))
         right_loss = first_loss(copy, rank=rank, device=device)
     off = abs(rehearsed.loss - right_loss) / right_loss
     losses: list[float] = gathered(off if math.isfinite(off) else math.inf)
@@ -87,11 +87,11 @@ def _named(cell: Cell) -> str:
     return f"engine={cell.engine.name}{shared}"
 
 
-def _differences(before: Weights, moved: Weights, right: Weights) -> Iterator[tuple[float, str]]:
+def _differences(before: Weights, moved: Weights, reference: Weights) -> Iterator[tuple[float, str]]:
     """How far each parameter's gradient is from the right one, and its name; what is no number is infinitely far."""
-    gradients = {name: before[name] - weight for name, weight in right.items()}
-    whole = float(torch.stack([gradient.norm() for gradient in gradients.values()]).norm())
+    gradients = {name: before[name] - weight for name, weight in reference.items()}
+    total_norm = float(torch.stack([gradient.norm() for gradient in gradients.values()]).norm())
     for name, gradient in gradients.items():
-        own = before[name] - moved[name]
-        difference = float((own - gradient).norm()) / max(float(gradient.norm()), _SMALL * whole)
+        engine_gradient = before[name] - moved[name]
+        difference = float((engine_gradient - gradient).norm()) / max(float(gradient.norm()), _SMALL * total_norm)
         yield (difference if math.isfinite(difference) else math.inf), name

@@ -19,8 +19,8 @@ from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
-from vit_sweep.job.train.objective import drawn, inputs_of, loss_of
-from vit_sweep.job.train.pairs.loss import own_loss
+from vit_sweep.job.train.objective import inputs_of, loss_of, random_targets
+from vit_sweep.job.train.pairs.loss import local_contrastive_loss
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Attention, Precision, Task
 from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
@@ -61,8 +61,8 @@ def _side(cell: Cell) -> int | tuple[int, int]:
     """
     patch, degree = cell.model.patch_size, cell.sequence
     rows, columns = (
-        (own - max(0, own - COPY_SIDE) // degree * degree) * patch
-        for own in (length // patch for length in cell.model.image_shape)
+        (patches - max(0, patches - COPY_SIDE) // degree * degree) * patch
+        for patches in (length // patch for length in cell.model.image_shape)
     )
     return (rows, columns) if isinstance(cell.model.image_size, tuple) else rows
 
@@ -115,14 +115,14 @@ def first_loss(copy: Cell, *, rank: int, device: torch.device) -> float:
     with torch.no_grad():
         model = under_autocast(copy, _model(_unshared(copy))).to(device).train()
         if copy.task is Task.CONTRASTIVE:
-            whole = model(next(_micro_steps_of_pairs(copy, 0, device))).float()
-            own = rank * COPY_IMAGES
-            return float(own_loss(whole[own : own + COPY_IMAGES], whole, first=own))
+            embeddings = model(next(_micro_steps_of_pairs(copy, 0, device))).float()
+            first = rank * COPY_IMAGES
+            return float(local_contrastive_loss(embeddings[first : first + COPY_IMAGES], embeddings, first=first))
         images, labels = next(_batches(copy, 0, rank // copy.sequence, device))
         return float(loss_of(copy.task, model(images).float(), labels))
 
 
-def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
+def reference_weights(copy: Cell, *, steps: int, device: torch.device) -> Weights:
     """The weights after the same steps of one process."""
     model = under_autocast(copy, _model(_unshared(copy))).to(device)
     updates = optimizer(copy, model)
@@ -139,8 +139,8 @@ def _losses(copy: Cell, model: nn.Module, step: int, device: torch.device) -> It
     """What one process derives in a step, whose sum is the loss over the images of all ranks."""
     if copy.task is Task.CONTRASTIVE:
         for pairs in _micro_steps_of_pairs(copy, step, device):
-            answers = model(pairs).float()
-            yield own_loss(answers, answers, first=0) / copy.accum
+            embeddings = model(pairs).float()
+            yield local_contrastive_loss(embeddings, embeddings, first=0) / copy.accum
         return
     for rank in range(copy.data_ranks):
         for images, labels in _batches(copy, step, rank, device):
@@ -184,5 +184,5 @@ def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator
     for _ in range(copy.accum):
         images = torch.randn(shape, generator=noise)
         width = copy.model.text.length if copy.model.text is not None else copy.outputs
-        labels = drawn(copy.task, width, COPY_IMAGES, noise)
+        labels = random_targets(copy.task, width, COPY_IMAGES, noise)
         yield images.to(device), labels.to(device)

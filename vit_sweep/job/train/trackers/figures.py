@@ -16,9 +16,9 @@ from vit_sweep.record.stats import epoch_time, images_per_s, measured_columns
 def epoch_names(task: Task) -> tuple[str, ...]:
     """What every epoch of a task has; memory comes beside, for the epochs that this process ran."""
     learnt = ("train/accuracy", "test/accuracy", *(f"test/{metric.name}" for metric in metrics_of(task)))
-    first = 0 if task is Task.CLASSIFICATION else 2
+    first_metric = 0 if task is Task.CLASSIFICATION else 2
     return (
-        "train/loss", "test/loss", *learnt[first:], "epoch/seconds", "epoch/images_per_s", "epoch/learning_rate",
+        "train/loss", "test/loss", *learnt[first_metric:], "epoch/seconds", "epoch/images_per_s", "epoch/learning_rate",
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ _TIMES = ("epoch/seconds", "epoch/images_per_s")
 
 def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
     """An epoch as the record has it. The learning rate is that of its last step."""
-    known: dict[str, float | None] = {
+    values: dict[str, float | None] = {
         "train/loss": report.train_loss,
         "test/loss": report.test_loss,
         "train/accuracy": report.train_accuracy,
@@ -51,7 +51,7 @@ def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
         "epoch/images_per_s": report.images / report.seconds,
         "epoch/learning_rate": lr_at(cell, report.epoch * cell.steps_per_epoch - 1),
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def run_figures(record: Record) -> dict[str, float]:

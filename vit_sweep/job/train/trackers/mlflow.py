@@ -34,8 +34,10 @@ class Mlflow:
         make_folder(run.study / "mlflow")
         with FileLock(run.study / ".mlflow.lock", timeout=_LOCK_WAIT_S):  # two jobs would make two experiments
             self._client = MlflowClient(tracking_uri=(run.study / "mlflow").as_uri())
-            known = self._client.get_experiment_by_name(run.study.name)
-            experiment = known.experiment_id if known is not None else self._client.create_experiment(run.study.name)
+            existing = self._client.get_experiment_by_name(run.study.name)
+            experiment = (
+                existing.experiment_id if existing is not None else self._client.create_experiment(run.study.name)
+            )
         # Our own note of its id: a search would read every file of every run.
         note = run.cell_dir / "mlflow_run"
         earlier = read(note, max_bytes=1000).decode(errors="replace").strip() if note.is_file() else ""
