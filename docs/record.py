@@ -63,16 +63,22 @@ def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
     """
     terminal = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(terminal)
-    ours, theirs = pty.openpty()
+    controller, child_end = pty.openpty()
     size = {"COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
     begun, last = time.monotonic(), None
     with subprocess.Popen(
-        command, cwd=folder, env=os.environ | size, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        cwd=folder,
+        env=os.environ | size,
+        stdin=child_end,
+        stdout=child_end,
+        stderr=child_end,
+        start_new_session=True,
     ) as process:
-        os.close(theirs)
+        os.close(child_end)
         while True:
             try:
-                piece = os.read(ours, 65536)
+                piece = os.read(controller, 65536)
             except OSError:  # the last one has closed the terminal
                 break
             if not piece:
@@ -82,7 +88,7 @@ def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
             if lines != last:
                 last = lines
                 yield Screen(time.monotonic() - begun, lines)
-    os.close(ours)
+    os.close(controller)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(command), "\n".join(terminal.display))
 
@@ -97,35 +103,35 @@ def _colour(name: str) -> str:
     return _COLOURS.get(name.removeprefix("bright"), f"#{name}" if len(name) == 6 else _COLOURS["default"])
 
 
-def thinned(shown: Sequence[Screen], most: int = SCREENS) -> list[Screen]:
+def thinned(frames: Sequence[Screen], max_frames: int = SCREENS) -> list[Screen]:
     """At most so many screens, evenly over the time of the recording, and always the last one."""
-    end = shown[-1].seconds or 1.0
-    kept = {int(most * screen.seconds / end): screen for screen in shown[:-1]}
-    return [*(kept[moment] for moment in sorted(kept)), shown[-1]]
+    end = frames[-1].seconds or 1.0
+    last_by_slot = {int(max_frames * screen.seconds / end): screen for screen in frames[:-1]}
+    return [*(last_by_slot[moment] for moment in sorted(last_by_slot)), frames[-1]]
 
 
-def moving(shown: Sequence[Screen], title: str) -> str:
+def moving(frames: Sequence[Screen], title: str) -> str:
     """Screens as an SVG that plays for ever and asks nobody's network for anything.
 
     A line that stays is written once, and is shown while it stays.
     """
-    shown = [*shown]
-    starts = [number * _SHOWN_S for number in range(len(shown))]
-    whole = starts[-1] + _LAST_S
+    frames = [*frames]
+    starts = [number * _SHOWN_S for number in range(len(frames))]
+    total_s = starts[-1] + _LAST_S
     rules: dict[tuple[bool, ...], str] = {}
     texts = []
     for number in range(LINES):
-        seen = [screen.lines[number] if number < len(screen.lines) else () for screen in shown]
-        for line in dict.fromkeys(seen):
+        versions = [screen.lines[number] if number < len(screen.lines) else () for screen in frames]
+        for line in dict.fromkeys(versions):
             text = _text(line, _BAR + (number + 1) * _HEIGHT)
             if text:
-                when = tuple(other == line for other in seen)
+                when = tuple(other == line for other in versions)
                 name = rules.setdefault(when, f"w{len(rules)}")
                 texts.append(f'<g class="{name}{"" if when[-1] else " off"}">{text}</g>')
     width, height = COLUMNS * _WIDTH + 2 * _EDGE, LINES * _HEIGHT + _BAR + _EDGE
     style = "\n".join(
-        f"@keyframes {name} {{{_moments(when, starts, whole)}}} "
-        f".{name} {{animation: {name} {whole:g}s step-end infinite}}"
+        f"@keyframes {name} {{{_moments(when, starts, total_s)}}} "
+        f".{name} {{animation: {name} {total_s:g}s step-end infinite}}"
         for when, name in rules.items()
         if not all(when)
     )
@@ -146,11 +152,11 @@ text {{font: {_SIZE}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monosp
 """
 
 
-def _moments(when: Sequence[bool], starts: Sequence[float], whole: float) -> str:
+def _moments(when: Sequence[bool], starts: Sequence[float], total_s: float) -> str:
     """Key frames of what is shown at these screens: where it comes and where it goes."""
     changes = [n for n in range(len(when)) if n == 0 or when[n] != when[n - 1]]
     return " ".join(
-        f"{100 * starts[n] / whole:.2f}% {{visibility: {'visible' if when[n] else 'hidden'}}}" for n in changes
+        f"{100 * starts[n] / total_s:.2f}% {{visibility: {'visible' if when[n] else 'hidden'}}}" for n in changes
     )
 
 
@@ -176,9 +182,9 @@ def main(parts: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "live" in parts:
-            shown = thinned(list(screens([program, *LIVE.split()], folder)))
-            title = f"vit_sweep {LIVE}   ({shown[-1].seconds:.0f} s in {len(shown) * _SHOWN_S:.0f} s)"
-            (IMAGES / "live.svg").write_text(moving(shown, title))
+            frames = thinned(list(screens([program, *LIVE.split()], folder)))
+            title = f"vit_sweep {LIVE}   ({frames[-1].seconds:.0f} s in {len(frames) * _SHOWN_S:.0f} s)"
+            (IMAGES / "live.svg").write_text(moving(frames, title))
         if "figures" in parts:
             subprocess.run([program, *GALLERY.split()], cwd=folder, check=True)
             _draw(folder / "outputs" / "gallery")

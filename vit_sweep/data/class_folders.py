@@ -42,20 +42,20 @@ def splits_of(request: Request) -> tuple[Path, Path | None]:
 
 def classes_of(name: str, folder: Path) -> tuple[str, ...]:
     """The class folders in order, each with an image in it; raises `UserError`. `name`: of the data set."""
-    where = f"data={name}: {folder}"
+    setting = f"data={name}: {folder}"
     if not folder.is_dir():
         raise UserError(
-            f"{where} is missing; put the images at {folder}/CLASS/*.jpg (train/ and val/ with the same class "
+            f"{setting} is missing; put the images at {folder}/CLASS/*.jpg (train/ and val/ with the same class "
             "folders) and give the command again"
         )
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
     if not classes:
-        what = "holds no class folders" if any(folder.iterdir()) else "is empty"
-        raise UserError(f"{where} {what}; images lie at {folder}/CLASS/*.jpg")
+        problem = "holds no class folders" if any(folder.iterdir()) else "is empty"
+        raise UserError(f"{setting} {problem}; images lie at {folder}/CLASS/*.jpg")
     empty = [label for label in classes if not _holds_image(folder / label)]
     if empty:
         raise UserError(
-            f"{where}: no images in {plural(len(empty), 'class folder')} ({some(empty, NAMED)}); fill them or "
+            f"{setting}: no images in {plural(len(empty), 'class folder')} ({some(empty, NAMED)}); fill them or "
             "remove them"
         )
     return classes

@@ -96,10 +96,12 @@ def _not_packed(request: Request, root: Path, reason: Unusable) -> str:
         )
     if request.source is Kind.IMAGEFOLDER:
         splits_of(request)
-    same = [other for other in packed_requests(root) if (other.name, other.path) == (request.name, request.path)]
-    sides = " or ".join(f"data.side={other.side or 'null'}" for other in same)
-    there = f" (with {sides} they are)" if sides else ""
-    return f"{reason}{there}; pack them: {command_of(request, root)}"
+    packed_forms = [
+        other for other in packed_requests(root) if (other.name, other.path) == (request.name, request.path)
+    ]
+    sides = " or ".join(f"data.side={other.side or 'null'}" for other in packed_forms)
+    hint = f" (with {sides} they are)" if sides else ""
+    return f"{reason}{hint}; pack them: {command_of(request, root)}"
 
 
 def packed_requests(root: Path) -> list[Request]:
@@ -149,8 +151,8 @@ def require(data: DataSpec, root: Path) -> None:
     """Raise `UserError` with the command that helps, unless the files of `data` are whole."""
     problem = problem_of(data, root)
     if problem is not None:
-        way = "pack its images" if is_packed(data) else "fetch it on a machine with internet"
-        raise UserError(f"{problem}; {way}: {prepare_command(data, root)}")
+        remedy = "pack its images" if is_packed(data) else "fetch it on a machine with internet"
+        raise UserError(f"{problem}; {remedy}: {prepare_command(data, root)}")
 
 
 def digest_of(path: Path, file: Expected) -> str:
@@ -158,11 +160,11 @@ def digest_of(path: Path, file: Expected) -> str:
     if has_stamp(path, file):
         return file.digest
     # Looked at before it is read: a file that changes meanwhile does not fit its stamp.
-    about = path.stat()
-    digest = _read_digest(path, file.kind, about.st_ino, about.st_size, about.st_mtime_ns)
+    info = path.stat()
+    digest = _read_digest(path, file.kind, info.st_ino, info.st_size, info.st_mtime_ns)
     if digest == file.digest:
         with suppress(OSError):
-            write(_stamp(path, file.kind), _stamp_text(about, digest))
+            write(_stamp(path, file.kind), _stamp_text(info, digest))
     return digest
 
 
@@ -175,27 +177,27 @@ def _read_digest(path: Path, kind: str, *_what: int) -> str:
 
 def has_stamp(path: Path, file: Expected) -> bool:
     """Whether a stamp says that this very file has this checksum."""
-    about, stamp = path.stat(), _stamp(path, file.kind)
+    info, stamp = path.stat(), _stamp(path, file.kind)
     try:
         # An md5 is of a file as it was published: CIFAR's are pickles, which run what whoever wrote them likes.
-        trusted = file.kind != "md5" or (_only_ours(about) and _only_ours(stamp.stat()))
-        return trusted and read(stamp, max_bytes=1000) == _stamp_text(about, file.digest).encode()
+        trusted = file.kind != "md5" or (_only_ours(info) and _only_ours(stamp.stat()))
+        return trusted and read(stamp, max_bytes=1000) == _stamp_text(info, file.digest).encode()
     except OSError:
         return False
 
 
-def _only_ours(about: os.stat_result) -> bool:
+def _only_ours(info: os.stat_result) -> bool:
     """Whether nobody else can have put this file there."""
-    return about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022
+    return info.st_uid in (0, os.getuid()) and not info.st_mode & 0o022
 
 
 def _stamp(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}.{kind}ok")
 
 
-def _stamp_text(about: os.stat_result, digest: str) -> str:
+def _stamp_text(info: os.stat_result, digest: str) -> str:
     """A stamp's text. The inode too: a copied folder brings its stamps along, and a copy is not yet verified."""
-    return f"{digest} size={about.st_size} mtime_ns={about.st_mtime_ns} inode={about.st_ino}\n"
+    return f"{digest} size={info.st_size} mtime_ns={info.st_mtime_ns} inode={info.st_ino}\n"
 
 
 def _manifest_text(data: DataSpec | Request, path: Path) -> bytes:
@@ -212,7 +214,7 @@ def _manifest(data: DataSpec, path: Path, text: bytes) -> Manifest:
         parsed = parse_json(Manifest, text, source=f"data={data.name}: {path}")
     except UserError as error:
         raise Unusable(str(error)) from None
-    wrong = disagreement(data, parsed)
-    if wrong is not None:
-        raise Unusable(f"{wrong} ({path.parent})")
+    problem = disagreement(data, parsed)
+    if problem is not None:
+        raise Unusable(f"{problem} ({path.parent})")
     return parsed

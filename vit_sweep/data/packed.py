@@ -132,6 +132,6 @@ def disagreement(data: DataSpec, manifest: Manifest) -> str | None:
         "side": (manifest.side, data.side or manifest.side),
         "content": (manifest.content, data.content or manifest.content),
     }
-    who = "the YAML" if data.content is None else "the plan"
-    wrong = [f"{key} {a}, {who} says {expected}" for key, (a, expected) in pairs.items() if a != expected]
-    return f"the packed images are not those of data={data.name}: {'; '.join(wrong)}" if wrong else None
+    authority = "the YAML" if data.content is None else "the plan"
+    differences = [f"{key} {a}, {authority} says {expected}" for key, (a, expected) in pairs.items() if a != expected]
+    return f"the packed images are not those of data={data.name}: {'; '.join(differences)}" if differences else None

@@ -131,42 +131,42 @@ def kind_of(path: str) -> Kind:
     An archive or a table beside folders of something else is not what is meant: people keep the archive that they have
     unpacked.
     """
-    place = Path(path).expanduser()
-    if place.suffix == Path(CAPTIONS_FILE).suffix or (place / CAPTIONS_FILE).is_file():
+    source = Path(path).expanduser()
+    if source.suffix == Path(CAPTIONS_FILE).suffix or (source / CAPTIONS_FILE).is_file():
         return Kind.CAPTIONS
-    beside = [entry for entry in place.iterdir() if not entry.name.startswith(".")] if place.is_dir() else []
-    within = [file for folder in beside if folder.is_dir() for file in islice(folder.iterdir(), _LOOKED_AT)]
+    entries = [entry for entry in source.iterdir() if not entry.name.startswith(".")] if source.is_dir() else []
+    within = [file for folder in entries if folder.is_dir() for file in islice(folder.iterdir(), _LOOKED_AT)]
     for kind, suffixes in _SUFFIXES.items():
-        meant = [place, *within, *(beside if kind is Kind.HDF5 or not within else [])]
+        meant = [source, *within, *(entries if kind is Kind.HDF5 or not within else [])]
         if any(file.suffix in suffixes for file in meant):
             return kind
     return Kind.IMAGEFOLDER
 
 
-def is_request(given: Mapping[str, Any]) -> bool:
+def is_request(settings: Mapping[str, Any]) -> bool:
     """Whether a data set's keys name data of somebody's own."""
-    return "path" in given
+    return "path" in settings
 
 
-def request_of(given: Mapping[str, Any]) -> Request:
+def request_of(settings: Mapping[str, Any]) -> Request:
     """Check the keys of a data set that has a `path`; raises `UserError`. Its name is the folder's, unless given."""
-    if given["path"] == MISSING:
+    if settings["path"] == MISSING:
         raise PathMissingError(
-            f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR"
+            f"data={settings['name'] or settings['source']}: where the images lie is not said; add data.path=DIR"
         )
-    path = Path(str(given["path"])).expanduser().absolute()
+    path = Path(str(settings["path"])).expanduser().absolute()
     called = path.parent.name if path.name == CAPTIONS_FILE else path.stem
     called = re.sub(r"[^A-Za-z0-9._+-]", "_", called).lstrip("._+-")
-    name = given.get("name") or given.get("subset") or called or "data"
-    return parse(Request, {**given, "path": str(path), "name": name}, source="data")
+    name = settings.get("name") or settings.get("subset") or called or "data"
+    return parse(Request, {**settings, "path": str(path), "name": name}, source="data")
 
 
 def command_of(request: Request, root: Path) -> str:
     """The command that packs it."""
-    given = to_plain(request, defaults=False)
+    settings = to_plain(request, defaults=False)
     words = [
         f"data.{key}={'null' if value is None else value}"
-        for key, value in given.items()
+        for key, value in settings.items()
         if key not in ("source", "path", "name")
     ]
     if request.name != request_of({"source": request.source, "path": request.path}).name:
@@ -175,7 +175,7 @@ def command_of(request: Request, root: Path) -> str:
     return f"{called()} data prepare {shlex.join([request.source, *words])} --root {shlex.quote(str(root))}"
 
 
-def changed_words(packed: Request, wanted: Request) -> list[str]:
+def changed_words(packed: Request, requested: Request) -> list[str]:
     """In which words two requests of one packed form differ: `data.split=0.1, not 0.2`."""
-    before, now = to_plain(packed), to_plain(wanted)
-    return [f"data.{key}={before[key]}, not {now[key]}" for key in now if before[key] != now[key]]
+    old, new = to_plain(packed), to_plain(requested)
+    return [f"data.{key}={old[key]}, not {new[key]}" for key in new if old[key] != new[key]]

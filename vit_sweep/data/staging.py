@@ -53,16 +53,16 @@ class _NotStaged(Exception):  # noqa: N818 - it is no error, the job reads from 
 
 def _scratch_folder(data: DataSpec, files: tuple[Expected, ...], scratch: str) -> Path:
     """This user's folder for exactly these files, made if need be."""
-    for plain, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})", scratch):
-        if not os.environ.get(plain or braced):
-            raise _NotStaged(f"${plain or braced} is not set here")
-    place = Path(os.path.expandvars(scratch))
-    if not place.is_absolute():
-        raise _NotStaged(f"{place} is not an absolute path")
+    for unbraced, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})", scratch):
+        if not os.environ.get(unbraced or braced):
+            raise _NotStaged(f"${unbraced or braced} is not set here")
+    folder_of_node = Path(os.path.expandvars(scratch))
+    if not folder_of_node.is_absolute():
+        raise _NotStaged(f"{folder_of_node} is not an absolute path")
     # By content: another data set, or another version of this one, never meets these files.
     content = hashlib.sha256("\n".join(f"{file.path} {file.digest}" for file in files).encode()).hexdigest()[:8]
     # CIFAR's files are pickles, which can run code: nobody else may have put them there.
-    folder = own_folder(place / f"vit_sweep-{os.getuid()}") / "data" / f"{data.name}-{content}"
+    folder = own_folder(folder_of_node / f"vit_sweep-{os.getuid()}") / "data" / f"{data.name}-{content}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -70,16 +70,16 @@ def _scratch_folder(data: DataSpec, files: tuple[Expected, ...], scratch: str) -
 @contextmanager
 def _alone(folder: Path, name: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder's lock, after the process that copies, if any; raises `Timeout` once that makes no progress."""
-    lock, size, since = FileLock(folder / ".lock"), -1, time.monotonic()
+    lock, size, unchanged_since = FileLock(folder / ".lock"), -1, time.monotonic()
     while not lock.is_locked:
         try:
             lock.acquire(timeout=_LOOK_S)
         except Timeout:
-            before, size = size, _bytes_below(folder)
+            last_size, size = size, _bytes_below(folder)
             now = time.monotonic()
-            if size != before:
-                since = now
-            elif now - since >= _COPY_WAIT_S:
+            if size != last_size:
+                unchanged_since = now
+            elif now - unchanged_since >= _COPY_WAIT_S:
                 raise
             tell(f"waiting for another process of this node to copy {name}")
     try:

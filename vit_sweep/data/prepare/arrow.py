@@ -67,9 +67,9 @@ def _table_files(request: Request) -> tuple[list[Path], list[Path]]:
         return _saved(request, path / "train"), _saved(request, path / test) if test else []
     if (path / "state.json").is_file():
         return _saved(request, path), []
-    inside = path / "data"
-    if inside.is_dir() and not any(entry.suffix in TABLE_SUFFIXES for entry in path.iterdir()):
-        path = inside  # as the Hub lays out a repository
+    data_folder = path / "data"
+    if data_folder.is_dir() and not any(entry.suffix in TABLE_SUFFIXES for entry in path.iterdir()):
+        path = data_folder  # as the Hub lays out a repository
     return places(request, TABLE_SUFFIXES, "a Parquet or Arrow file", path)
 
 
@@ -81,15 +81,15 @@ def _saved(request: Request, folder: Path) -> list[Path]:
 
 def _json_of(request: Request, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read(path))
+        parsed = json.loads(read(path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"data={request.name}: {path} cannot be read ({' '.join(str(error).split())}); save the data set anew with "
             "datasets' save_to_disk"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise UserError(f"data={request.name}: {path} is not what datasets' save_to_disk writes; save it anew")
-    return found
+    return parsed
 
 
 # --- labels ----------------------------------------------------------------------------------------------------
@@ -105,12 +105,12 @@ def _looked_at(request: Request, path: Path) -> Labelled:
         raise WrongFile("it has no rows")
     if labels.null_count:
         raise WrongLabels(f"column {request.labels}: {plural(labels.null_count, 'row has|rows have')} no value")
-    found, names = _labels(labels, features[request.labels], request.labels)
-    require_labels(found, len(labels), f"column {request.labels}", f"column {request.images}")
+    label_values, names = _labels(labels, features[request.labels], request.labels)
+    require_labels(label_values, len(labels), f"column {request.labels}", f"column {request.images}")
     return Labelled(
         path=path,
         images=len(labels),
-        labels=found,
+        labels=label_values,
         names=names,
         pixels=_pixels(features[request.images], request),
     )
@@ -134,8 +134,8 @@ def _column_of_labels(path: Path, request: Request) -> tuple[Features, pa.Chunke
 def _require_columns(request: Request, features: Features) -> None:
     for key, name in (("images", request.images), ("labels", request.labels)):
         if name not in features:
-            there = f"no column {name}; it has {some(features, NAMED)}"
-            raise WrongLabels(there) if key == "labels" else WrongFile(f"{there}: name one with data.{key}")
+            problem = f"no column {name}; it has {some(features, NAMED)}"
+            raise WrongLabels(problem) if key == "labels" else WrongFile(f"{problem}: name one with data.{key}")
 
 
 def _labels(column: pa.ChunkedArray, feature: Any, name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -144,13 +144,13 @@ def _labels(column: pa.ChunkedArray, feature: Any, name: str) -> tuple[NDArray[A
         return column.to_numpy(), tuple(feature.names)
     if isinstance(feature, List) and isinstance(feature.feature, ClassLabel):
         names = tuple(feature.feature.names)
-        there = np.zeros((len(column), len(names)), dtype=np.int64)
+        multi_hot = np.zeros((len(column), len(names)), dtype=np.int64)
         for row, numbers in enumerate(column.to_pylist()):
             for number in numbers:
                 if not 0 <= number < len(names):
                     raise WrongLabels(f"{name}[{row}] has the label {number}, and they go from 0 to {len(names) - 1}")
-                there[row, number] = 1
-        return there, names
+                multi_hot[row, number] = 1
+        return multi_hot, names
     return array_of(column.to_pylist(), f"column {name}"), ()
 
 
@@ -206,8 +206,8 @@ def _parquet(path: str) -> parquet.ParquetFile:
 @lru_cache(maxsize=_OPEN_FILES)
 def _firsts(path: str) -> list[int]:
     """The first row of each group of rows."""
-    about = _parquet(path).metadata
-    return list(accumulate((about.row_group(i).num_rows for i in range(about.num_row_groups)), initial=0))[:-1]
+    metadata = _parquet(path).metadata
+    return list(accumulate((metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)), initial=0))[:-1]
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ def requested(request: Request, tell: Tell) -> Sources:
     samples = {row: Sample(str(path.parent / row.image), caption_of(row.caption)) for row in rows}
     if len(samples) < 2:
         raise UserError(f"data={request.name}: {path} has {plural(len(samples), 'pair')}; give it more")
-    whole = Source(folder=path.parent, classes=CLASSES, samples=tuple(samples.values()))
+    undivided = Source(folder=path.parent, classes=CLASSES, samples=tuple(samples.values()))
     if any(row.split for row in rows):
         tests = tuple(sample for row, sample in samples.items() if row.split in TEST_WORDS)
         trains = tuple(sample for row, sample in samples.items() if row.split not in TEST_WORDS)
@@ -44,8 +44,10 @@ def requested(request: Request, tell: Tell) -> Sources:
             for name, some_of in (("train", trains), ("test", tests))
         }
     else:
-        splits = divided(whole, request.split, request.split_seed)
-        tell(f"{path}: {plural(len(splits['test'].samples), 'pair')} of {len(whole.samples)} are put apart for tests")
+        splits = divided(undivided, request.split, request.split_seed)
+        tell(
+            f"{path}: {plural(len(splits['test'].samples), 'pair')} of {len(undivided.samples)} are put apart for tests"
+        )
     for name, source in splits.items():
         if not source.samples:
             raise UserError(f"data={request.name}: {path}: no pair is left for the {name} split; say some in its rows")
@@ -72,7 +74,7 @@ def _file_of(request: Request) -> Path:
 
 def _rows(request: Request, path: Path) -> Iterator[_Row]:
     """Rows of the file; raises `UserError` for one that names no image, has no caption or an unknown split."""
-    where = f"data={request.name}: {path}"
+    setting = f"data={request.name}: {path}"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -80,25 +82,25 @@ def _rows(request: Request, path: Path) -> Iterator[_Row]:
             lacking = [name for name in (request.images, request.labels) if name not in columns]
             if lacking:
                 raise UserError(
-                    f"{where} has no column {lacking[0]}; it has {some(columns, NAMED) or 'none'}: say which of them "
+                    f"{setting} has no column {lacking[0]}; it has {some(columns, NAMED) or 'none'}: say which of them "
                     "with data.images and data.labels"
                 )
             for values in reader:
-                yield _row(request, values, reader.line_num, where)
+                yield _row(request, values, reader.line_num, setting)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{where}: it is no CSV file in UTF-8 ({error}); convert it") from None
+        raise UserError(f"{setting}: it is no CSV file in UTF-8 ({error}); convert it") from None
 
 
-def _row(request: Request, values: dict[str, str | None], line: int, where: str) -> _Row:
+def _row(request: Request, values: dict[str, str | None], line: int, setting: str) -> _Row:
     image, caption = (str(values[name] or "").strip() for name in (request.images, request.labels))
     split = str(values.get(_SPLIT) or "").strip().lower()
     if not image or not caption:
         lacks = request.images if not image else request.labels
-        raise UserError(f"{where}: line {line} has no {lacks}; every row names an image and says its caption")
+        raise UserError(f"{setting}: line {line} has no {lacks}; every row names an image and says its caption")
     if Path(image).is_absolute() or ".." in Path(image).parts:
-        raise UserError(f"{where}: line {line} names {image}; images lie below the folder of the file")
+        raise UserError(f"{setting}: line {line} names {image}; images lie below the folder of the file")
     if split not in ("", _TRAIN, *TEST_WORDS):
-        raise UserError(f"{where}: line {line} says {_SPLIT}={split}; say train, or {', '.join(TEST_WORDS)}")
+        raise UserError(f"{setting}: line {line} says {_SPLIT}={split}; say train, or {', '.join(TEST_WORDS)}")
     return _Row(line, image, caption, split)
 
 
@@ -107,12 +109,12 @@ def _there(request: Request, path: Path, rows: list[_Row], tell: Tell) -> list[_
     missing = [row for row in rows if not (path.parent / row.image).is_file()]
     if not missing:
         return rows
-    named = f"{len(missing)} of {plural(len(rows), 'image')} are not there: {some([r.image for r in missing], NAMED)}"
+    problem = f"{len(missing)} of {plural(len(rows), 'image')} are not there: {some([r.image for r in missing], NAMED)}"
     if request.corrupt is Corrupt.REFUSE:
         raise UserError(
-            f"data={request.name}: {path}: {named}; put them there and give the command again, or leave them out with "
-            "data.corrupt=skip"
+            f"data={request.name}: {path}: {problem}; put them there and give the command again, or leave them out "
+            "with data.corrupt=skip"
         )
-    tell(f"left out: {named}")
-    gone = {row.line for row in missing}
-    return [row for row in rows if row.line not in gone]
+    tell(f"left out: {problem}")
+    missing_lines = {row.line for row in missing}
+    return [row for row in rows if row.line not in missing_lines]

@@ -57,27 +57,27 @@ def make_root(root: Path) -> None:
 def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
     """Hold `lock`; of several that prepare a data set at once the others wait, and say so."""
     os.close(opened(lock, os.O_RDWR | os.O_CREAT))  # no link and no pipe
-    held = FileLock(lock)
+    file_lock = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
         when_waiting()
-        held.acquire(poll_interval=0.2)
+        file_lock.acquire(poll_interval=0.2)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def _fetch(data: DataSpec, root: Path) -> None:
     """Download, verify, move. The caller holds the lock, so what lies aside is nobody's."""
-    place = root / f".{data.name}.partial"
-    remove(place, pattern=re.escape(place.name))
+    folder = root / f".{data.name}.partial"
+    remove(folder, pattern=re.escape(folder.name))
     try:
-        with private_folder(place) as aside:
+        with private_folder(folder) as aside:
             _fetch_aside(data, root, aside)
     finally:
-        remove(place, pattern=re.escape(place.name))
+        remove(folder, pattern=re.escape(folder.name))
 
 
 def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:
@@ -99,12 +99,12 @@ def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:
 @contextmanager
 def impatient() -> Iterator[None]:
     """Give up on a silent connection: torchvision sets no time-out of its own."""
-    before = socket.getdefaulttimeout()
+    previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_S)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)
 
 
 def _no_download(data: DataSpec, root: Path, error: Exception) -> str:

@@ -30,9 +30,9 @@ _OPEN_FILES = 32
 
 def requested(request: Request, tell: Tell) -> Sources:
     """The images that `data.path` names, split where nobody has put some apart; raises `UserError`."""
-    look = partial(_looked_at, request)
+    read_labels = partial(_looked_at, request)
     files = {
-        split: looked_at(request, paths, look, tell)
+        split: looked_at(request, paths, read_labels, tell)
         for split, paths in zip(("train", "test"), places(request, SUFFIXES, "an HDF5 file"), strict=True)
     }
     # Of several files whole ones are put apart: slices of one volume, frames of one film are alike.
@@ -65,10 +65,10 @@ def _cannot_be_opened(error: OSError) -> str:
 
 
 def _dataset(file: Any, name: str, key: str) -> Any:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
         raise WrongFile(f"it has no dataset {name}; {_contents(file)}: name one with data.{key}")
-    return found
+    return dataset
 
 
 def _contents(file: Any) -> str:
@@ -86,12 +86,12 @@ def _contents(file: Any) -> str:
 
 
 def _pixels_of(images: Any) -> Pixels:
-    named = f"dataset {images.name.lstrip('/')} is {images.dtype} {list(images.shape)}"
+    description = f"dataset {images.name.lstrip('/')} is {images.dtype} {list(images.shape)}"
     if _is_encoded(images):
         return Pixels.U8
     if images.dtype.kind not in "uifc" or images.ndim not in (3, 4):
         raise WrongFile(
-            f"{named}; images are numbers [n, rows, columns] or [n, channels, rows, columns], k-space complex "
+            f"{description}; images are numbers [n, rows, columns] or [n, channels, rows, columns], k-space complex "
             "[n, ky, kx] or [n, coils, ky, kx]"
         )
     return Pixels.U8 if images.dtype == np.uint8 else Pixels.F32
@@ -109,9 +109,9 @@ def _is_bytes(stored: Any) -> bool:
 
 def _labels(file: Any, images: Any, name: str) -> NDArray[Any]:
     """A dataset, else an attribute of the file or of the images."""
-    found = file.get(name)
-    if isinstance(found, h5py.Dataset):
-        return _words(found[()])
+    dataset = file.get(name)
+    if isinstance(dataset, h5py.Dataset):
+        return _words(dataset[()])
     holder = next((holder for holder in (file, images) if name in holder.attrs), None)
     if holder is None:
         raise WrongLabels(f"its labels are no dataset or attribute {name}; {_contents(file)}")
@@ -120,11 +120,11 @@ def _labels(file: Any, images: Any, name: str) -> NDArray[Any]:
 
 def _words(values: Any) -> NDArray[Any]:
     """Numbers as they are; bytes and objects as text."""
-    found: NDArray[Any] = np.asarray(values)
-    if found.dtype.kind not in "SO":
-        return found
+    array: NDArray[Any] = np.asarray(values)
+    if array.dtype.kind not in "SO":
+        return array
     text = np.vectorize(lambda word: word.decode() if isinstance(word, bytes) else str(word), otypes=[str])
-    return np.asarray(text(found))
+    return np.asarray(text(array))
 
 
 # --- images --------------------------------------------------------------------------------------------------

@@ -28,14 +28,16 @@ def described(data: DataSpec, root: Path, tell: Tell) -> Sources:
 def requested(request: Request, tell: Tell) -> Sources:
     """The folder that `data.path` names, split where nobody has put test images apart; raises `UserError`."""
     train, test = splits_of(request)
-    whole = source_of(request, train, tell)
+    source = source_of(request, train, tell)
     if request.pixels is Pixels.U8:
-        _tell_of_depth(whole, tell)
+        _tell_of_depth(source, tell)
     if test is None:
-        splits = divided(whole, request.split, request.split_seed)
-        tell(f"{train}: {plural(len(splits['test'].samples), 'image')} of {len(whole.samples)} are put apart for tests")
+        splits = divided(source, request.split, request.split_seed)
+        tell(
+            f"{train}: {plural(len(splits['test'].samples), 'image')} of {len(source.samples)} are put apart for tests"
+        )
     else:
-        splits = {"train": whole, "test": source_of(request, test, tell)}
+        splits = {"train": source, "test": source_of(request, test, tell)}
     return Sources(splits=splits, read=_reader(request.channels, splits, request.pixels), pixels=request.pixels)
 
 
@@ -43,9 +45,9 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     """List a split; every class folder must hold an image."""
     classes = classes_of(data.name, folder)
     listing = DatasetFolder(folder, lambda path: path, SUFFIXES)
-    others = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
-    if others:
-        tell(f"{folder}: {plural(others, 'file')} left out, not named like an image")
+    skipped = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
+    if skipped:
+        tell(f"{folder}: {plural(skipped, 'file')} left out, not named like an image")
     return Source(
         folder=folder,
         classes=classes,
@@ -55,17 +57,17 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
 
 def check(data: DataSpec, sources: dict[str, Source]) -> None:
     """Before hours of work: the same classes in both splits, and the numbers of the YAML."""
-    train, wrong = sources["train"], []
+    train, problems = sources["train"], []
     same_classes(data.name, (train.folder, sources["test"].folder))
     if len(train.classes) != data.classes:
-        wrong.append(f"{len(train.classes)} class folders, the YAML says classes: {data.classes}")
+        problems.append(f"{len(train.classes)} class folders, the YAML says classes: {data.classes}")
     for split, source in sources.items():
         actual, expected = len(source.samples), expected_images(data, split)
         if actual != expected:
-            wrong.append(f"{actual} images in {source.folder}, the YAML says {split}_images: {expected}")
-    if wrong:
+            problems.append(f"{actual} images in {source.folder}, the YAML says {split}_images: {expected}")
+    if problems:
         raise UserError(
-            f"data={data.name}: {'; '.join(wrong)}; correct the folder, or the YAML if this is what you mean"
+            f"data={data.name}: {'; '.join(problems)}; correct the folder, or the YAML if this is what you mean"
         )
 
 

@@ -53,34 +53,34 @@ class Labelled:
         return self.labels.ndim == 0
 
 
-def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Found], tell: Tell) -> list[Found]:
-    """What each file holds; those for which `look` raises `WrongFile` are refused, or left out and told."""
-    found, wrong, advice = [], dict[str, list[str]](), set[str]()
+def looked_at(request: Request, paths: Sequence[Path], inspect: Callable[[Path], Found], tell: Tell) -> list[Found]:
+    """What each file holds; those for which `inspect` raises `WrongFile` are refused, or left out and told."""
+    inspected, paths_by_reason, advice = [], dict[str, list[str]](), set[str]()
     for path in paths:
         try:
-            found.append(look(path))
+            inspected.append(inspect(path))
         except WrongFile as error:
-            wrong.setdefault(str(error), []).append(str(path))
+            paths_by_reason.setdefault(str(error), []).append(str(path))
             advice.add(
                 f"give every image one that fits in {request.labels}, or name other labels with data.labels"
                 if isinstance(error, WrongLabels)
                 else "repair or replace them"
             )
-    if wrong:
-        count = len(paths) - len(found)
-        named = f"{count} of {plural(len(paths), 'file')} cannot be used: {by_reason(wrong)}"
-        if request.corrupt is Corrupt.REFUSE or not found:
-            skip = ", or leave them out with data.corrupt=skip" if found else ""
+    if paths_by_reason:
+        count = len(paths) - len(inspected)
+        problem = f"{count} of {plural(len(paths), 'file')} cannot be used: {by_reason(paths_by_reason)}"
+        if request.corrupt is Corrupt.REFUSE or not inspected:
+            skip = ", or leave them out with data.corrupt=skip" if inspected else ""
             raise UserError(
-                f"data={request.name}: {named}; {', or '.join(sorted(advice))} and give the command again{skip}"
+                f"data={request.name}: {problem}; {', or '.join(sorted(advice))} and give the command again{skip}"
             )
-        tell(f"left out: {named}")
-    return found
+        tell(f"left out: {problem}")
+    return inspected
 
 
-def by_reason(wrong: dict[str, list[str]]) -> str:
+def by_reason(names_by_reason: dict[str, list[str]]) -> str:
     """What cannot be used, and why: `a, b (it is cut short); c (it is empty)`."""
-    return some([f"{some(names, NAMED)} ({why})" for why, names in wrong.items()], NAMED, separator="; ")
+    return some([f"{some(names, NAMED)} ({why})" for why, names in names_by_reason.items()], NAMED, separator="; ")
 
 
 def sources_of(
@@ -97,30 +97,33 @@ def sources_of(
     images are alike; None: image by image.
     """
     path = Path(request.path)
-    every = [file for some_files in files.values() for file in some_files]
-    task = request.targets or _task_of(every)
-    classes = _classes_of(request, task, every)
+    all_files = [file for some_files in files.values() for file in some_files]
+    task = request.targets or _task_of(all_files)
+    classes = _classes_of(request, task, all_files)
     folder = path if path.is_dir() else path.parent
-    made = {
+    splits = {
         split: Source(folder=folder, classes=classes, samples=tuple(_samples(task, classes, files[split])))
         for split in files
     }
     if not files["test"]:
-        several = group is not None and len({group(sample) for sample in made["train"].samples}) > 1
-        made = divided(made["train"], request.split, request.split_seed, group=group if several else None)
-        what = "images of whole files" if several else "images"
-        tell(f"{path}: {len(made['test'].samples):,} of {sum(file.images for file in every):,} {what} are put apart")
-    _check_splits(request, task, made)
-    eight_bits = all(file.pixels is Pixels.U8 for file in every)
-    return Sources(splits=made, read=read, pixels=Pixels.U8 if eight_bits else Pixels.F32, targets=task)
+        several = group is not None and len({group(sample) for sample in splits["train"].samples}) > 1
+        splits = divided(splits["train"], request.split, request.split_seed, group=group if several else None)
+        unit = "images of whole files" if several else "images"
+        tell(
+            f"{path}: {len(splits['test'].samples):,} of {sum(file.images for file in all_files):,} {unit} are put "
+            "apart"
+        )
+    _check_splits(request, task, splits)
+    eight_bits = all(file.pixels is Pixels.U8 for file in all_files)
+    return Sources(splits=splits, read=read, pixels=Pixels.U8 if eight_bits else Pixels.F32, targets=task)
 
 
-def require_labels(labels: NDArray[Any], images: int, name: str, of: str) -> None:
-    """Raise `WrongLabels` for what are no labels, or not as many as there are images `of` something."""
+def require_labels(labels: NDArray[Any], images: int, name: str, described: str) -> None:
+    """Raise `WrongLabels` for what are no labels, or not as many as there are images; `described` names these."""
     if labels.dtype.kind not in f"{_NUMBERS}U" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind == "U"):
         raise WrongLabels(f"{name} is {labels.dtype} {list(labels.shape)}; labels are words or numbers, [n] or [n, k]")
     if labels.ndim and len(labels) != images:
-        raise WrongLabels(f"{name} has {plural(len(labels), 'label')} for {plural(images, 'image')} of {of}")
+        raise WrongLabels(f"{name} has {plural(len(labels), 'label')} for {plural(images, 'image')} of {described}")
 
 
 def array_of(values: Sequence[Any], name: str) -> NDArray[Any]:
@@ -135,10 +138,10 @@ def array_of(values: Sequence[Any], name: str) -> NDArray[Any]:
 
 def _task_of(files: Iterable[Labelled]) -> Task:
     """By the type of the labels: words and whole numbers are classes, several whole ones labels, others numbers."""
-    first = next(iter(files)).labels
-    if first.dtype.kind == "f":
+    labels = next(iter(files)).labels
+    if labels.dtype.kind == "f":
         return Task.REGRESSION
-    return Task.MULTILABEL if first.ndim == 2 else Task.CLASSIFICATION
+    return Task.MULTILABEL if labels.ndim == 2 else Task.CLASSIFICATION
 
 
 def _classes_of(request: Request, task: Task, files: Sequence[Labelled]) -> tuple[str, ...]:
@@ -176,10 +179,10 @@ def _names_of(request: Request, files: Sequence[Labelled]) -> tuple[str, ...]:
     """Names of the classes, if the files have any; raises `UserError` where they have others."""
     names = {file.names for file in files}
     if len(names) > 1:
-        one, other = sorted(names)[:2]
+        first_names, second_names = sorted(names)[:2]
         raise UserError(
-            f"data={request.name}: the files name their classes differently: {some(one, NAMED) or 'not at all'}, and "
-            f"{some(other, NAMED)}; use files of one kind"
+            f"data={request.name}: the files name their classes differently: "
+            f"{some(first_names, NAMED) or 'not at all'}, and {some(second_names, NAMED)}; use files of one kind"
         )
     return names.pop() if names else ()
 
@@ -196,9 +199,9 @@ def _check_labels(request: Request, task: Task, file: Labelled, classes: int | N
     elif task is Task.CONTRASTIVE:
         bad, rule = np.ones(labels.shape, dtype=bool), "captions are text"
     elif task is Task.CLASSIFICATION:
-        most = (classes or _MOST_CLASSES) - 1
-        bad = ~((labels >= 0) & (labels <= most) & (labels == np.floor(labels)))
-        rule = f"classes are whole numbers from 0 to {most}"
+        largest = (classes or _MOST_CLASSES) - 1
+        bad = ~((labels >= 0) & (labels <= largest) & (labels == np.floor(labels)))
+        rule = f"classes are whole numbers from 0 to {largest}"
         if labels.ndim == 2:
             bad, rule = np.ones(labels.shape, dtype=bool), "an image has one class"
     elif task is Task.MULTILABEL:
@@ -206,10 +209,10 @@ def _check_labels(request: Request, task: Task, file: Labelled, classes: int | N
     else:
         bad, rule = ~np.isfinite(labels.astype(float)), "numbers are finite"
     if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        at = f"{request.labels}{list(where) if where else ''}"
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        element = f"{request.labels}{list(index) if index else ''}"
         raise UserError(
-            f"data={request.name}: {file.path}: {at} is {labels[where]}, and {rule} (data.targets="
+            f"data={request.name}: {file.path}: {element} is {labels[index]}, and {rule} (data.targets="
             f"{task.value}); {plural(int(bad.sum()), 'label')} of {labels.size:,} are so: fix the file, or give "
             "another data.labels, data.targets or data.classes"
         )
@@ -218,10 +221,10 @@ def _check_labels(request: Request, task: Task, file: Labelled, classes: int | N
 def _samples(task: Task, classes: tuple[str, ...], files: Iterable[Labelled]) -> Iterable[Sample]:
     places = {name: place for place, name in enumerate(classes)}
     for file in files:
-        each = np.broadcast_to(file.labels, (file.images,)) if file.of_all else file.labels
+        by_image = np.broadcast_to(file.labels, (file.images,)) if file.of_all else file.labels
         for index in range(file.images):
-            place = None if file.is_image else file.first + index
-            yield Sample(str(file.path), _target(task, each[index], places), place)
+            index_in_file = None if file.is_image else file.first + index
+            yield Sample(str(file.path), _target(task, by_image[index], places), index_in_file)
 
 
 def _target(task: Task, label: Any, places: dict[str, int]) -> Target:
@@ -233,16 +236,16 @@ def _target(task: Task, label: Any, places: dict[str, int]) -> Target:
 
 
 def _check_splits(request: Request, task: Task, splits: dict[str, Source]) -> None:
-    where = f"data={request.name}: {request.path}"
+    setting = f"data={request.name}: {request.path}"
     if not splits["test"].samples:
         raise UserError(
-            f"{where}: too few to put some apart for tests; put files into train/ and val/, or add more of each class"
+            f"{setting}: too few to put some apart for tests; put files into train/ and val/, or add more of each class"
         )
     if task is not Task.CLASSIFICATION:
         return
     if len(splits["train"].classes) == 1:
         raise UserError(
-            f"{where}: {request.labels} is {splits['train'].classes[0]} for all images, and one class is nothing "
+            f"{setting}: {request.labels} is {splits['train'].classes[0]} for all images, and one class is nothing "
             "to learn"
         )
     names = splits["train"].classes
@@ -250,5 +253,5 @@ def _check_splits(request: Request, task: Task, splits: dict[str, Source]) -> No
     unknown = [names[int(label)] for label in sorted(tested - trained) if isinstance(label, int)]
     if unknown:
         raise UserError(
-            f"{where}: {some(unknown, NAMED)} of {request.labels} only among the test images; train on them"
+            f"{setting}: {some(unknown, NAMED)} of {request.labels} only among the test images; train on them"
         )

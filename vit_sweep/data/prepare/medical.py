@@ -32,7 +32,7 @@ _LARGER_SIDES = (64, 128, 224)
 def requested(request: Request, tell: Tell) -> Sources:
     """The images of a file, which is fetched where it is not there; raises `UserError`."""
     path = _file(request, tell)
-    where = f"data={request.name}: {path}"
+    setting = f"data={request.name}: {path}"
     names = _names(path)
     try:
         arrays = {split: _array(path, f"{split}_images") for split in ("train", "test")}
@@ -42,7 +42,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         }
     except (WrongFile, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         why = " ".join(str(error.args[0] if error.args else error).split())
-        raise UserError(f"{where} is not one of MedMNIST's files, or cut short ({why}); fetch it anew") from None
+        raise UserError(f"{setting} is not one of MedMNIST's files, or cut short ({why}); fetch it anew") from None
     if "val_images" in _members(path):
         tell(f"{path}: its validation images are left aside; the tests are its own")
     return sources_of(request, files, _Reading(arrays), tell, group=None)
@@ -57,8 +57,8 @@ def _file(request: Request, tell: Tell) -> Path:
         return path
     if request.subset is None:
         raise UserError(f"data={request.name}: which of MedMNIST's sets is not said; add data.subset=pathmnist")
-    side = f"_{request.side}" if request.side in _LARGER_SIDES else ""
-    file = path / f"{request.subset}{side}.npz"
+    suffix = f"_{request.side}" if request.side in _LARGER_SIDES else ""
+    file = path / f"{request.subset}{suffix}.npz"
     if not file.is_file():
         _fetch(request, file, tell)
     return file
@@ -73,12 +73,12 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
             f"data={request.name}: {file} is not there, and medmnist, which fetches it, is not installed here: pip "
             f"install 'vit_sweep[medmnist]', or copy {file.name} into {file.parent}"
         ) from None
-    about = medmnist.INFO.get(request.subset)
-    if about is None:
+    info = medmnist.INFO.get(request.subset)
+    if info is None:
         raise UserError(f"data.subset={request.subset}: MedMNIST has {some(medmnist.INFO, len(medmnist.INFO))}")
     side = request.side if request.side in _LARGER_SIDES else _USUAL_SIDE
-    if side != _USUAL_SIDE and f"MD5_{side}" not in about:
-        sizes = [str(_USUAL_SIDE), *(str(each) for each in _LARGER_SIDES if f"MD5_{each}" in about)]
+    if side != _USUAL_SIDE and f"MD5_{side}" not in info:
+        sizes = [str(_USUAL_SIDE), *(str(each) for each in _LARGER_SIDES if f"MD5_{each}" in info)]
         raise UserError(f"data.side={side}: {request.subset} is published with {', '.join(sizes)} pixels")
     make_root(file.parent)
     partial = file.parent / f".{file.name}.partial"
@@ -89,7 +89,7 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
         remove(partial, pattern=re.escape(partial.name))
         try:
             with private_folder(partial) as aside, impatient():
-                getattr(medmnist, about["python_class"])(split="test", root=str(aside), size=side, download=True)
+                getattr(medmnist, info["python_class"])(split="test", root=str(aside), size=side, download=True)
                 put(aside / file.name, file)
         except RuntimeError as error:  # whatever it was, the package says this
             reason = error.__context__
@@ -156,9 +156,9 @@ def _labelled(path: Path, *, split: str, arrays: dict[str, _Array], names: tuple
     require_labels(labels, images, f"{split}_labels", f"{split}_images")
     if not images:
         raise WrongFile(f"{split}_images has {plural(0, 'image')}")
-    known = names if labels.ndim == 1 or labels.shape[1] == len(names) else ()
+    label_names = names if labels.ndim == 1 or labels.shape[1] == len(names) else ()
     first = 0 if split == "train" else arrays["train"].shape[0]
-    return Labelled(path=path, images=images, labels=labels.astype(np.int64), names=known, first=first)
+    return Labelled(path=path, images=images, labels=labels.astype(np.int64), names=label_names, first=first)
 
 
 class _Reading:
@@ -170,12 +170,12 @@ class _Reading:
         self._file: Any = None
 
     def __call__(self, sample: Sample) -> Picture:
-        place, array = sample.place or 0, self._train
-        if place >= array.shape[0]:
-            place, array = place - array.shape[0], self._test
+        index, array = sample.place or 0, self._train
+        if index >= array.shape[0]:
+            index, array = index - array.shape[0], self._test
         member = self._member(sample.path, array.member)
         size = int(np.prod(array.shape[1:]))
-        member.seek(array.begin + place * size)
+        member.seek(array.begin + index * size)
         content = member.read(size)
         if len(content) < size:
             raise ValueError("the file ends before it")

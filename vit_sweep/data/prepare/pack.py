@@ -62,10 +62,10 @@ def pack(data: DataSpec | Request, root: Path, tell: Tell = lambda _: None, *, w
                 cores = len(os.sched_getaffinity(0))
                 _pack(data, sources, root, tell, min(cores, _MOST_WORKERS) if workers is None else workers)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        path = f" ({error.filename})" if error.filename else ""
         advice = "; free some room and give the command again, it goes on where it was" if _is_full(error) else ""
         raise UserError(
-            f"data={data.name}: packing in {root} failed: {error.strerror or error}{where}{advice}"
+            f"data={data.name}: packing in {root} failed: {error.strerror or error}{path}{advice}"
         ) from None
 
 
@@ -82,20 +82,20 @@ def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None
         spec = datasets.known(data, root)
     except UserError:  # not packed, or otherwise
         return sources
-    whole = datasets.problem_of(spec, root) is None
-    return None if whole and datasets.manifest_of(spec, root).listed == sources.listed() else sources
+    is_packed = datasets.problem_of(spec, root) is None
+    return None if is_packed and datasets.manifest_of(spec, root).listed == sources.listed() else sources
 
 
 def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, workers: int) -> None:
-    partial, place = root / f".{folder_of(data)}.partial", root / folder_of(data)
+    partial, target = root / f".{folder_of(data)}.partial", root / folder_of(data)
     with private_folder(partial) as aside:
         shape = shape_of(data, sources)
         _check_room(data, sources, shape, aside, root)
         _write_all(data, sources, shape, aside, tell=tell, workers=workers)
         # Until now it was this user's alone; who may read the data root may read what is in it.
         aside.chmod(stat.S_IMODE(root.stat().st_mode))
-    remove(place, pattern=re.escape(place.name))  # what is there is not whole, or is of other images
-    rename(partial, place.name)
+    remove(target, pattern=re.escape(target.name))  # what is there is not whole, or is of other images
+    rename(partial, target.name)
     spec = data if isinstance(data, DataSpec) else datasets.known(data, root)
     for file in datasets.files_of(spec, root):
         datasets.remember(root / file.path, file)
@@ -147,16 +147,16 @@ def _judge(data: DataSpec | Request, sources: Sources, parts: "dict[str, _Part]"
     if not unreadable:
         return
     total = sum(len(source.samples) for source in sources.splits.values())
-    named = f"{len(unreadable)} of {total} files cannot be packed: {some(unreadable, NAMED, separator='; ')}"
+    problem = f"{len(unreadable)} of {total} files cannot be packed: {some(unreadable, NAMED, separator='; ')}"
     if refuse:
         skip = "" if isinstance(data, DataSpec) else ", or leave them out with data.corrupt=skip"
-        raise UserError(f"data={data.name}: {named}; replace them and give the command again{skip}")
+        raise UserError(f"data={data.name}: {problem}; replace them and give the command again{skip}")
     classes = sources.splits["train"].classes if sources.targets is Task.CLASSIFICATION else ()
     empty = [name for label, name in enumerate(classes) if label not in parts["train"].labels]
     if empty or not parts["test"].images:
-        what = f"of {some(empty, NAMED)} none is left" if empty else "no test image is left"
-        raise UserError(f"data={data.name}: {named}; {what}, so replace them and give the command again")
-    tell(f"left out: {named}")
+        emptied = f"of {some(empty, NAMED)} none is left" if empty else "no test image is left"
+        raise UserError(f"data={data.name}: {problem}; {emptied}, so replace them and give the command again")
+    tell(f"left out: {problem}")
 
 
 def _check_room(
@@ -164,12 +164,12 @@ def _check_room(
 ) -> None:
     images = sum(len(source.samples) for source in sources.splits.values())
     channels, rows, columns = shape
-    wanted = images * (channels * rows * columns * sources.pixels.bytes + 8)
-    there = sum(path.stat().st_size for path in aside.iterdir())
+    needed = images * (channels * rows * columns * sources.pixels.bytes + 8)
+    written = sum(path.stat().st_size for path in aside.iterdir())
     free = shutil.disk_usage(aside).free
-    if wanted - there > free:
+    if needed - written > free:
         raise UserError(
-            f"data={data.name}: {images} images of {columns} x {rows} pixels take {wanted / 1e9:.1f} GB, "
+            f"data={data.name}: {images} images of {columns} x {rows} pixels take {needed / 1e9:.1f} GB, "
             f"{root} has {free / 1e9:.1f} GB free; use another --root or a smaller side"
         )
 
@@ -202,12 +202,12 @@ def _write_split(
     """Write pixels and labels of a split. With `refuse` nothing is written any more once an image cannot be read."""
     path, total = aside / images_file(split, reader.pixels), len(source.samples)
     image_bytes = math.prod(reader.shape) * reader.pixels.bytes
-    before = _done_before(source, split, path, image_bytes)
-    done, unreadable = before.done, dict(before.left_out)
+    earlier = _done_before(source, split, path, image_bytes)
+    done, unreadable = earlier.done, dict(earlier.left_out)
     digest, listed, progress = hashlib.sha256(), source.listed(done), _Told(tell, split, total, done)
-    with path.open("r+b" if path.exists() else "x+b") as out:
-        out.truncate((done - len(unreadable)) * image_bytes)
-        while chunk := out.read(1 << 20):
+    with path.open("r+b" if path.exists() else "x+b") as packed_file:
+        packed_file.truncate((done - len(unreadable)) * image_bytes)
+        while chunk := packed_file.read(1 << 20):
             digest.update(chunk)
         for number, image in enumerate(reader.images(source.samples[done:]), start=done + 1):
             if isinstance(image, str):
@@ -215,12 +215,12 @@ def _write_split(
             elif not (refuse and unreadable):
                 pixels = image.numpy().tobytes()
                 digest.update(pixels)
-                out.write(pixels)
+                packed_file.write(pixels)
             if not (refuse and unreadable):
                 listed.update(source.line(number - 1))
                 if number % BLOCK_IMAGES == 0 or number == total:
-                    out.flush()
-                    os.fsync(out.fileno())
+                    packed_file.flush()
+                    os.fsync(packed_file.fileno())
                     note = _Progress(done=number, listed=listed.hexdigest(), left_out=tuple(unreadable.items()))
                     write(_note(aside, split), to_json(note))
             progress.at(number)
@@ -249,13 +249,13 @@ def _done_before(source: Source, split: str, images: Path, image_bytes: int) -> 
     """Images of this very list that an earlier, broken off packing has left on disk."""
     nothing = _Progress(done=0, listed="")
     try:
-        noted = parse_json(_Progress, read(_note(images.parent, split)), source="progress")
+        progress = parse_json(_Progress, read(_note(images.parent, split)), source="progress")
         size = images.stat().st_size
     except (OSError, UserError):
         return nothing
-    written = noted.done - len(noted.left_out)
-    fits = noted.done <= len(source.samples) and size >= written * image_bytes >= 0
-    return noted if fits and source.listed(noted.done).hexdigest() == noted.listed else nothing
+    written = progress.done - len(progress.left_out)
+    fits = progress.done <= len(source.samples) and size >= written * image_bytes >= 0
+    return progress if fits and source.listed(progress.done).hexdigest() == progress.listed else nothing
 
 
 def _note(aside: Path, split: str) -> Path:
@@ -277,8 +277,8 @@ class _Told:
             return
         self._last = now
         rate = (number - self._first) / max(now - self._begun, 1e-9)
-        left = (self._total - number) / max(rate, 1e-9)
+        left_s = (self._total - number) / max(rate, 1e-9)
         self._tell(
             f"{self._split}: {number:,} of {self._total:,} images, {rate:,.0f} images/s"
-            + (f", about {left / 60:.0f} min left" if left else "")
+            + (f", about {left_s / 60:.0f} min left" if left_s else "")
         )

@@ -89,22 +89,24 @@ def requested(request: Request, tell: Tell) -> Sources:
 
 def _looked_at(request: Request, tell: Tell, article_of: dict[str, str], article: Path) -> list[Labelled]:
     """Every page of an article as a file of one image; those that lack one are refused by name, or told."""
-    pages, found, wrong = list(pages_of(article)), [], dict[str, list[str]]()
+    pages, figures, images_by_reason = list(pages_of(article)), [], dict[str, list[str]]()
     for page in pages:
         try:
             image = _image(article, page)
             values = np.array([LABELS[request.labels](page, image)], dtype=np.float64)
         except (WrongFile, OSError) as error:
-            wrong.setdefault(" ".join(str(error).split()), []).append(page.image)
+            images_by_reason.setdefault(" ".join(str(error).split()), []).append(page.image)
             continue
         article_of[str(image)] = str(article)
-        found.append(Labelled(path=image, images=1, labels=values, pixels=request.pixels, is_image=True))
-    if wrong:
-        named = f"{len(pages) - len(found)} of {plural(len(pages), 'page')} cannot be used: {by_reason(wrong)}"
-        if request.corrupt is Corrupt.REFUSE or not found:
-            raise WrongFile(named)
-        tell(f"left out: {article}: {named}")
-    return found
+        figures.append(Labelled(path=image, images=1, labels=values, pixels=request.pixels, is_image=True))
+    if images_by_reason:
+        problem = (
+            f"{len(pages) - len(figures)} of {plural(len(pages), 'page')} cannot be used: {by_reason(images_by_reason)}"
+        )
+        if request.corrupt is Corrupt.REFUSE or not figures:
+            raise WrongFile(problem)
+        tell(f"left out: {article}: {problem}")
+    return figures
 
 
 def _image(article: Path, page: Page) -> Path:

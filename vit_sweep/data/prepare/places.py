@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
 
 def places(
-    request: Request, suffixes: Sequence[str], what: str, path: Path | None = None
+    request: Request, suffixes: Sequence[str], described: str, path: Path | None = None
 ) -> tuple[list[Path], list[Path]]:
     """Files to train with, and to test with; none of these where nobody has put some apart.
 
@@ -25,41 +25,41 @@ def places(
     `UserError`.
     """
     path = path or Path(request.path)
-    where = f"data={request.name}: {path}"
+    setting = f"data={request.name}: {path}"
     if path.is_file():
         return [path], []
     if not path.is_dir():
-        raise UserError(f"{where} is not there; data.path names {what} or a folder of them")
+        raise UserError(f"{setting} is not there; data.path names {described} or a folder of them")
     parts = {}
     for split, words in _SPLITS.items():
-        for word in words:
-            found = [entry for entry in sorted(path.iterdir()) if _says(entry, word, suffixes)]
-            several = sorted({_kind_of(entry, suffixes) for entry in found})
+        for split_name in words:
+            of_split = [entry for entry in sorted(path.iterdir()) if _says(entry, split_name, suffixes)]
+            several = sorted({_kind_of(entry, suffixes) for entry in of_split})
             if len(several) > 1:
                 raise UserError(
-                    f"{where} has {some(several, NAMED)}: which of them is the {split} split "
+                    f"{setting} has {some(several, NAMED)}: which of them is the {split} split "
                     "is not known; name a folder that has one of them"
                 )
-            if found:
-                parts[split] = [file for entry in found for file in files_in(entry, suffixes)]
+            if of_split:
+                parts[split] = [file for entry in of_split for file in files_in(entry, suffixes)]
                 break
     listed = (parts["train"], parts.get("test", [])) if "train" in parts else (files_in(path, suffixes), [])
     if not listed[0]:
-        raise UserError(f"{where} holds no {what.split(' ', 1)[1]} ({', '.join(suffixes)})")
+        raise UserError(f"{setting} holds no {described.split(' ', 1)[1]} ({', '.join(suffixes)})")
     return listed
 
 
-def files_in(place: Path, suffixes: Sequence[str]) -> list[Path]:
+def files_in(path: Path, suffixes: Sequence[str]) -> list[Path]:
     """A file itself, or those of a folder, sorted."""
-    if place.is_file():
-        return [place]
-    return sorted(entry for entry in place.iterdir() if entry.suffix in suffixes and entry.is_file())
+    if path.is_file():
+        return [path]
+    return sorted(entry for entry in path.iterdir() if entry.suffix in suffixes and entry.is_file())
 
 
-def _says(entry: Path, word: str, suffixes: Sequence[str]) -> bool:
+def _says(entry: Path, split_name: str, suffixes: Sequence[str]) -> bool:
     """Whether a folder or a file is a split: train, multicoil_train, train.h5, imagenet-train-000000.tar."""
     stem = _kind_of(entry, suffixes).removesuffix(entry.suffix if entry.suffix in suffixes else "")
-    return bool(re.search(rf"(^|[-_.]){word}$", stem)) and (entry.is_dir() or entry.suffix in suffixes)
+    return bool(re.search(rf"(^|[-_.]){split_name}$", stem)) and (entry.is_dir() or entry.suffix in suffixes)
 
 
 def _kind_of(entry: Path, suffixes: Sequence[str]) -> str:

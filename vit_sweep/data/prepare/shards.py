@@ -59,13 +59,13 @@ def requested(request: Request, tell: Tell) -> Sources:
     """The images that `data.path` names, split where nobody has put some apart; raises `UserError`."""
     images: dict[str, list[tuple[str, Extent]]] = {}
 
-    def look(path: Path) -> Labelled:
+    def inspect(path: Path) -> Labelled:
         samples, labels = labelled(request, path, tell)
         images[str(path)] = [image_of(request, sample) for sample in samples]
         return Labelled(path=path, images=len(samples), labels=labels, pixels=request.pixels)
 
     files = {
-        split: looked_at(request, paths, look, tell)
+        split: looked_at(request, paths, inspect, tell)
         for split, paths in zip(("train", "test"), shard_paths(request), strict=True)
     }
     if request.labels in _WORDS and request.targets is not Task.CONTRASTIVE:
@@ -77,8 +77,8 @@ def shard_paths(request: Request) -> tuple[list[Path], list[Path]]:
     """Shards to train with, and to test with: of a file, a folder, or a name with braces; raises `UserError`."""
     if "{" not in request.path:
         return places(request, SHARD_SUFFIXES, "a tar file")
-    each = [places(replace(request, path=path), SHARD_SUFFIXES, "a tar file") for path in braceexpand(request.path)]
-    return [path for train, _ in each for path in train], [path for _, test in each for path in test]
+    by_path = [places(replace(request, path=path), SHARD_SUFFIXES, "a tar file") for path in braceexpand(request.path)]
+    return [path for train, _ in by_path for path in train], [path for _, test in by_path for path in test]
 
 
 def labelled(request: Request, path: Path, tell: Tell) -> tuple[list[ShardSample], NDArray[Any]]:
@@ -86,27 +86,29 @@ def labelled(request: Request, path: Path, tell: Tell) -> tuple[list[ShardSample
 
     Those that lack one are refused by name, or left out and told. Raises `WrongFile`.
     """
-    kept, values, wrong, kinds = [], [], dict[str, list[str]](), set[type[WrongFile]]()
-    found = samples_of(path)
+    usable, values, reasons, kinds = [], [], dict[str, list[str]](), set[type[WrongFile]]()
+    samples = samples_of(path)
     with reading(path) as file:
-        for sample in found:
+        for sample in samples:
             try:
                 image_of(request, sample)
                 values.append(value_of(sample, request.labels, file))
-                kept.append(sample)
+                usable.append(sample)
             except WrongFile as error:
-                wrong.setdefault(str(error), []).append(sample.key)
+                reasons.setdefault(str(error), []).append(sample.key)
                 kinds.add(type(error))
-    if wrong:
-        named = f"{len(found) - len(kept)} of {plural(len(found), 'sample')} cannot be used: {by_reason(wrong)}"
-        if request.corrupt is Corrupt.REFUSE or not kept:
+    if reasons:
+        problem = (
+            f"{len(samples) - len(usable)} of {plural(len(samples), 'sample')} cannot be used: {by_reason(reasons)}"
+        )
+        if request.corrupt is Corrupt.REFUSE or not usable:
             # What is wrong with all of them is wrong with the shard.
             kind = kinds.pop() if len(kinds) == 1 else WrongFile
-            raise kind(next(iter(wrong)) if not kept and len(wrong) == 1 else named)
-        tell(f"left out: {path}: {named}")
+            raise kind(next(iter(reasons)) if not usable and len(reasons) == 1 else problem)
+        tell(f"left out: {path}: {problem}")
     labels = array_of(values, request.labels)
-    require_labels(labels, len(kept), request.labels, str(path))
-    return kept, labels
+    require_labels(labels, len(usable), request.labels, str(path))
+    return usable, labels
 
 
 def samples_of(path: Path) -> list[ShardSample]:
@@ -119,8 +121,8 @@ def samples_of(path: Path) -> list[ShardSample]:
     if not grouped:
         raise WrongFile("it holds no sample: no file with a dot in its name")
     return [
-        ShardSample(key=each["__key__"], fields={k: v for k, v in each.items() if not k.startswith("__")})
-        for each in grouped
+        ShardSample(key=sample["__key__"], fields={k: v for k, v in sample.items() if not k.startswith("__")})
+        for sample in grouped
     ]
 
 

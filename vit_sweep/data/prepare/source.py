@@ -58,8 +58,8 @@ class Source:
     def line(self, number: int) -> bytes:
         """What an image is known by, without reading it: its place, size, time and label."""
         sample = self.samples[number]
-        about = Path(sample.path).stat()
-        return f"{self.short(sample)} {about.st_size} {about.st_mtime_ns} {sample.target}\n".encode()
+        info = Path(sample.path).stat()
+        return f"{self.short(sample)} {info.st_size} {info.st_mtime_ns} {sample.target}\n".encode()
 
     def short(self, sample: Sample) -> str:
         """What an image is called within the folder."""
@@ -98,18 +98,18 @@ def divided(
     name_of = group or source.short
     by_label: dict[int | None, dict[str, None]] = {}
     seen: set[str] = set()
-    named = [(sample, name_of(sample)) for sample in source.samples]
-    for sample, name in named:
+    named_samples = [(sample, name_of(sample)) for sample in source.samples]
+    for sample, name in named_samples:
         if name not in seen:
             seen.add(name)
             by_label.setdefault(sample.target if isinstance(sample.target, int) else None, {})[name] = None
     test: set[str] = set()
     for names in by_label.values():
-        drawn = sorted(names, key=lambda name: _draw(Path(name).name if group else name, seed))
-        test.update(drawn[: min(len(names) - 1, max(1, round(part * len(names))))])
-    kept = tuple(sample for sample, name in named if name not in test)
-    apart = tuple(sample for sample, name in named if name in test)
-    return {"train": replace(source, samples=kept), "test": replace(source, samples=apart)}
+        shuffled = sorted(names, key=lambda name: _draw(Path(name).name if group else name, seed))
+        test.update(shuffled[: min(len(names) - 1, max(1, round(part * len(names))))])
+    training = tuple(sample for sample, name in named_samples if name not in test)
+    held_out = tuple(sample for sample, name in named_samples if name in test)
+    return {"train": replace(source, samples=training), "test": replace(source, samples=held_out)}
 
 
 def _draw(name: str, seed: int) -> bytes:
@@ -120,13 +120,15 @@ def shape_of(data: DataSpec | Request, sources: Sources) -> tuple[int, int, int]
     """Channels, rows and columns of the packed images. Without a `side` they are the first image's, any rectangle."""
     if data.side is not None and data.channels is not None:
         return data.channels, data.side, data.side
-    first = sources.splits["train"].samples[0]
+    first_sample = sources.splits["train"].samples[0]
     try:
-        picture = sources.read(first)
+        picture = sources.read(first_sample)
         rows, columns = transforms.get_size(picture)
         channels = data.channels or transforms.get_dimensions(picture)[0]
     except Exception as error:
-        raise UserError(f"data={data.name}: {first.name} cannot be read as an image ({error}); replace it") from None
+        raise UserError(
+            f"data={data.name}: {first_sample.name} cannot be read as an image ({error}); replace it"
+        ) from None
     return channels, data.side or rows, data.side or columns
 
 
@@ -166,8 +168,8 @@ class Reader:
                         f"{sample.name} (not {columns} x {rows} pixels as the first one; give the data set a side: "
                         "data.side)"
                     )
-                whole = self.fit is Fit.WHOLE
-                image = transforms.resize(image, size if whole else [min(size)], antialias=True)
+                is_whole = self.fit is Fit.WHOLE
+                image = transforms.resize(image, size if is_whole else [min(size)], antialias=True)
                 image = transforms.center_crop(image, size)
             pixels: Tensor = transforms.pil_to_tensor(image) if isinstance(image, Image.Image) else image
             return pixels
