@@ -26,8 +26,8 @@ class Table(NamedTuple):
 
     def markdown(self) -> str:
         """With its title above; columns with nothing in them are left out."""
-        kept = [i for i, name in enumerate(self.head) if name == "" or any(row[i] for row in self.rows)]
-        lines = [[line[i] for i in kept] for line in (self.head, ["---"] * len(self.head), *self.rows)]
+        columns = [i for i, name in enumerate(self.head) if name == "" or any(row[i] for row in self.rows)]
+        lines = [[line[i] for i in columns] for line in (self.head, ["---"] * len(self.head), *self.rows)]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
     def text(self) -> str:
@@ -46,25 +46,26 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def report(figures: Mapping[str, Any], given: argparse.Namespace, *tables: Table) -> None:
-    """Print the tables and what made the figures; write both where `given`, the program's options, say so."""
-    made = made_by()
+def report(figures: Mapping[str, Any], args: argparse.Namespace, *tables: Table) -> None:
+    """Print the tables and what made the figures; write both where `args`, the program's options, say so."""
+    provenance = made_by()
     for table in tables:
         print(table.text(), end="\n\n")
-    print(said(made))
-    if given.json:
-        given.json.write_text(json.dumps({"made_by": made} | dict(figures), indent=1) + "\n")
-    if given.markdown:
-        given.markdown.write_text("\n".join([*(table.markdown() for table in tables), f"{said(made)}\n"]))
+    print(sentence(provenance))
+    if args.json:
+        args.json.write_text(json.dumps({"made_by": provenance} | dict(figures), indent=1) + "\n")
+    if args.markdown:
+        args.markdown.write_text("\n".join([*(table.markdown() for table in tables), f"{sentence(provenance)}\n"]))
 
 
-def said(made: Mapping[str, str | float]) -> str:
+def sentence(provenance: Mapping[str, str | float]) -> str:
     """In one line: date, commit, command, machine."""
     machine = (
-        f"{made['processor']}, {made['cores']} cores, {made['memory_gib']} GiB, Linux {made['kernel']}, "
-        f"Python {made['python']}, load {made['load_before']} before it and {made['load_after']} after"
+        f"{provenance['processor']}, {provenance['cores']} cores, {provenance['memory_gib']} GiB, Linux "
+        f"{provenance['kernel']}, Python {provenance['python']}, load {provenance['load_before']} before it and "
+        f"{provenance['load_after']} after"
     )
-    return f"{made['date']}, commit {made['commit']}, `{made['command']}`, {machine}"
+    return f"{provenance['date']}, commit {provenance['commit']}, `{provenance['command']}`, {machine}"
 
 
 def made_by() -> dict[str, str | float]:
@@ -96,8 +97,8 @@ def _words() -> list[str]:
 
 def commit_of(checkout: Path) -> str:
     """Twelve digits, `-dirty` behind them where files differ; `unknown` outside of a repository."""
-    asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _processor() -> str:

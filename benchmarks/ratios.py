@@ -12,9 +12,9 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
     return ordered[max(0, int(half - reach))], ordered[min(len(ordered) - 1, int(half + reach))]
 
 
-def paired(of: Iterable[float], to: Iterable[float]) -> dict[str, float]:
+def paired(values: Iterable[float], base: Iterable[float]) -> dict[str, float]:
     """Median of the ratios within a round, and its interval."""
-    ratios = [a / b for a, b in zip(of, to, strict=True)]
+    ratios = [a / b for a, b in zip(values, base, strict=True)]
     low, high = interval(ratios)
     return {"ratio": round(median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
 
@@ -25,6 +25,6 @@ def spread(values: Sequence[float], digits: int) -> dict[str, float]:
     return {"median": round(median(values), digits), "low": round(low, digits), "high": round(high, digits)}
 
 
-def said(ratio: dict[str, float]) -> str:
+def text_of(ratio: dict[str, float]) -> str:
     """A ratio for a table: `1.02 (0.98 to 1.10)`."""
     return f"{ratio['ratio']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"

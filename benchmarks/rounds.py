@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from benchmarks.provenance import ROOT, Table
-from benchmarks.ratios import paired, said, spread
+from benchmarks.ratios import paired, text_of, spread
 
 T = TypeVar("T")
 AGAIN = "again"
@@ -75,18 +75,18 @@ def ran(
     """
     # Safe: else the packages of the folder in which a benchmark is run come before those of `code`.
     variables = os.environ | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"} | environment
-    with tempfile.TemporaryFile() as wrong, tempfile.TemporaryFile() as numbers:
-        given = [sys.executable, "-I", "-S", "-c", _STARTER, str(numbers.fileno()), *command]
-        kept = (numbers.fileno(),)
-        subprocess.run(given, cwd=cwd, env=variables, stdout=output, stderr=wrong, pass_fds=kept, check=False)
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as numbers:
+        wrapped = [sys.executable, "-I", "-S", "-c", _STARTER, str(numbers.fileno()), *command]
+        inherited = (numbers.fileno(),)
+        subprocess.run(wrapped, cwd=cwd, env=variables, stdout=output, stderr=errors, pass_fds=inherited, check=False)
         numbers.seek(0)
-        wrong.seek(0, os.SEEK_END)
-        wrong.seek(max(0, wrong.tell() - 2000))
-        said_wrong, found = wrong.read().decode(errors="replace"), json.loads(numbers.read() or "null")
-    if found is None or found[0] not in may_exit:
-        code_of = found[0] if found else "no process"
+        errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, errors.tell() - 2000))
+        said_wrong, measured = errors.read().decode(errors="replace"), json.loads(numbers.read() or "null")
+    if measured is None or measured[0] not in may_exit:
+        code_of = measured[0] if measured else "no process"
         raise RuntimeError(f"{' '.join(map(str, command))}: exit {code_of}\n{said_wrong}")
-    return Took(*found[1:])
+    return Took(*measured[1:])
 
 
 _STARTER = """
@@ -119,38 +119,38 @@ def interleaved(
     At most so many rounds; none is begun that would end later than `seconds` after the first began, by the longest
     so far. What should be warm is warmed by the caller.
     """
-    found: dict[str, list[T]] = {name: [] for name in ways}
+    results: dict[str, list[T]] = {name: [] for name in ways}
     order, names, begun, longest = random.Random(0), list(ways), time.perf_counter(), 0.0
     for _ in range(rounds):
         started = time.perf_counter()
         if longest and started - begun + longest > seconds:
             break
         for name in order.sample(names, len(names)):
-            found[name].append(ways[name]())
+            results[name].append(ways[name]())
         longest = max(longest, time.perf_counter() - started)
-    return found
+    return results
 
 
 Clock = Literal["wall", "cpu"]
 
 
-def summary(found: Mapping[str, Sequence[Took]], base: str) -> dict[str, dict[str, Any]]:
+def summary(turns_by_way: Mapping[str, Sequence[Took]], base: str) -> dict[str, dict[str, Any]]:
     """Of each way: median and interval of its seconds, its peak, and its ratios to `base` paired within rounds."""
     return {
         name: {
             "wall_s": spread([turn.wall for turn in turns], 4),
             "cpu_s": spread([turn.cpu for turn in turns], 4),
             "peak_mib": round(max(turn.peak_mib for turn in turns), 1),
-            "wall_ratio": paired([t.wall for t in turns], [t.wall for t in found[base]]),
-            "cpu_ratio": paired([t.cpu for t in turns], [t.cpu for t in found[base]]),
+            "wall_ratio": paired([t.wall for t in turns], [t.wall for t in turns_by_way[base]]),
+            "cpu_ratio": paired([t.cpu for t in turns], [t.cpu for t in turns_by_way[base]]),
         }
-        for name, turns in found.items()
+        for name, turns in turns_by_way.items()
     }
 
 
 def compared(
     title: str,
-    found: Mapping[str, Sequence[Took]],
+    turns_by_way: Mapping[str, Sequence[Took]],
     base: str,
     *,
     by: Clock = "wall",
@@ -158,19 +158,19 @@ def compared(
 ) -> Table:
     """The ways beside one another; `goals`: the largest ratio to `base` by the clock `by` that a way should have."""
     rows = []
-    for name, turns in found.items():
+    for name, turns in turns_by_way.items():
         goal = (goals or {}).get(name)
-        ratio = paired([getattr(t, by) for t in turns], [getattr(t, by) for t in found[base]])
+        ratio = paired([getattr(t, by) for t in turns], [getattr(t, by) for t in turns_by_way[base]])
         rows.append(
             (
                 name if name != AGAIN else f"{base}, again (A/A)",
                 f"{median(turn.wall for turn in turns):.3g}",
                 f"{median(turn.cpu for turn in turns):.3g}",
                 f"{max(turn.peak_mib for turn in turns):.0f}" if any(turn.peak_mib for turn in turns) else "",
-                "1" if name == base else said(ratio),
+                "1" if name == base else text_of(ratio),
                 "" if goal is None else f"{goal:.3g}, {'met' if ratio['ratio'] <= goal else 'not met'}",
             )
         )
-    rounds = len(found[base])
+    rounds = len(turns_by_way[base])
     head = ("", "wall s", "CPU s", "peak MiB", f"{'CPU' if by == 'cpu' else 'wall'} time over {base}", "goal: at most")
     return Table(f"{title} ({rounds} round{'s' * (rounds != 1)})", head, rows)

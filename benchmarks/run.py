@@ -48,19 +48,19 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="orchestrator, trainer, or a program; all unless told")
     parser.add_argument("--folder", type=Path, default=HERE.parent / "outputs" / "bench")
     parser.add_argument("--page", type=Path, help="a page whose tables are renewed")
-    given = parser.parse_args(words)
-    chosen = [name for name in SHORT if not given.names or {name, name.partition("/")[0]} & set(given.names)]
-    unknown = [name for name in given.names if not any(name in (one, one.partition("/")[0]) for one in chosen)]
+    args = parser.parse_args(words)
+    selected = [name for name in SHORT if not args.names or {name, name.partition("/")[0]} & set(args.names)]
+    unknown = [name for name in args.names if not any(name in (one, one.partition("/")[0]) for one in selected)]
     if unknown:
         parser.error(f"{', '.join(unknown)}: no such benchmark; there are {', '.join(SHORT)}")
     begun = time.perf_counter()
-    failed = [name for name in chosen if not measured(name, SHORT[name], given.folder)]
-    print(f"{len(chosen)} benchmarks in {time.perf_counter() - begun:.0f} s; tables below {given.folder}")
-    if given.page:
-        text = given.page.read_text()
-        given.page.write_text(renewed(text, tables_below(given.folder, chosen)))
+    failed = [name for name in selected if not measured(name, SHORT[name], args.folder)]
+    print(f"{len(selected)} benchmarks in {time.perf_counter() - begun:.0f} s; tables below {args.folder}")
+    if args.page:
+        text = args.page.read_text()
+        args.page.write_text(renewed(text, tables_below(args.folder, selected)))
     for name in failed:
-        print(f"failed: {name}; see {given.folder / name}.log")
+        print(f"failed: {name}; see {args.folder / name}.log")
     return 1 if failed else 0
 
 
@@ -73,18 +73,20 @@ def measured(name: str, words: Iterable[str], folder: Path) -> bool:
     command: list[str | Path] = [sys.executable, HERE / f"{name}.py", *words, "--json", figures, "--markdown", table]
     begun = time.perf_counter()
     print(f"{name} {' '.join(words)} ... ", end="", flush=True)
-    here = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
     with (
-        log.open("w") as said,
-        subprocess.Popen(command, env=here, stdout=said, stderr=subprocess.STDOUT, process_group=0) as one,
+        log.open("w") as log_file,
+        subprocess.Popen(
+            command, env=environment, stdout=log_file, stderr=subprocess.STDOUT, process_group=0
+        ) as process,
     ):
         try:
-            code = one.wait(MOST_S)
+            code = process.wait(MOST_S)
         except subprocess.TimeoutExpired:
-            os.killpg(one.pid, signal.SIGKILL)  # what it started as well
+            os.killpg(process.pid, signal.SIGKILL)  # what it started as well
             code = -signal.SIGKILL
         except BaseException:
-            os.killpg(one.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             raise
     print(f"{time.perf_counter() - begun:.0f} s" if code == 0 else f"exit {code}")
     return code == 0 and figures.is_file()

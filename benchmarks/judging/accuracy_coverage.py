@@ -20,13 +20,13 @@ _MANY = 2000
 """Seeds that say what the truth of a study is."""
 
 
-def held(seeds: int, apart: float, *, studies: int, seed: int, rounded: bool = True) -> float:
+def held(seeds: int, deviation: float, *, studies: int, seed: int, rounded: bool = True) -> float:
     """Part of the studies whose interval holds the mean logarithm; without `rounded` it knows nothing of epochs."""
     random = np.random.default_rng(seed)
     # Where in its epoch the target is crossed is another thing in every study.
     crossing = EPOCHS + random.uniform(-0.5, 0.5, (studies, 1))
-    truth = np.log(np.ceil(crossing * np.exp(apart * random.standard_normal((studies, _MANY))))).mean(axis=1)
-    ends = np.ceil(crossing * np.exp(apart * random.standard_normal((studies, seeds))))
+    truth = np.log(np.ceil(crossing * np.exp(deviation * random.standard_normal((studies, _MANY))))).mean(axis=1)
+    ends = np.ceil(crossing * np.exp(deviation * random.standard_normal((studies, seeds))))
     times = ends * np.exp(EPOCH_SPREAD * random.standard_normal(ends.shape))
     intervals = [values_interval(list(t), list(rounded / e)) for t, e in zip(times, ends, strict=True)]
     return float(np.mean([(i.low or 0) <= np.exp(t) <= (i.high or 0) for i, t in zip(intervals, truth, strict=True)]))
@@ -37,16 +37,16 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     rows, figures = [], {}
-    for apart in APART:
-        shares = [held(n, apart, studies=given.studies, seed=given.seed) for n in SEEDS]
-        shares.append(held(SEEDS[0], apart, studies=given.studies, seed=given.seed, rounded=False))
-        rows.append((f"{100 * apart:g} %", *map(percent, shares)))
-        figures[f"{apart:g}"] = shares
+    for deviation in APART:
+        shares = [held(n, deviation, studies=args.studies, seed=args.seed) for n in SEEDS]
+        shares.append(held(SEEDS[0], deviation, studies=args.studies, seed=args.seed, rounded=False))
+        rows.append((f"{100 * deviation:g} %", *map(percent, shares)))
+        figures[f"{deviation:g}"] = shares
     columns = ("seeds differ by", *(f"{n} seeds" for n in SEEDS), f"{SEEDS[0]} seeds, as if not rounded")
-    print(Table(f"Times to accuracy that are held, {given.studies} studies a row", columns, rows))
-    report(figures, given)
+    print(Table(f"Times to accuracy that are held, {args.studies} studies a row", columns, rows))
+    report(figures, args)
 
 
 if __name__ == "__main__":

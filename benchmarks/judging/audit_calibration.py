@@ -72,10 +72,10 @@ def main() -> int:
     """Print the table, and what made it."""
     parser = options(__doc__)
     parser.add_argument("studies", nargs="?", type=int, default=200)
-    given = parser.parse_args()
-    result = calibrate(given.studies)
+    args = parser.parse_args()
+    result = calibrate(args.studies)
     print("\n".join(table(result)))
-    report(result, given)
+    report(result, args)
     return 0
 
 

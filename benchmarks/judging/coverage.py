@@ -85,55 +85,57 @@ class Simulation:
     ) -> dict[str, float]:
         """Share of intervals that hold the truth, over all cells; `worst`: of times, of the cell where it is least."""
         logs = self.runs(cells, repeats, spread=spread, sessions=sessions)
-        known = np.zeros(cells * repeats, dtype=np.int64) if sessions is None else sessions
-        fitted = spread_of(logs, layout_of(np.repeat(range(cells), repeats).tolist(), known.tolist()))
+        known_sessions = np.zeros(cells * repeats, dtype=np.int64) if sessions is None else sessions
+        fitted = spread_of(logs, layout_of(np.repeat(range(cells), repeats).tolist(), known_sessions.tolist()))
         gpus = 2.0 ** np.arange(cells)
-        held: dict[str, list[Floats]] = {name: [] for name in ("time", "throughput", "speedup", "efficiency", "serial")}
+        covered: dict[str, list[Floats]] = {
+            name: [] for name in ("time", "throughput", "speedup", "efficiency", "serial")
+        }
         for cell in range(cells):
             low, high = bounds(fitted, [cell], [1.0])
             truth = SERIAL + (1 - SERIAL) / gpus[cell]
-            held["time"].append(holds(truth * low, truth * high, truth))
-            held["throughput"].append(holds(1 / (truth * high), 1 / (truth * low), 1 / truth))
+            covered["time"].append(holds(truth * low, truth * high, truth))
+            covered["throughput"].append(holds(1 / (truth * high), 1 / (truth * low), 1 / truth))
             if not cell:
                 continue
             low, high = (end / truth for end in bounds(fitted, [0, cell], [1.0, -1.0]))
-            held["speedup"].append(holds(low, high, 1 / truth))
-            held["efficiency"].append(holds(low / gpus[cell], high / gpus[cell], 1 / truth / gpus[cell]))
+            covered["speedup"].append(holds(low, high, 1 / truth))
+            covered["efficiency"].append(holds(low / gpus[cell], high / gpus[cell], 1 / truth / gpus[cell]))
             fractions = [np.asarray(serial_fraction(end, gpus[cell])) for end in (high, low)]
-            held["serial"].append(holds(fractions[0], fractions[1], SERIAL))
-        return {name: float(np.mean(shares)) for name, shares in held.items() if shares} | {
-            "worst": min(float(np.mean(share)) for share in held["time"])
+            covered["serial"].append(holds(fractions[0], fractions[1], SERIAL))
+        return {name: float(np.mean(shares)) for name, shares in covered.items() if shares} | {
+            "worst": min(float(np.mean(share)) for share in covered["time"])
         }
 
-    def packed(self, cells: int, repeats: int, *, jobs: float, told: bool) -> dict[str, float]:
+    def packed(self, cells: int, repeats: int, *, jobs: float, jobs_are_known: bool) -> dict[str, float]:
         """Share of intervals that hold the truth where the cells' repeats share jobs, which differ by `jobs`.
 
-        `told`: whether the analysis knows of the jobs. Of times, of ratios to the first cell, of the mean of all cells.
+        `jobs_are_known`: whether the analysis knows of the jobs. Of times, of ratios to the first cell, of the mean of all cells.
         """
         shared = np.tile(np.arange(repeats), cells)
         logs = self.runs(cells, repeats, spread=OWN)
         logs += (self._random.normal(size=(self.studies, repeats)) * jobs)[:, shared]
-        known = shared if told else np.zeros_like(shared)
-        fitted = spread_of(logs, layout_of(np.repeat(range(cells), repeats).tolist(), known.tolist()))
-        asked: dict[str, list[tuple[list[int], list[float]]]] = {
+        known_jobs = shared if jobs_are_known else np.zeros_like(shared)
+        fitted = spread_of(logs, layout_of(np.repeat(range(cells), repeats).tolist(), known_jobs.tolist()))
+        contrasts_by_name: dict[str, list[tuple[list[int], list[float]]]] = {
             "time": [([cell], [1.0]) for cell in range(cells)],
             "ratio": [([0, cell], [1.0, -1.0]) for cell in range(1, cells)],
             "mean": [(list(range(cells)), [1 / cells] * cells)],
         }
         return {
             name: float(np.mean([holds(*bounds(fitted, *contrast), 1.0) for contrast in contrasts]))
-            for name, contrasts in asked.items()
+            for name, contrasts in contrasts_by_name.items()
         }
 
     def false_verdicts(self, repeats: int, *, days: str, truth: float = 0.0) -> tuple[float, float]:
         """Share of comparisons with a false verdict, and of all verdicts that `truth` (of the first cell) is found."""
         runs = 2 * PAIRS * repeats
-        cells, place = np.divmod(np.arange(runs), repeats)
+        cells, repeat = np.divmod(np.arange(runs), repeats)
         side = cells % 2
         sessions = {
             "none": np.zeros(runs, dtype=np.int64),
-            "in turn": place,
-            "each its own": place + repeats * side,
+            "in turn": repeat,
+            "each its own": repeat + repeats * side,
             "one each": side,
         }[days]
         logs = self.runs(2 * PAIRS, repeats, sessions=None if days == "none" else sessions)
@@ -149,32 +151,32 @@ class Simulation:
         """Coverage of times when everybody has stopped, and runs of a cell by then."""
         logs = self.runs(cells, rule.most, spread=spread).reshape(self.studies, cells, rule.most)
         runs = np.full((self.studies, cells), min(least_runs(cells), rule.most))
-        held = np.zeros((self.studies, cells), dtype=bool)
+        covered = np.zeros((self.studies, cells), dtype=bool)
         open_studies = np.arange(self.studies)
         while len(open_studies):
-            more = np.zeros((self.studies, cells), dtype=np.int64)
+            further_runs = np.zeros((self.studies, cells), dtype=np.int64)
             for counts in np.unique(runs[open_studies], axis=0):
                 members = open_studies[(runs[open_studies] == counts).all(axis=1)]
-                made = np.concatenate([logs[members, cell, :count] for cell, count in enumerate(counts)], axis=-1)
-                which = np.repeat(range(cells), counts)
-                fitted = spread_of(made, layout_of(which.tolist(), [0] * len(which)))
+                logs_made = np.concatenate([logs[members, cell, :count] for cell, count in enumerate(counts)], axis=-1)
+                cell_of_run = np.repeat(range(cells), counts)
+                fitted = spread_of(logs_made, layout_of(cell_of_run.tolist(), [0] * len(cell_of_run)))
                 for cell in range(cells):
                     low, high = bounds(fitted, [cell], [1.0])
-                    held[members, cell] = (low <= 1) & (high >= 1)
+                    covered[members, cell] = (low <= 1) & (high >= 1)
                     middle = np.exp(np.median(logs[members, cell, : counts[cell]], axis=-1))
-                    more[members, cell] = [
+                    further_runs[members, cell] = [
                         runs_to_add(int(counts[cell]), width, cells, rule)
                         for width in ((high - low) / 2 / middle).tolist()
                     ]
-            runs += more
-            open_studies = open_studies[more[open_studies].any(axis=1)]
-        return float(held.mean()), float(runs.mean())
+            runs += further_runs
+            open_studies = open_studies[further_runs[open_studies].any(axis=1)]
+        return float(covered.mean()), float(runs.mean())
 
     def fitted_fractions(self, repeats: int) -> float:
         """Share of the intervals of Amdahl's serial fraction that hold the truth; at most 200 fits."""
-        counts, held = (1, 2, 4, 8, 16), []
-        made = self.runs(len(counts), repeats)[:200]
-        for logs in made.reshape(len(made), len(counts), repeats):
+        counts, covered = (1, 2, 4, 8, 16), []
+        studies = self.runs(len(counts), repeats)[:200]
+        for logs in studies.reshape(len(studies), len(counts), repeats):
             runs = [
                 _run(gpus, 100 * exp(log) * (SERIAL + (1 - SERIAL) / gpus), seed)
                 for gpus, row in zip(counts, logs, strict=True)
@@ -184,8 +186,8 @@ class Simulation:
             fit = fit_law(series, Law.AMDAHL)
             if not fit.refusal:
                 fraction = fit.parameter("serial_fraction")
-                held.append((fraction.low or 0.0) <= SERIAL <= (1.0 if fraction.high is None else fraction.high))
-        return sum(held) / max(1, len(held))
+                covered.append((fraction.low or 0.0) <= SERIAL <= (1.0 if fraction.high is None else fraction.high))
+        return sum(covered) / max(1, len(covered))
 
 
 def bounds(spread: Spread, cells: Sequence[int], weights: Sequence[float]) -> tuple[Floats, Floats]:
@@ -214,11 +216,11 @@ def percent(share: float) -> str:
 
 def coverage_table(simulation: Simulation) -> tuple[Table, dict[str, dict[str, float]]]:
     """Coverage without days: like cells, unlike cells, a cell alone."""
-    unlike = 0.01 * 4 ** (np.arange(CELLS) / (CELLS - 1))
+    rising = 0.01 * 4 ** (np.arange(CELLS) / (CELLS - 1))
     wild = np.where(np.arange(CELLS) == 5, 0.04, 0.01)
     kinds: list[tuple[str, int, Floats | float]] = [
         (f"{CELLS} cells, 2 % each", CELLS, BETWEEN),
-        (f"{CELLS} cells, 1 % rising to 4 %", CELLS, unlike),
+        (f"{CELLS} cells, 1 % rising to 4 %", CELLS, rising),
         (f"{CELLS} cells, 1 %, one of them 4 %", CELLS, wild),
         ("1 cell", 1, BETWEEN),
     ]
@@ -246,11 +248,11 @@ def packed_table(simulation: Simulation) -> tuple[Table, dict[str, dict[str, flo
     rows, figures = [], {}
     for jobs in (0.02, 0.0):
         for repeats in (2, 3, 5):
-            for told in (True, False):
-                shares = simulation.packed(CELLS, repeats, jobs=jobs, told=told)
+            for jobs_are_known in (True, False):
+                shares = simulation.packed(CELLS, repeats, jobs=jobs, jobs_are_known=jobs_are_known)
                 label = f"jobs differ by {100 * jobs:g} %, n={repeats}"
-                rows.append((label, "yes" if told else "no", *map(percent, shares.values())))
-                figures[f"{label}, {'told' if told else 'not told'}"] = shares
+                rows.append((label, "yes" if jobs_are_known else "no", *map(percent, shares.values())))
+                figures[f"{label}, {'told' if jobs_are_known else 'not told'}"] = shares
     title = f"Intervals that hold the truth where {CELLS} packed cells share a job for each repeat (95 % is said)"
     return Table(title, ("study", "told of the jobs", "time", "ratio of two cells", "mean of all cells"), rows), figures
 
@@ -326,12 +328,12 @@ def simulate_and_print(
     parser = options(doc)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     figures = {}
     for name, make in tables:
-        table, figures[name] = make(simulation(given.studies, given.seed))
+        table, figures[name] = make(simulation(args.studies, args.seed))
         print(table)
-    report(figures, given)
+    report(figures, args)
 
 
 if __name__ == "__main__":

@@ -91,11 +91,11 @@ class Runs:
 
     def of(self, gpus: int, count: int) -> list[float]:
         """Seconds of the first `count` runs."""
-        made = self._made.setdefault(gpus, [])
-        if len(made) < count:
+        seconds = self._made.setdefault(gpus, [])
+        if len(seconds) < count:
             draw = random.Random(f"{self._seed} {gpus}")
-            made[:] = [self._curve.seconds[gpus] * exp(draw.gauss(0, self._curve.spread)) for _ in range(count + 8)]
-        return made[:count]
+            seconds[:] = [self._curve.seconds[gpus] * exp(draw.gauss(0, self._curve.spread)) for _ in range(count + 8)]
+        return seconds[:count]
 
 
 class Spent(NamedTuple):
@@ -166,30 +166,37 @@ def published(spreads: int) -> list[Curve]:
 
 def adaptive(curve: Curve, question: Question, seed: str) -> Spent:
     """A sweep that decides."""
-    runs, made = Runs(curve, seed), dict.fromkeys(curve.counts, 0)
+    runs, run_counts = Runs(curve, seed), dict.fromkeys(curve.counts, 0)
     ideal = {
         gpus: 3 * curve.seconds[curve.base] * (1.0 if curve.load.scaling is Scaling.STRONG else gpus) / 3600
         for gpus in curve.counts
     }
-    before: list[Decision] = []
+    decisions: list[Decision] = []
     while True:
-        done = tuple(
+        finished_runs = tuple(
             Timed(gpus=gpus, epoch_s=seconds, gpu_hours=curve.hours(gpus) * seconds / curve.seconds[gpus])
-            for gpus, count in made.items()
+            for gpus, count in run_counts.items()
             for seconds in runs.of(gpus, count)
         )
-        known = Evidence(load=curve.load, counts=curve.counts, predicted_hours=ideal, runs=done, most=MOST)
-        decision = decide(question, known, before)
-        before.append(decision)
+        evidence = Evidence(load=curve.load, counts=curve.counts, predicted_hours=ideal, runs=finished_runs, most=MOST)
+        decision = decide(question, evidence, decisions)
+        decisions.append(decision)
         if decision.stop:
             now = decision.answer
             if question.gpus is None:
-                held = any(curve.may_be_largest(gpus, question.threshold or 0) for gpus in now.possible)
+                is_true = any(curve.may_be_largest(gpus, question.threshold or 0) for gpus in now.possible)
             else:
-                held = now.low is not None and now.low <= curve.number(question) <= (now.high or inf)
-            return Spent(decision.stop == ANSWERED, held, known.spent, len(before), len(done), now.half_width or 0.0)
+                is_true = now.low is not None and now.low <= curve.number(question) <= (now.high or inf)
+            return Spent(
+                decision.stop == ANSWERED,
+                is_true,
+                evidence.spent,
+                len(decisions),
+                len(finished_runs),
+                now.half_width or 0.0,
+            )
         for choice in decision.choices:
-            made[choice.gpus] += choice.runs
+            run_counts[choice.gpus] += choice.runs
 
 
 def full_grid(curve: Curve, question: Question, seed: str) -> float:
@@ -207,15 +214,15 @@ def _grid_answers(curve: Curve, question: Question, seconds: Sequence[Sequence[f
     if question.gpus is not None:
         if question.gpus not in curve.counts:
             return False
-        where = [curve.counts.index(question.gpus)]
+        columns = [curve.counts.index(question.gpus)]
         weights = [1.0]
         if question.quantity.compared:
-            where, weights = [0, *where], [1.0, -1.0]
-        _, variance, freedom = spread.contrast(where, weights)
+            columns, weights = [0, *columns], [1.0, -1.0]
+        _, variance, freedom = spread.contrast(columns, weights)
         return bool(np.sinh(half_width(variance, freedom)) <= (question.half_width or 0))
     assert question.threshold is not None
-    for place, gpus in enumerate(curve.counts[1:], 1):
-        value, variance, freedom = spread.contrast([0, place], [1.0, -1.0])
+    for column, gpus in enumerate(curve.counts[1:], 1):
+        value, variance, freedom = spread.contrast([0, column], [1.0, -1.0])
         reach = float(half_width(variance, freedom))
         ideal = log(gpus / curve.base) if curve.load.scaling is Scaling.STRONG else 0.0
         off = float(value) - ideal - log(question.threshold)
@@ -226,8 +233,8 @@ def _grid_answers(curve: Curve, question: Question, seconds: Sequence[Sequence[f
 
 def outcome(curve: Curve, question: Question, seed: str) -> Outcome:
     """Both designs."""
-    made = adaptive(curve, question, seed)
-    return Outcome(made.answered, made.held, made.hours, full_grid(curve, question, seed), made.looks, made.runs)
+    spent = adaptive(curve, question, seed)
+    return Outcome(spent.answered, spent.held, spent.hours, full_grid(curve, question, seed), spent.looks, spent.runs)
 
 
 def efficiency(curve: Curve, draw: random.Random) -> str:
@@ -255,15 +262,15 @@ ASKED: dict[str, Callable[[Curve, random.Random], str]] = {
 
 def beyond(curves: Sequence[Curve], seed: int) -> dict[str, float]:
     """Twice the largest count, which no run can be made of: how wide the laws' interval is, and whether it holds."""
-    widths, held, repeats = [], [], []
+    widths, covered, repeats = [], [], []
     for number, curve in enumerate(curves):
-        *counts, asked = sorted(curve.seconds)
-        question, known = question_of(f"efficiency({asked}) +- 5 %"), replace_counts(curve, tuple(counts))
-        made = adaptive(known, question, f"{seed} beyond {number}")
-        widths.append(made.half_width)
-        held.append(made.held)
-        repeats.append(made.hours / sum(map(curve.hours, counts)))
-    return {"curves": len(curves), "held": fmean(held), "half_width": median(widths), "repeats": fmean(repeats)}
+        *counts, largest = sorted(curve.seconds)
+        question, without_largest = question_of(f"efficiency({largest}) +- 5 %"), replace_counts(curve, tuple(counts))
+        spent = adaptive(without_largest, question, f"{seed} beyond {number}")
+        widths.append(spent.half_width)
+        covered.append(spent.held)
+        repeats.append(spent.hours / sum(map(curve.hours, counts)))
+    return {"curves": len(curves), "held": fmean(covered), "half_width": median(widths), "repeats": fmean(repeats)}
 
 
 def replace_counts(curve: Curve, counts: tuple[int, ...]) -> Curve:
@@ -309,27 +316,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="of each published curve and question")
     parser.add_argument("--spreads", type=int, default=len(SPREADS), help="of each published curve, the smallest first")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     figures = {}
-    planted = [drawn(number, given.seed) for number in range(given.laws)]
-    replayed = [curve for curve in published(given.spreads) for _ in range(given.seeds)]
+    planted = [drawn(number, args.seed) for number in range(args.laws)]
+    replayed = [curve for curve in published(args.spreads) for _ in range(args.seeds)]
     print(HEAD)
     for kind, curves in (("planted", planted), ("published", replayed)):
-        for name, ask in ASKED.items():
-            made = []
+        for name, question_for in ASKED.items():
+            outcomes = []
             for number, curve in enumerate(curves):
-                draw = random.Random(f"{given.seed} {name} {number}")
-                made.append(outcome(curve, question_of(ask(curve, draw)), f"{given.seed} {kind} {number}"))
-            figures[f"{kind}, {name}"] = summary(made)
-            print(line(kind, name, summary(made)), flush=True)
+                draw = random.Random(f"{args.seed} {name} {number}")
+                outcomes.append(outcome(curve, question_of(question_for(curve, draw)), f"{args.seed} {kind} {number}"))
+            figures[f"{kind}, {name}"] = summary(outcomes)
+            print(line(kind, name, summary(outcomes)), flush=True)
     print("\n| curves | half-width, median | held the truth | GPU-hours, in repeats of the grid |\n|---|---|---|---|")
     for kind, curves in (("planted, 64 known", planted), ("published, all but the largest known", replayed)):
-        further = beyond(curves, given.seed)
+        further = beyond(curves, args.seed)
         figures[f"beyond, {kind}"] = further
         print(
             f"| {kind} | {further['half_width']:.0%} | {further['held']:.1%} | {further['repeats']:.1f} |", flush=True
         )
-    report(figures, given)
+    report(figures, args)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ class Simulation:
         sides = 2 * CELLS
         logs = self._random.normal(size=(self.studies, sides, repeats)) * spread
         logs[:, CELLS : sides if everywhere else CELLS + 1] += log1p(planted)
-        which = np.repeat(range(sides), repeats)
-        fitted = spread_of(logs.reshape(self.studies, -1), layout_of(which.tolist(), [0] * len(which)))
+        side_of_run = np.repeat(range(sides), repeats)
+        fitted = spread_of(logs.reshape(self.studies, -1), layout_of(side_of_run.tolist(), [0] * len(side_of_run)))
         ratios = [fitted.contrast([CELLS + cell, cell], [1.0, -1.0]) for cell in range(CELLS)]
         ratios.append(fitted.contrast(list(range(sides)), [-1 / CELLS] * CELLS + [1 / CELLS] * CELLS))
         value, variance, freedom = (np.stack(parts, axis=-1) for parts in zip(*ratios, strict=True))
@@ -62,24 +62,26 @@ class Simulation:
     def advised(self, repeats: int, spread: float) -> tuple[float, float]:
         """Of gates whose first cell nobody could tell, though it is what it was: runs more that are advised, and the
         share that is fine with them."""
-        made = self.gates(repeats, spread)
-        open_gates = np.flatnonzero(~(made.worse | made.fine)[:, 0])[:200]
+        gates = self.gates(repeats, spread)
+        open_gates = np.flatnonzero(~(gates.worse | gates.fine)[:, 0])[:200]
         settled, runs = [], []
         for gate in open_gates:
-            variance, freedom = made.variance[gate, 0], made.freedom[gate, 0]
-            one = variance * repeats / 2
-            sides = Sides(one, one, repeats, repeats, 0.0, freedom)
-            more = more_runs(sides, log1p(SLOWER), CONFIDENCE)
-            if more is not None:
-                runs.append(more.runs)
-                settled.append(self._with_more(repeats, more.runs, spread, both=more.both))
+            variance, freedom = gates.variance[gate, 0], gates.freedom[gate, 0]
+            variance_of_side = variance * repeats / 2
+            sides = Sides(variance_of_side, variance_of_side, repeats, repeats, 0.0, freedom)
+            advice = more_runs(sides, log1p(SLOWER), CONFIDENCE)
+            if advice is not None:
+                runs.append(advice.runs)
+                settled.append(self._with_more(repeats, advice.runs, spread, both=advice.both))
         return (float(np.mean(runs)), float(np.mean(settled))) if runs else (0.0, 1.0)
 
-    def _with_more(self, repeats: int, more: int, spread: float, *, both: bool) -> bool:
+    def _with_more(self, repeats: int, further_runs: int, spread: float, *, both: bool) -> bool:
         """Whether the first cell is fine in a new gate with as many runs."""
-        counts = [repeats + more * both] * CELLS + [repeats + more] * CELLS
-        which = np.repeat(range(2 * CELLS), counts)
-        fitted = spread_of(self._random.normal(size=len(which)) * spread, layout_of(which.tolist(), [0] * len(which)))
+        counts = [repeats + further_runs * both] * CELLS + [repeats + further_runs] * CELLS
+        cell_of_run = np.repeat(range(2 * CELLS), counts)
+        fitted = spread_of(
+            self._random.normal(size=len(cell_of_run)) * spread, layout_of(cell_of_run.tolist(), [0] * len(cell_of_run))
+        )
         value, variance, freedom = fitted.contrast([CELLS, 0], [1.0, -1.0])
         return bool(value + half_width(variance, freedom, CONFIDENCE) < log1p(SLOWER))
 
@@ -113,11 +115,11 @@ def power_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
     for planted, slower in PLANTED:
         for spread in SPREADS:
             n = runs_for(planted, slower, spread)
-            one = float(simulation.gates(n, spread, slower=slower, planted=planted).worse[:, 0].mean())
+            power = float(simulation.gates(n, spread, slower=slower, planted=planted).worse[:, 0].mean())
             all_cells = simulation.gates(n, spread, slower=slower, planted=planted, everywhere=True)
             mean = float(all_cells.worse.any(axis=-1).mean())
-            rows.append((f"{planted:.0%}", f"{slower:g}", percent(spread), str(n), percent(one), percent(mean)))
-            figures[f"{planted:g} beyond {slower:g}, {spread:g}"] = one
+            rows.append((f"{planted:.0%}", f"{slower:g}", percent(spread), str(n), percent(power), percent(mean)))
+            figures[f"{planted:g} beyond {slower:g}, {spread:g}"] = power
     columns = ("one cell slower by", "`--slower`", "runs differ by", "runs a side for 80 %", "found", "in all cells")
     return Table("Planted slow-downs that are found", columns, rows), figures
 
@@ -126,8 +128,8 @@ def advice_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
     """What comes of `run N more`."""
     rows, figures = [], {}
     for spread, n in ((0.02, 2), (0.02, 3), (0.03, 3), (0.03, 5)):
-        more, settled = simulation.advised(n, spread)
-        rows.append((percent(spread), str(n), f"{more:.1f}", percent(settled)))
+        runs_advised, settled = simulation.advised(n, spread)
+        rows.append((percent(spread), str(n), f"{runs_advised:.1f}", percent(settled)))
         figures[f"{spread:g}, n={n}"] = settled
     columns = ("runs differ by", "runs a side", "more runs advised", "fine with them")
     return Table("Gates that could not tell of an equal cell", columns, rows), figures

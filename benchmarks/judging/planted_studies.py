@@ -172,14 +172,14 @@ def weak(study: Study) -> Study:
 def both_modes(draw: Draw, *, seeds: int, ideal: bool = False) -> Study:
     """A sound study of strong and weak scaling, whose baselines are the same step, measured twice."""
     workload = workload_of(draw)
-    strong, again = (sound(draw, seeds=seeds, ideal=ideal, workload=workload) for _ in range(2))
-    return both(strong, changed(weak(again), _more_images))
+    strong, repeated = (sound(draw, seeds=seeds, ideal=ideal, workload=workload) for _ in range(2))
+    return both(strong, changed(weak(repeated), _more_images))
 
 
 def _more_images(row: Row) -> Row:
     """An epoch of weak scaling shows the model as many times more images, and it learns from them."""
-    seen = (row["epoch"] * row["gpus"]) / 2
-    return {"batch": BATCH, "test_accuracy": row["test_accuracy"] * np.expm1(-seen) / np.expm1(-row["epoch"] / 2)}
+    progress = (row["epoch"] * row["gpus"]) / 2
+    return {"batch": BATCH, "test_accuracy": row["test_accuracy"] * np.expm1(-progress) / np.expm1(-row["epoch"] / 2)}
 
 
 def first(row: Row) -> bool:
@@ -196,13 +196,13 @@ def through(study: Study, gb_per_s: float, where: Callable[[Row], bool] = lambda
     """The study with its collectives through another link, and steps that are longer by as much."""
 
     def change(row: Row) -> Row:
-        before = row["communication_ms"]
+        ideal_ms = row["communication_ms"]
         if row["gpus"] == 1 or not where(row):
             return {}
-        after = transfer_of(row["gpus"], gb_per_s) * (1 + 0.02 * row["rank"] / row["gpus"])
+        transfer_ms = transfer_of(row["gpus"], gb_per_s) * (1 + 0.02 * row["rank"] / row["gpus"])
         return {
-            "communication_ms": after,
-            "epoch_time_s": row["epoch_time_s"] + (after - before) * IMAGES / BATCH / 1000,
+            "communication_ms": transfer_ms,
+            "epoch_time_s": row["epoch_time_s"] + (transfer_ms - ideal_ms) * IMAGES / BATCH / 1000,
         }
 
     return changed(study, change)
@@ -247,8 +247,8 @@ def two_sets(draw: Draw) -> Study:
 def two_modes(draw: Draw) -> Study:
     """The strong and the weak baseline are the same step, but one is 15 % slower."""
     strong = per_gpu(sound(draw))
-    again = slower(only(strong, first), lambda _: True, 1.15)
-    return both(strong, changed(again, lambda _: {"scaling": "weak"}))
+    slowed = slower(only(strong, first), lambda _: True, 1.15)
+    return both(strong, changed(slowed, lambda _: {"scaling": "weak"}))
 
 
 def another_machine(draw: Draw) -> Study:

@@ -77,8 +77,8 @@ class Outcome(NamedTuple):
     @property
     def words(self) -> str:
         """Three cells of a table."""
-        held = f"{self.held} ({self.held / self.predicted:.0%})" if self.predicted else "–"
-        return f"{self.predicted} | {held} | {self.refused}"
+        covered = f"{self.held} ({self.held / self.predicted:.0%})" if self.predicted else "–"
+        return f"{self.predicted} | {covered} | {self.refused}"
 
 
 def simulated(planted: Planted, counts: Sequence[int], repeats: int, seed: int) -> ScalingSeries:
@@ -111,11 +111,11 @@ def outcome(planted: Planted, counts: Sequence[int], repeats: int, seeds: int) -
         laws = plausible(fit(simulated(planted, counts, repeats, seed)))
         for times in FURTHER:
             gpus = times * max(counts)
-            made = predict(laws, gpus) if laws else None
-            if made is None or isinstance(made, Refusal):
+            prediction = predict(laws, gpus) if laws else None
+            if prediction is None or isinstance(prediction, Refusal):
                 total = total.plus(Outcome(refused=1))
                 continue
-            low, high = made.time_s.low or 0.0, made.time_s.high or 0.0
+            low, high = prediction.time_s.low or 0.0, prediction.time_s.high or 0.0
             total = total.plus(Outcome(predicted=1, held=int(low <= planted.time_s(gpus) <= high)))
     return total
 
@@ -124,7 +124,7 @@ def main() -> None:
     """Simulate and print."""
     parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=50)
-    given = parser.parse_args()
+    args = parser.parse_args()
     figures = {}
     print("| planted | counts | runs each | predicted | held the truth | refused |\n|---|---|---|---|---|---|")
     for name, curves in (("together", PLANTED), ("no law, together", OF_NO_LAW)):
@@ -132,12 +132,12 @@ def main() -> None:
         for planted in curves:
             for counts in COUNTS:
                 for repeats in REPEATS:
-                    row = outcome(planted, counts, repeats, given.seeds)
+                    row = outcome(planted, counts, repeats, args.seeds)
                     together = together.plus(row)
                     figures[f"{planted.name}, 1 to {max(counts)}, {repeats}"] = list(row)
                     print(f"| {planted.name} | 1 to {max(counts)} | {repeats} | {row.words} |")
         print(f"| {name} | | | {together.words} |")
-    report(figures, given)
+    report(figures, args)
 
 
 if __name__ == "__main__":

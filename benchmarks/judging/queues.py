@@ -56,16 +56,16 @@ class World:
         return 0.0 if self.in_order else float(self._random.randrange(20))
 
     def _comers(self) -> Iterator[SubmittedAttempt]:
-        draw, at = self._random, START_S
+        draw, at_s = self._random, START_S
         mean_gpus = sum(nodes * gpus * part for nodes, gpus, part in SIZES) / 100
         mean_share = 0.5 if self.flat_shares else AT_THE_LIMIT + (1 - AT_THE_LIMIT) * EARLY[0] / sum(EARLY)
         mean_s = sum(LIMITS_H) / len(LIMITS_H) * HOUR * mean_share
         rate = self.load * GPUS * len(self.nodes) / (mean_gpus * mean_s)
-        while (at := at + draw.expovariate(rate)) < START_S + DAYS * 24 * HOUR:
+        while (at_s := at_s + draw.expovariate(rate)) < START_S + DAYS * 24 * HOUR:
             nodes, gpus, _ = draw.choices(SIZES, [part for *_, part in SIZES])[0]
             limit_s = draw.choice(LIMITS_H) * HOUR
             run = self._share() * limit_s
-            yield SubmittedAttempt(at, jobs(nodes, gpus, limit_s, (run,), priority=self.priority()))
+            yield SubmittedAttempt(at_s, jobs(nodes, gpus, limit_s, (run,), priority=self.priority()))
 
     def _share(self) -> float:
         draw = self._random
@@ -73,17 +73,17 @@ class World:
             return draw.random()
         return 1.0 if draw.random() < AT_THE_LIMIT else draw.betavariate(*EARLY)
 
-    def play(self, ours: Sequence[SubmittedAttempt]) -> "Played":
+    def play(self, new_jobs: Sequence[SubmittedAttempt]) -> "Played":
         """What comes of it if these jobs are sent, with our priority."""
-        ours = [one._replace(wanted=replace(one.wanted, priority=self.ours)) for one in ours]
+        new_jobs = [one._replace(wanted=replace(one.wanted, priority=self.ours)) for one in new_jobs]
         reader = Reader(QueueSnapshot(at_s=START_S, nodes=self.nodes, jobs=()))
-        sent = [*self.others, *ours]
-        entries = [one.wanted.entry(reader) for one in sent]
-        for place, (entry, one) in enumerate(sorted(zip(entries, sent, strict=True), key=lambda pair: pair[1][0])):
-            entry.order, entry.submit_s, entry.awaited = place, one.submit_s, one in ours
+        submitted = [*self.others, *new_jobs]
+        entries = [one.wanted.entry(reader) for one in submitted]
+        for order, (entry, job) in enumerate(sorted(zip(entries, submitted, strict=True), key=lambda pair: pair[1][0])):
+            entry.order, entry.submit_s, entry.awaited = order, job.submit_s, job in new_jobs
         Queue(reader.nodes, (), entries, now=START_S).run()
-        there = list(zip(sent, entries, strict=True))
-        return Played(self, there, there[len(self.others) :])
+        pairs = list(zip(submitted, entries, strict=True))
+        return Played(self, pairs, pairs[len(self.others) :])
 
 
 class Played(NamedTuple):
@@ -95,23 +95,23 @@ class Played(NamedTuple):
 
     def look(self, at_s: float, *, with_new: bool = False) -> QueueSnapshot:
         """What a user sees of the queue at a moment; `with_new`: what is sent in that moment waits already."""
-        seen: list[tuple[float, int, QueuedJob]] = []
-        for sent, entry in self.everybody:
-            if sent.submit_s < at_s or (with_new and sent.submit_s == at_s):
-                seen += [(-entry.priority, entry.order, job) for job in self._seen(sent, entry, at_s)]
-        seen.sort(key=lambda one: one[:2])
-        return QueueSnapshot(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in seen))
+        visible: list[tuple[float, int, QueuedJob]] = []
+        for submitted, entry in self.everybody:
+            if submitted.submit_s < at_s or (with_new and submitted.submit_s == at_s):
+                visible += [(-entry.priority, entry.order, job) for job in self._seen(submitted, entry, at_s)]
+        visible.sort(key=lambda one: one[:2])
+        return QueueSnapshot(at_s=at_s, nodes=self.world.nodes, jobs=tuple(job for *_, job in visible))
 
-    def _seen(self, sent: SubmittedAttempt, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
-        wanted, new = sent.wanted, sent.submit_s == at_s
+    def _seen(self, submitted: SubmittedAttempt, entry: Entry, at_s: float) -> Iterator[QueuedJob]:
+        job, new = submitted.wanted, submitted.submit_s == at_s
         waits = QueuedJob(
             handle=handle_of(entry),
             mine=False,
             state=QueueState.PENDING,
-            partitions=wanted.partitions,
-            nodes=wanted.nodes,
-            gpus_per_node=wanted.gpus_per_node,
-            limit_s=wanted.limit_s,
+            partitions=job.partitions,
+            nodes=job.nodes,
+            gpus_per_node=job.gpus_per_node,
+            limit_s=job.limit_s,
             priority=entry.priority,
         )
         begun = [] if new else [stay for stay in entry.stays if stay.start_s <= at_s]
@@ -124,9 +124,9 @@ class Played(NamedTuple):
                     hosts=tuple(self.world.nodes[node].name for node in stay.nodes),
                     started_s=stay.start_s,
                 )
-        left = len(wanted.runs_s) - len(begun)
-        if left:
-            yield replace(waits, tasks=left)
+        not_started = len(job.runs_s) - len(begun)
+        if not_started:
+            yield replace(waits, tasks=not_started)
 
 
 def handle_of(entry: Entry) -> str:

@@ -43,7 +43,7 @@ FLOOR, GOAL_RATIO = "read and parsed", 2
 def points(count: int) -> list[Point]:
     """So many points: GPU counts, batches, precisions, placements and repeats of ever another learning rate."""
     per_rate = len(GPUS) * len(BATCHES) * len(SEEDS) * 2
-    made = [
+    all_points = [
         point(
             gpus=gpus,
             batch=batch,
@@ -61,7 +61,7 @@ def points(count: int) -> list[Point]:
         for seed in SEEDS
         for gpus in GPUS
     ]
-    return made[:count]
+    return all_points[:count]
 
 
 PARTITION = profile(nodes=8, max_minutes=600)
@@ -71,15 +71,17 @@ def record_of(cell: Cell, draw: random.Random) -> Record:
     """A record as a job on GPUs writes it, epochs 1 % apart."""
     seconds = [cell.train_images / (100 * cell.gpus**0.9) * draw.gauss(1, 0.01) for _ in range(3)]
     steps = cell.steps_per_epoch
-    made: Record = record(
+    template: Record = record(
         cell,
         seconds,
         started_at="2025-01-01T00:10:00Z",
         step_ms=[[round(1000 * s / steps * draw.gauss(1, 0.02), 3) for _ in range(steps)] for s in seconds],
     )
     ranks = range(cell.gpus)
-    epochs = tuple(replace(epoch, phases_by_rank=tuple(_phases(epoch, draw) for _ in ranks)) for epoch in made.epochs)
-    hosts = [rank.host for rank in made.ranks]
+    epochs = tuple(
+        replace(epoch, phases_by_rank=tuple(_phases(epoch, draw) for _ in ranks)) for epoch in template.epochs
+    )
+    hosts = [rank.host for rank in template.ranks]
     window = Collective(
         steps=3,
         kinds=(CollectiveKind(name="all_reduce", calls=1, bytes=4000),),
@@ -88,9 +90,9 @@ def record_of(cell: Cell, draw: random.Random) -> Record:
     )
     exposed = Exposed(first_ms=100.0, second_ms=101.0, with_ms=100.5, without_ms=95.0, rounds=8, block_steps=3)
     return replace(
-        made,
+        template,
         epochs=epochs,
-        ranks=tuple(replace(rank, peak_memory_mib=4000.0, peak_reserved_mib=4400.0) for rank in made.ranks),
+        ranks=tuple(replace(rank, peak_memory_mib=4000.0, peak_reserved_mib=4400.0) for rank in template.ranks),
         breakdown=Breakdown(exposed=exposed, collective=window) if cell.gpus > 1 else None,
         machine=tuple(_machine(rank, host) for rank, host in zip(ranks, hosts, strict=True)),
         preflight=tuple(_preflight(rank, cell) for rank in ranks),
@@ -210,9 +212,9 @@ def only_json(study: Study) -> int:
     return size
 
 
-def collect(study: Study, *, code: Path = ROOT, kept: bool = False) -> Took:
-    """The verb as a process, without figures; `kept`: after another one, else with nothing that one left."""
-    for file in () if kept else (*study.folder.glob(".runs-*"), *study.folder.glob(".collected-*")):
+def collect(study: Study, *, code: Path = ROOT, keep_caches: bool = False) -> Took:
+    """The verb as a process, without figures; `keep_caches`: after another one, else with nothing that one left."""
+    for file in () if keep_caches else (*study.folder.glob(".runs-*"), *study.folder.glob(".collected-*")):
         file.unlink()
     return ran(verb("collect", study.folder), code=code, VIT_SWEEP_FIGURES="off")
 
@@ -225,28 +227,28 @@ def main() -> None:
     words.add_argument("--study", type=Path)
     words.add_argument("--against", type=Path, help="a checkout of an earlier version")
     words.add_argument("--profile", action="store_true")
-    given = words.parse_args()
+    args = words.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (given.study or Path(temporary) / "s").absolute()
-        study = Study(folder) if (folder / "jobs.jsonl").is_file() else make(folder, given.records)
-        if given.profile:
+        folder = (args.study or Path(temporary) / "s").absolute()
+        study = Study(folder) if (folder / "jobs.jsonl").is_file() else make(folder, args.records)
+        if args.profile:
             import cProfile
 
             cProfile.run(f"gather(Study(Path({str(folder)!r})))", sort="tottime")
             return
         size = only_json(study)
         rounds: list[dict[str, Took]] = []
-        for _ in range(given.rounds):
+        for _ in range(args.rounds):
             rounds.append({FLOOR: timed(lambda: only_json(study))[0], AGAIN: timed(lambda: only_json(study))[0]})
-            if given.against:
-                rounds[-1]["collect before"] = collect(study, code=given.against.absolute())
+            if args.against:
+                rounds[-1]["collect before"] = collect(study, code=args.against.absolute())
             rounds[-1]["collect"] = collect(study)
-            rounds[-1]["collect again"] = collect(study, kept=True)
-    found = {name: [one[name] for one in rounds] for name in rounds[0]}
-    results = {"records": given.records, "bytes": size}
-    title = f"{given.records:,} records, {size / 2**20:.0f} MiB of JSON, collected without figures"
-    table = compared(title, found, FLOOR, by="cpu", goals={"collect": GOAL_RATIO, "collect again": GOAL_RATIO})
-    report(results | {"ways": summary(found, FLOOR)}, given, table)
+            rounds[-1]["collect again"] = collect(study, keep_caches=True)
+    turns = {name: [one[name] for one in rounds] for name in rounds[0]}
+    results = {"records": args.records, "bytes": size}
+    title = f"{args.records:,} records, {size / 2**20:.0f} MiB of JSON, collected without figures"
+    table = compared(title, turns, FLOOR, by="cpu", goals={"collect": GOAL_RATIO, "collect again": GOAL_RATIO})
+    report(results | {"ways": summary(turns, FLOOR)}, args, table)
 
 
 if __name__ == "__main__":

@@ -46,28 +46,28 @@ def gathered(cells: int) -> Gathered:
         return gather(study)
 
 
-def draws(found: Gathered, folder: Path, *, alone: bool) -> Callable[[], Took]:
+def draws(study: Gathered, folder: Path, *, alone: bool) -> Callable[[], Took]:
     """A turn that draws all figures as we do."""
 
     def drawn() -> list[Any]:
-        return figures.draw_all(found.strong, found.weak, found.runs, folder, ratio=found.ratio, alone=alone)
+        return figures.draw_all(study.strong, study.weak, study.runs, folder, ratio=study.ratio, alone=alone)
 
     return lambda: timed(drawn)[0]
 
 
-def saves(found: Gathered, folder: Path) -> Callable[[], Took]:
+def saves(study: Gathered, folder: Path) -> Callable[[], Took]:
     """A turn that makes the same sheets and hands each to `savefig`, format by format."""
     folder.mkdir()
 
     def saved() -> None:
         with figures.theme():
-            for draw in figures.drawers(found.strong, found.weak, found.runs, None, ratio=found.ratio).values():
-                drawn = draw()
-                sheet = getattr(drawn, "sheet", None)
+            for draw in figures.drawers(study.strong, study.weak, study.runs, None, ratio=study.ratio).values():
+                figure = draw()
+                sheet = getattr(figure, "sheet", None)
                 if isinstance(sheet, Sheet):
                     for suffix in FORMATS:
                         sheet.set_layout_engine("constrained")
-                        sheet.savefig(folder / f"{drawn.name}{suffix}")
+                        sheet.savefig(folder / f"{figure.name}{suffix}")
 
     return lambda: timed(saved)[0]
 
@@ -77,25 +77,25 @@ def main() -> None:
     words = options(__doc__)
     words.add_argument("--cells", type=int, default=12)
     words.add_argument("--rounds", type=int, default=5)
-    given = words.parse_args()
+    args = words.parse_args()
     gc.set_threshold(*COLLECTED_AT)
-    found = gathered(given.cells)
+    study = gathered(args.cells)
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            "savefig": saves(found, Path(folder, "theirs")),
-            "one process": draws(found, Path(folder, "one"), alone=True),
-            "side by side": draws(found, Path(folder, "several"), alone=False),
+            "savefig": saves(study, Path(folder, "theirs")),
+            "one process": draws(study, Path(folder, "one"), alone=True),
+            "side by side": draws(study, Path(folder, "several"), alone=False),
         }
-        if given.rounds > 1:
+        if args.rounds > 1:
             ways["one process"]()  # fonts are looked for once
-        turns = interleaved(with_control(ways, "savefig"), rounds=given.rounds)
-        made = {path.stem for path in Path(folder, "one").iterdir()}
-        assert made == {path.stem for path in Path(folder, "theirs").iterdir()}
+        turns = interleaved(with_control(ways, "savefig"), rounds=args.rounds)
+        names = {path.stem for path in Path(folder, "one").iterdir()}
+        assert names == {path.stem for path in Path(folder, "theirs").iterdir()}
     table = compared(
-        f"{len(made)} figures of {given.cells} cells in {len(FORMATS)} formats", turns, "savefig",
+        f"{len(names)} figures of {args.cells} cells in {len(FORMATS)} formats", turns, "savefig",
         goals={"side by side": GOAL},
     )  # fmt: skip
-    report({"cells": given.cells, "figures": len(made), "ways": summary(turns, "savefig")}, given, table)
+    report({"cells": args.cells, "figures": len(names), "ways": summary(turns, "savefig")}, args, table)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.orchestrator.collecting import make
 from benchmarks.provenance import Table, options, report
-from benchmarks.ratios import paired, said
+from benchmarks.ratios import paired, text_of
 from benchmarks.rounds import Took, interleaved, ran, verb
 
 STEPS = ("plan", "status", "status again", "collect", "collect again", "report")
@@ -69,11 +69,11 @@ class Studies:
 
     def take(self, step: str, size: int, run: Callable[..., Took] = ran) -> Took:
         """One turn."""
-        name, _, again = step.partition(" ")
-        left = [path for pattern in _LEFT.get(name, ()) for path in self._made[size].glob(pattern)]
-        if again and not left:
+        name, _, repeated = step.partition(" ")
+        leftovers = [path for pattern in _LEFT.get(name, ()) for path in self._made[size].glob(pattern)]
+        if repeated and not leftovers:
             self._run(ran, name, size)
-        for path in () if again else left:
+        for path in () if repeated else leftovers:
             path.unlink()
         return self._run(run, step, size)
 
@@ -83,19 +83,19 @@ class Studies:
 
     def traced(self, step: str, size: int) -> dict[str, int]:
         """How often its processes asked the file system for something."""
-        found = dict.fromkeys(CALLS, 0)
-        place = self._folder / "trace"
+        counts = dict.fromkeys(CALLS, 0)
+        trace = self._folder / "trace"
 
-        def run(command: Sequence[str | Path], **given: Any) -> Took:
-            wanted = f"trace={','.join(_KINDS)}"
-            return ran(["strace", "-f", "--seccomp-bpf", "-qq", "-e", wanted, "-o", place, *command], **given)
+        def run(command: Sequence[str | Path], **options: Any) -> Took:
+            filter_ = f"trace={','.join(_KINDS)}"
+            return ran(["strace", "-f", "--seccomp-bpf", "-qq", "-e", filter_, "-o", trace, *command], **options)
 
         self.take(step, size, run)
-        for line in place.read_text(errors="replace").splitlines():
+        for line in trace.read_text(errors="replace").splitlines():
             call = _CALL.search(line)
             if call and call[1] in _KINDS and "resumed" not in line.partition("(")[0]:
-                found[_KINDS[call[1]]] += 1
-        return found
+                counts[_KINDS[call[1]]] += 1
+        return counts
 
 
 def exponent(costs: Sequence[tuple[int, float]]) -> float | None:
@@ -122,10 +122,10 @@ Costs = dict[str, list[tuple[int, Took]]]
 """By step: size and the median turn."""
 
 
-def costs_of(found: Mapping[tuple[str, int], Sequence[Took]]) -> Costs:
+def costs_of(turns_by_pair: Mapping[tuple[str, int], Sequence[Took]]) -> Costs:
     """The median turn of each step and size, smallest first."""
     costs: Costs = {}
-    for (step, size), turns in sorted(found.items(), key=lambda one: one[0][1]):
+    for (step, size), turns in sorted(turns_by_pair.items(), key=lambda one: one[0][1]):
         middle = Took(*(median(turn[i] for turn in turns) for i in range(3)))
         costs.setdefault(step, []).append((size, middle))
     return costs
@@ -161,11 +161,11 @@ def calls_table(calls: Mapping[str, Mapping[str, float]]) -> Table:
 def calls_a_cell(studies: Studies, steps: Iterable[str], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
     """Calls of each kind for one cell more, between two sizes."""
     (small, large) = sizes
-    found: dict[str, dict[str, float]] = {}
+    slopes: dict[str, dict[str, float]] = {}
     for step in steps:
-        few, many = studies.traced(step, small), studies.traced(step, large)
-        found[step] = {name: round((many[name] - few[name]) / (large - small), 2) for name in CALLS}
-    return found
+        small_calls, large_calls = studies.traced(step, small), studies.traced(step, large)
+        slopes[step] = {name: round((large_calls[name] - small_calls[name]) / (large - small), 2) for name in CALLS}
+    return slopes
 
 
 def draw(costs: Costs, file: Path) -> None:
@@ -183,8 +183,8 @@ def draw(costs: Costs, file: Path) -> None:
         memory.plot(counts, [took.peak_mib for _, took in turns], marker=marker, label=step)
     largest = max(n for turns in costs.values() for n, _ in turns)
     times.plot([largest / 100, largest], [0.1, 10], "k:", label="as the cells")
-    for axes, what in ((times, "processor time (s)"), (memory, "peak memory (MiB)")):
-        axes.set(xscale="log", yscale="log", xlabel="cells", ylabel=what)
+    for axes, label in ((times, "processor time (s)"), (memory, "peak memory (MiB)")):
+        axes.set(xscale="log", yscale="log", xlabel="cells", ylabel=label)
     figure.legend(*times.get_legend_handles_labels(), loc="outside right center", fontsize="small")
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
@@ -198,22 +198,22 @@ def main() -> None:
     words.add_argument("--seconds", type=float, default=150, help="of the rounds; one is always made")
     words.add_argument("--studies", type=Path)
     words.add_argument("--figure", type=Path, help="draw the growth there, .svg or .png")
-    given = words.parse_args()
-    sizes, steps = [int(size) for size in given.sizes.split(",")], given.steps.split(",")
+    args = words.parse_args()
+    sizes, steps = [int(size) for size in args.sizes.split(",")], args.steps.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        studies = Studies((given.studies or Path(folder)).absolute(), sizes)
+        studies = Studies((args.studies or Path(folder)).absolute(), sizes)
         pairs = [(step, n) for step in steps for n in sizes if step != "report" or n <= MOST_REPORTED]
         ways = {f"{step} {n}": partial(studies.take, step, n) for step, n in pairs}
         ways["control"] = ways[f"status {sizes[-1]}"] if "status" in steps else next(iter(ways.values()))
-        found = interleaved(ways, rounds=given.rounds, seconds=given.seconds)
-        control = found.pop("control")
+        results = interleaved(ways, rounds=args.rounds, seconds=args.seconds)
+        control = results.pop("control")
         traced = [n for n in sizes if n <= MOST_TRACED][-2:]
         counted = len(traced) == 2 and shutil.which("strace") is not None
         calls = calls_a_cell(studies, steps, traced) if counted else {}
-    costs = costs_of({pair: found[f"{pair[0]} {pair[1]}"] for pair in pairs})
-    again = found.get(f"status {sizes[-1]}", control)
-    noise = paired([turn.cpu for turn in control], [turn.cpu for turn in again])
-    print(f"A/A control (status of {sizes[-1]:,} cells, twice): {said(noise)} by processor time")
+    costs = costs_of({pair: results[f"{pair[0]} {pair[1]}"] for pair in pairs})
+    status = results.get(f"status {sizes[-1]}", control)
+    noise = paired([turn.cpu for turn in control], [turn.cpu for turn in status])
+    print(f"A/A control (status of {sizes[-1]:,} cells, twice): {text_of(noise)} by processor time")
     figures = {
         "sizes": sizes,
         "control": noise,
@@ -228,11 +228,11 @@ def main() -> None:
         },
         "calls_a_cell": calls,
     }
-    if given.figure:
-        draw(costs, given.figure)
+    if args.figure:
+        draw(costs, args.figure)
     rounds = len(control)
     tables = [table_of(costs, sizes, rounds), *([calls_table(calls)] if calls else [])]
-    report(figures, given, *tables)
+    report(figures, args, *tables)
 
 
 if __name__ == "__main__":

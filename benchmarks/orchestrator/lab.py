@@ -46,8 +46,8 @@ class Site:
         path = f"{self.programs}:{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Who has switched bytecode off would compile our code, but not the peer's, at each start.
         left_out = ("SLURM", "SBATCH", "PYTHONDONTWRITEBYTECODE")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-        return kept | self.cluster.environment | {"PATH": path, "ASKED": str(log), "PYTHONPATH": str(code)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        return inherited | self.cluster.environment | {"PATH": path, "ASKED": str(log), "PYTHONPATH": str(code)}
 
 
 class Call(NamedTuple):
@@ -159,9 +159,14 @@ def empty_jobs(cells: int) -> list[str]:
 @contextmanager
 def client(site: Site, command: Sequence[str], log: Path, code: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
     """A client with a folder and an output of its own; whatever happens, it ends."""
-    with log.with_suffix(".out").open("ab") as out:
+    with log.with_suffix(".out").open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=site.folder, env=site.environment(log, code), stdout=out, stderr=out, start_new_session=True
+            command,
+            cwd=site.folder,
+            env=site.environment(log, code),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             yield process
@@ -174,9 +179,9 @@ def client(site: Site, command: Sequence[str], log: Path, code: Path = ROOT) -> 
 def wait_for_sbatches(log: Path, count: int, process: subprocess.Popen[bytes]) -> float:
     """Wait until so many sbatches have returned; returns when the last one did (unix seconds)."""
     deadline = time.monotonic() + PATIENCE_S
-    while len(sent := [call for call in calls(log) if call.program == "sbatch"]) < count:
-        gone = process.poll() is not None and len(calls(log)) < count
-        if gone or time.monotonic() > deadline:
+    while len(sbatches := [call for call in calls(log) if call.program == "sbatch"]) < count:
+        has_failed = process.poll() is not None and len(calls(log)) < count
+        if has_failed or time.monotonic() > deadline:
             raise SystemExit(f"it never submitted: see {log.with_suffix('.out')}")
         time.sleep(0.02)
-    return sent[count - 1].ended
+    return sbatches[count - 1].ended

@@ -19,7 +19,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from benchmarks.provenance import Table, options, report
-from benchmarks.ratios import paired, said
+from benchmarks.ratios import paired, text_of
 from benchmarks.rounds import Took, interleaved, ran, summary, timed, verb
 from vit_sweep.config.compose import composed_groups
 from vit_sweep.config.folders import conf_dir
@@ -44,17 +44,17 @@ class Turns:
         self._seeds, self._folder, self._turn = seeds, folder, count()
 
     def _words(self) -> list[str]:
-        first = next(self._turn) * self._seeds
-        return [*EXAMPLE, f"seed=range({first},{first + self._seeds})"]
+        first_seed = next(self._turn) * self._seeds
+        return [*EXAMPLE, f"seed=range({first_seed},{first_seed + self._seeds})"]
 
     def ours(self) -> Took:
         """The plan of all cells, in this process."""
         words = self._words()
 
         def work() -> int:
-            known = quick(["-m", *words], CompositionCache([conf_dir()], os.environ), composed_groups)
-            assert known is not None
-            return len(make_plan(read(known.configurations)[0]).cells)
+            read_quickly = quick(["-m", *words], CompositionCache([conf_dir()], os.environ), composed_groups)
+            assert read_quickly is not None
+            return len(make_plan(read(read_quickly.configurations)[0]).cells)
 
         took, cells = timed(work)
         assert cells == 12 * self._seeds
@@ -62,18 +62,18 @@ class Turns:
 
     def stock(self) -> Took:
         """Hydra's own composition of each cell, scaled to all of them."""
-        some = min(self._seeds, STOCK_AT_MOST // 12)
+        seeds = min(self._seeds, STOCK_AT_MOST // 12)
 
         def work() -> None:
             with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-                for seed in range(some):
+                for seed in range(seeds):
                     for gpus in GPUS:
                         for batch in BATCHES:
                             words = [f"gpus={gpus}", f"batch={batch}", f"seed={seed}", "partition=vector_t4v2"]
                             plain(compose("config", overrides=words))
 
         took, _ = timed(work)
-        return Took(took.wall * self._seeds / some, took.cpu * self._seeds / some)
+        return Took(took.wall * self._seeds / seeds, took.cpu * self._seeds / seeds)
 
     def whole(self) -> Took:
         """The command as a user gives it, into a new study."""
@@ -85,31 +85,31 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("cells", type=int, nargs="?", default=240)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args(words)
-    cells = given.cells // 12 * 12
+    args = parser.parse_args(words)
+    cells = args.cells // 12 * 12
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         turns = Turns(cells // 12, Path(folder))
         ran(verb("-m", *EXAMPLE, "dry_run=true", "study=first", f"outputs={folder}"))  # what is kept from then on
-        found = interleaved({OURS: turns.ours, STOCK: turns.stock, WHOLE: turns.whole}, rounds=given.rounds)
-    results = summary(found, OURS)
-    ratio = paired([turn.cpu for turn in found[STOCK]], [turn.cpu for turn in found[OURS]])
+        turns_by_way = interleaved({OURS: turns.ours, STOCK: turns.stock, WHOLE: turns.whole}, rounds=args.rounds)
+    results = summary(turns_by_way, OURS)
+    ratio = paired([turn.cpu for turn in turns_by_way[STOCK]], [turn.cpu for turn in turns_by_way[OURS]])
     rows = [
         (name, f"{found['cpu_s']['median']:.3g}", f"{found['wall_s']['median']:.3g}", f"{found['peak_mib']:.0f}")
         for name, found in results.items()
     ]
-    each = 1000 * results[WHOLE]["cpu_s"]["median"] / cells
+    cell_ms = 1000 * results[WHOLE]["cpu_s"]["median"] / cells
     scaled = ", scaled" if cells > STOCK_AT_MOST else ""
     report(
-        {"cells": cells, "ways": results, "stock_over_ours": ratio, "whole_cpu_ms_per_cell": each},
-        given,
+        {"cells": cells, "ways": results, "stock_over_ours": ratio, "whole_cpu_ms_per_cell": cell_ms},
+        args,
         Table(f"Planning {cells:,} cells (stock Hydra{scaled})", ("", "CPU s", "wall s", "peak MiB"), rows),
         Table(
             "Against the goals, by CPU time",
             ("", "found", "goal"),
             [
-                ("stock Hydra over ours", said(ratio), f"{GOAL} times"),
-                ("a cell of the whole dry run", f"{each:.2f} ms", f"{1000 * GOAL_S / 10_000:.1f} ms of 10,000"),
+                ("stock Hydra over ours", text_of(ratio), f"{GOAL} times"),
+                ("a cell of the whole dry run", f"{cell_ms:.2f} ms", f"{1000 * GOAL_S / 10_000:.1f} ms of 10,000"),
             ],
         ),
     )

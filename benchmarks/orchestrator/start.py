@@ -42,24 +42,24 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=120, help="no round begins that would end later")
     parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS), help="these commands alone")
-    given = parser.parse_args(words)
+    args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        home = Path(folder)
         run = partial(
             ran,
-            cwd=place,
-            XDG_CACHE_HOME=str(place / "cache"),
-            PYTHONPYCACHEPREFIX=str(place / "bytecode"),
+            cwd=home,
+            XDG_CACHE_HOME=str(home / "cache"),
+            PYTHONPYCACHEPREFIX=str(home / "bytecode"),
             PYTHONDONTWRITEBYTECODE="",
         )
         ways = {FLOOR: partial(run, [sys.executable, "-c", FLOOR])}
-        ways |= {name: partial(run, verb(*COMMANDS[name][0]), may_exit=COMMANDS[name][1]) for name in given.only}
+        ways |= {name: partial(run, verb(*COMMANDS[name][0]), may_exit=COMMANDS[name][1]) for name in args.only}
         run(verb(*EXAMPLE, "dry_run=true"))  # the study that verbs look at
         for turn in ways.values():
             turn()
-        found = interleaved(with_control(ways, FLOOR), rounds=given.rounds, seconds=given.seconds)
-    table = compared("Start of a command", found, FLOOR, by="cpu", goals=dict.fromkeys(given.only, GOAL))
-    report({"ways": summary(found, FLOOR)}, given, table)
+        turns = interleaved(with_control(ways, FLOOR), rounds=args.rounds, seconds=args.seconds)
+    table = compared("Start of a command", turns, FLOOR, by="cpu", goals=dict.fromkeys(args.only, GOAL))
+    report({"ways": summary(turns, FLOOR)}, args, table)
 
 
 if __name__ == "__main__":

@@ -71,12 +71,12 @@ def waiting(folder: Path, tasks: int, seconds: float, *, crowded: bool) -> dict[
         neighbour = Slots(names, slot_folder())
         assert neighbour.take(len(names), "study /a/neighbour (process 1) since today") is not None
     with ExitStack() as stack:
-        out = stack.enter_context((folder / "queue.log").open("ab"))
+        log = stack.enter_context((folder / "queue.log").open("ab"))
         queue = subprocess.Popen(
             [sys.executable, "-m", "launchers.local.queue", *map(str, folders)],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=out,
-            stderr=out,
+            stdout=log,
+            stderr=log,
         )
         stack.callback(queue.wait)
         stack.callback(queue.terminate)
@@ -86,11 +86,11 @@ def waiting(folder: Path, tasks: int, seconds: float, *, crowded: bool) -> dict[
             wait_for(lambda: any(status.hosts for status in read_states(folders[0]).values()))
         time.sleep(SETTLE_S)
         process = psutil.Process(queue.pid)
-        before, switched = process.cpu_times(), process.num_ctx_switches().voluntary
+        times_before, switched = process.cpu_times(), process.num_ctx_switches().voluntary
         begun = time.monotonic()
         time.sleep(seconds)
-        took, after = time.monotonic() - begun, process.cpu_times()
-        cpu = after.user + after.system - before.user - before.system
+        took, times_after = time.monotonic() - begun, process.cpu_times()
+        cpu = times_after.user + times_after.system - times_before.user - times_before.system
         woken = process.num_ctx_switches().voluntary - switched
     return {"core": cpu / took, "wakes_per_minute": 60 * woken / took}
 
@@ -100,17 +100,17 @@ def main() -> None:
     words = options(__doc__)
     words.add_argument("--seconds", type=float, default=60)
     words.add_argument("--tasks", type=int, default=200)
-    given = words.parse_args()
+    args = words.parse_args()
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("crowded", "running"):
-            figures[name] = waiting(Path(folder) / name, given.tasks, given.seconds, crowded=name == "crowded")
+            figures[name] = waiting(Path(folder) / name, args.tasks, args.seconds, crowded=name == "crowded")
     rows = [
-        (name, f"{100 * found['core']:.2f} %", f"{found['wakes_per_minute']:.0f}", f"{100 * GOAL} % of a core")
-        for name, found in figures.items()
+        (name, f"{100 * figure['core']:.2f} %", f"{figure['wakes_per_minute']:.0f}", f"{100 * GOAL} % of a core")
+        for name, figure in figures.items()
     ]
     head = ("a local queue that waits", "of a core", "wake-ups a minute", "goal")
-    report({"tasks": given.tasks, "seconds": given.seconds} | figures, given, Table("Waiting", head, rows))
+    report({"tasks": args.tasks, "seconds": args.seconds} | figures, args, Table("Waiting", head, rows))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy, linear
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.provenance import Table, options, report
-from benchmarks.ratios import paired, said
+from benchmarks.ratios import paired, text_of
 from benchmarks.rounds import AGAIN
 from benchmarks.trainer.instrumentation import cell_of
 from vit_sweep.job.train.engines.autocast import under_autocast
@@ -134,17 +134,17 @@ class Stepping:
         model = switch.model(vision_transformer(cell).to(DTYPES[cell.precision]))
         under_autocast(cell, model)
         self._ddp = DistributedDataParallel(model, **(ddp_options(cell) | dict(switch.ddp)))
-        made = optimizer(cell, model)
+        adamw = optimizer(cell, model)
         if switch.adamw:
-            groups = [{"params": g["params"], "weight_decay": g["weight_decay"]} for g in made.param_groups]
-            made = torch.optim.AdamW(groups, lr=made.param_groups[0]["lr"], **switch.adamw)
-        self._updates = made
-        drawn, images = torch.Generator().manual_seed(cell.seed), round(cell.micro_batch * switch.images)
+            groups = [{"params": g["params"], "weight_decay": g["weight_decay"]} for g in adamw.param_groups]
+            adamw = torch.optim.AdamW(groups, lr=adamw.param_groups[0]["lr"], **switch.adamw)
+        self._updates = adamw
+        generator, images = torch.Generator().manual_seed(cell.seed), round(cell.micro_batch * switch.images)
         shape = (images, cell.data.channels, *cell.model.image_shape)
-        self._images = torch.rand(shape, generator=drawn).to(DTYPES[cell.precision])
+        self._images = torch.rand(shape, generator=generator).to(DTYPES[cell.precision])
         if switch.model is _channels_last:
             self._images = self._images.contiguous(memory_format=torch.channels_last)
-        self._labels = torch.randint(cell.data.classes, (images,), generator=drawn)
+        self._labels = torch.randint(cell.data.classes, (images,), generator=generator)
         self.loss = float("nan")
 
     def block(self, steps: int) -> Block:
@@ -168,37 +168,37 @@ def measure(
     cell: Cell, switches: Mapping[str, Switch], *, rounds: int, steps: int
 ) -> tuple[dict[str, list[Block]], dict[str, float], dict[str, str]]:
     """Blocks by switch, each one's loss after its first block, and why a switch is left out; alike on all ranks."""
-    ways: dict[str, Stepping] = {}
+    steppings: dict[str, Stepping] = {}
     losses: dict[str, float] = {}
     absent: dict[str, str] = {}
     for name, switch in {PLAIN: Switch(), AGAIN: Switch(), **switches}.items():
         try:
-            ways[name] = Stepping(cell, switch)
-            ways[name].block(steps)  # warm: kernels are chosen and built, buckets too
-            losses[name] = ways[name].loss
-            ways[name].block(1)
+            steppings[name] = Stepping(cell, switch)
+            steppings[name].block(steps)  # warm: kernels are chosen and built, buckets too
+            losses[name] = steppings[name].loss
+            steppings[name].block(1)
         except Exception as error:  # whatever a library says of this machine: the others go on
             absent[name] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
-            ways.pop(name, None)
-    found: dict[str, list[Block]] = {name: [] for name in ways}
+            steppings.pop(name, None)
+    blocks: dict[str, list[Block]] = {name: [] for name in steppings}
     order = random.Random(0)
     for _ in range(rounds):
-        for name in order.sample(list(ways), len(ways)):
-            found[name].append(ways[name].block(steps))
-    return found, losses, absent
+        for name in order.sample(list(steppings), len(steppings)):
+            blocks[name].append(steppings[name].block(steps))
+    return blocks, losses, absent
 
 
-def rows_of(found: Mapping[str, list[Block]], losses: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def rows_of(blocks_by_switch: Mapping[str, list[Block]], losses: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """Of each switch: ms an image, ratios to the plain step, and how far its loss is from the plain one's."""
-    plain = found[PLAIN]
+    plain_blocks = blocks_by_switch[PLAIN]
     return {
         name: {
             "ms_per_image": round(1000 * median(block.wall for block in blocks), 3),
-            "wall": paired([block.wall for block in blocks], [block.wall for block in plain]),
-            "processor": paired([block.cpu for block in blocks], [block.cpu for block in plain]),
+            "wall": paired([block.wall for block in blocks], [block.wall for block in plain_blocks]),
+            "processor": paired([block.cpu for block in blocks], [block.cpu for block in plain_blocks]),
             "loss": abs(losses[name] / losses[PLAIN] - 1),
         }
-        for name, blocks in found.items()
+        for name, blocks in blocks_by_switch.items()
     }
 
 
@@ -209,8 +209,8 @@ def table_of(title: str, rows: Mapping[str, Mapping[str, Any]], absent: Mapping[
         (
             name if name != AGAIN else f"{PLAIN}, again (A/A)",
             f"{row['ms_per_image']:.3g}",
-            "1" if name == PLAIN else said(row["wall"]),
-            "1" if name == PLAIN else said(row["processor"]),
+            "1" if name == PLAIN else text_of(row["wall"]),
+            "1" if name == PLAIN else text_of(row["processor"]),
             f"{row['loss']:.1g}",
         )
         for name, row in rows.items()
@@ -231,9 +231,9 @@ def _alone(rank: int, ranks: int, store: str, work: Callable[[], Any]) -> Any:
         dist.destroy_process_group()
 
 
-def _beside(rank: int, ranks: int, store: str, given: tuple[Cell, dict[str, Switch], int, int]) -> None:
+def _beside(rank: int, ranks: int, store: str, work: tuple[Cell, dict[str, Switch], int, int]) -> None:
     """A further rank."""
-    cell, switches, rounds, steps = given
+    cell, switches, rounds, steps = work
     _alone(rank + 1, ranks, store, lambda: measure(cell, switches, rounds=rounds, steps=steps))
 
 
@@ -246,31 +246,33 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=192, help="a multiple of 64, which is a head's")
     parser.add_argument("--ranks", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    whole = SWITCHES if given.ranks == 1 else BETWEEN_RANKS
+    all_switches = SWITCHES if args.ranks == 1 else BETWEEN_RANKS
     switches = {
-        name: whole[name] for name in (given.switches if given.switches is not None else whole) if name in whole
+        name: all_switches[name]
+        for name in (args.switches if args.switches is not None else all_switches)
+        if name in all_switches
     }
-    cell = cell_of(given.steps, 1)
-    shape = {"layers": given.layers, "width": given.width, "heads": given.width // 64, "mlp_width": 4 * given.width}
+    cell = cell_of(args.steps, 1)
+    shape = {"layers": args.layers, "width": args.width, "heads": args.width // 64, "mlp_width": 4 * args.width}
     cell = replace(cell, model=replace(cell.model, **shape))
     with tempfile.TemporaryDirectory() as folder:
         store = f"{folder}/store"
-        work = (cell, switches, given.rounds, given.steps)
-        others: Any = spawn(_beside, (given.ranks, store, work), nprocs=given.ranks - 1, join=False)  # type: ignore[no-untyped-call]  # torch's own gap
-        found, losses, absent = _alone(
-            0, given.ranks, store, lambda: measure(cell, switches, rounds=given.rounds, steps=given.steps)
+        work = (cell, switches, args.rounds, args.steps)
+        peers: Any = spawn(_beside, (args.ranks, store, work), nprocs=args.ranks - 1, join=False)  # type: ignore[no-untyped-call]  # torch's own gap
+        blocks, losses, absent = _alone(
+            0, args.ranks, store, lambda: measure(cell, switches, rounds=args.rounds, steps=args.steps)
         )
-        while not others.join():
+        while not peers.join():
             pass
-    rows = rows_of(found, losses)
+    rows = rows_of(blocks, losses)
     title = (
-        f"A step of {given.layers} layers of {given.width}, {cell.micro_batch} images of {cell.model.image_size} px, "
-        f"{given.ranks} rank{'s' * (given.ranks > 1)} ({given.rounds} rounds of {given.steps} steps)"
+        f"A step of {args.layers} layers of {args.width}, {cell.micro_batch} images of {cell.model.image_size} px, "
+        f"{args.ranks} rank{'s' * (args.ranks > 1)} ({args.rounds} rounds of {args.steps} steps)"
     )
     isa = torch.backends.cpu.get_cpu_capability()
-    report({"isa": isa, "switches": rows, "absent": absent}, given, table_of(f"{title}, {isa}", rows, absent))
+    report({"isa": isa, "switches": rows, "absent": absent}, args, table_of(f"{title}, {isa}", rows, absent))
     return 0
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.provenance import options, report
-from benchmarks.ratios import paired, said
+from benchmarks.ratios import paired, text_of
 from benchmarks.trainer.instrumentation import cell_of
 from benchmarks.trainer.one_rank import one_rank, trainer_of
 from launchers.profile import Device
@@ -179,8 +179,8 @@ def blocks_of(cell: Cell, train: Split, test: Split) -> dict[str, Block]:
     device = device_of(cell)
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
     trainer = trainer_of(cell, engine_of(cell), pipeline, test)
-    alone = bare(cell, bare_step(cell), pipeline)
-    return {"bare": alone, "again": alone, "trainer": trained(trainer)}
+    bare_blocks = bare(cell, bare_step(cell), pipeline)
+    return {"bare": bare_blocks, "again": bare_blocks, "trainer": trained(trainer)}
 
 
 def measure(cells: dict[str, Cell], rounds: int) -> tuple[Seconds, Seconds, dict[str, str]]:
@@ -213,15 +213,15 @@ def rows_of(wall: Seconds, processor: Seconds, images: int) -> dict[str, dict[st
     control = wall.get("ddp")
     return {
         name: {
-            "images_per_s": round(images / median(of["trainer"]), 1),
-            "bare_images_per_s": round(images / median(of["bare"]), 1),
-            "tax": paired(of["trainer"], of["bare"]),
-            "again": paired(of["again"], of["bare"]),
+            "images_per_s": round(images / median(blocks["trainer"]), 1),
+            "bare_images_per_s": round(images / median(blocks["bare"]), 1),
+            "tax": paired(blocks["trainer"], blocks["bare"]),
+            "again": paired(blocks["again"], blocks["bare"]),
             "processor_tax": paired(processor[name]["trainer"], processor[name]["bare"]),
             "processor_again": paired(processor[name]["again"], processor[name]["bare"]),
-            "rate_over_ddp": paired(control["trainer"], of["trainer"]) if control else None,
+            "rate_over_ddp": paired(control["trainer"], blocks["trainer"]) if control else None,
         }
-        for name, of in wall.items()
+        for name, blocks in wall.items()
     }
 
 
@@ -232,37 +232,37 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8, help="of a block")
     parser.add_argument("--precision", type=Precision, choices=tuple(Precision))
-    given = parser.parse_args()
+    args = parser.parse_args()
     cuda = torch.cuda.is_available()
     if not cuda:
         torch.set_num_threads(1)
-    precision = given.precision or (Precision.BF16_AMP if cuda else Precision.FP32)
+    precision = args.precision or (Precision.BF16_AMP if cuda else Precision.FP32)
     cells = {
-        name: cell_of(given.steps, 1, gpu_batch=128, engine=ENGINES[name], precision=precision)
-        for name in given.engines.split(",")
+        name: cell_of(args.steps, 1, gpu_batch=128, engine=ENGINES[name], precision=precision)
+        for name in args.engines.split(",")
     }
     with one_rank(cuda=cuda):
-        wall, processor, absent = measure(cells, given.rounds)
-    first = next(iter(cells.values()))
-    rows = rows_of(wall, processor, first.train_images)
+        wall, processor, absent = measure(cells, args.rounds)
+    any_cell = next(iter(cells.values()))
+    rows = rows_of(wall, processor, any_cell.train_images)
     for name, row in rows.items():
-        over = row["rate_over_ddp"]
+        over_ddp = row["rate_over_ddp"]
         print(
-            f"{name:<12}{row['images_per_s']:>9,.1f} images/s, tax {said(row['tax'])}, A/A {said(row['again'])}, "
-            f"by processor time {said(row['processor_tax'])}, A/A {said(row['processor_again'])}"
-            + (f", x DDP {over['ratio']:.3f}" if over else "")
+            f"{name:<12}{row['images_per_s']:>9,.1f} images/s, tax {text_of(row['tax'])}, A/A {text_of(row['again'])}, "
+            f"by processor time {text_of(row['processor_tax'])}, A/A {text_of(row['processor_again'])}"
+            + (f", x DDP {over_ddp['ratio']:.3f}" if over_ddp else "")
         )
     head = {
         "schema_version": 1,
         "device": torch.cuda.get_device_name() if cuda else "one core",
-        "model": first.model.name,
+        "model": any_cell.model.name,
         "precision": precision.value,
-        "micro_batch": first.micro_batch,
-        "rounds": given.rounds,
-        "steps": given.steps,
+        "micro_batch": any_cell.micro_batch,
+        "rounds": args.rounds,
+        "steps": args.steps,
         "goal": GOAL,
     }
-    report(head | {"engines": rows, "absent": absent}, given)
+    report(head | {"engines": rows, "absent": absent}, args)
     return 0
 
 

@@ -82,7 +82,7 @@ def shapes() -> dict[str, Cell]:
 
 
 def _cell(**changes: Any) -> Cell:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "micro_batch": 64,
         "precision": Precision.BF16,
         "epochs": 1,
@@ -91,9 +91,9 @@ def _cell(**changes: Any) -> Cell:
         "optimizer": replace(builders.OPTIMIZER, learning_rate=1e-4),
         "gpu_model": "a GPU",
     } | changes
-    images = STEPS * given.get("accum", 1) * given["micro_batch"]
-    data = replace(builders.DATA, train_images=images, test_images=given["micro_batch"], classes=100)
-    return builders.cell(**given, train_images=images, data=data)
+    images = STEPS * fields.get("accum", 1) * fields["micro_batch"]
+    data = replace(builders.DATA, train_images=images, test_images=fields["micro_batch"], classes=100)
+    return builders.cell(**fields, train_images=images, data=data)
 
 
 def measured(cell: Cell) -> dict[str, float]:
@@ -119,19 +119,19 @@ def measured(cell: Cell) -> dict[str, float]:
 def context(*_: object) -> dict[str, float]:
     """MiB that a process takes of its GPU beside torch's allocator: at first, after a product, after an all-reduce."""
 
-    def beside() -> float:
+    def context_mib() -> float:
         torch.cuda.synchronize()
         free, total = torch.cuda.mem_get_info()
         return float((total - free - torch.cuda.memory_reserved()) / 2**20)
 
     with one_rank(cuda=True):
         torch.zeros(1, device="cuda")
-        sizes = {"context_mib": beside()}
+        sizes = {"context_mib": context_mib()}
         square = torch.ones(1024, 1024, device="cuda")
         square @ square
-        sizes["after_a_product_mib"] = beside()
+        sizes["after_a_product_mib"] = context_mib()
         dist.all_reduce(square)
-        return sizes | {"after_a_collective_mib": beside()}
+        return sizes | {"after_a_collective_mib": context_mib()}
 
 
 def row(cell: Cell, sizes: dict[str, float]) -> dict[str, Any]:
@@ -153,27 +153,27 @@ def row(cell: Cell, sizes: dict[str, float]) -> dict[str, Any]:
 
 def run(work: Callable[..., dict[str, float]], cells: dict[str, Cell], workers: int) -> dict[str, dict[str, Any]]:
     """What each came to, or the first line of why not; one that dies takes its own process only."""
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) for _ in range(workers)]
     names = list(cells)
     futures = {pools[i % workers].submit(work, cells[name]): name for i, name in enumerate(names)}
     for future in as_completed(futures):
         name = futures[future]
         try:
-            found[name] = row(cells[name], future.result())
+            results[name] = row(cells[name], future.result())
         except Exception as error:  # whatever a library says of one shape, the others go on
-            found[name] = {"reason": f"{type(error).__name__}: {str(error).strip()}"[:600]}
-        print(f"{name:<28}{row_text(found[name])}", flush=True)
+            results[name] = {"reason": f"{type(error).__name__}: {str(error).strip()}"[:600]}
+        print(f"{name:<28}{row_text(results[name])}", flush=True)
     for pool in pools:
         pool.shutdown()
-    return {name: found[name] for name in names}
+    return {name: results[name] for name in names}
 
 
-def row_text(found: dict[str, Any]) -> str:
+def row_text(result: dict[str, Any]) -> str:
     """One line of a row."""
-    if "reason" in found:
-        return f"not measured: {found['reason'].splitlines()[0]}"
-    return f"{found['used_mib']:>8,} MiB, predicted {found['predicted_mib']:>8,} ({found['error']:+.1%})"
+    if "reason" in result:
+        return f"not measured: {result['reason'].splitlines()[0]}"
+    return f"{result['used_mib']:>8,} MiB, predicted {result['predicted_mib']:>8,} ({result['error']:+.1%})"
 
 
 def main() -> int:
@@ -181,15 +181,15 @@ def main() -> int:
     parser = options(__doc__)
     parser.add_argument("--workers", type=int, default=4, help="shapes at a time, each in a process of its own")
     parser.add_argument("--only", default="", help="shapes whose name holds this")
-    given = parser.parse_args()
+    args = parser.parse_args()
     if not torch.cuda.is_available():
         print("no GPU here, so nothing was measured")
         return 0
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-        beside = alone.submit(context).result()
-    print(beside)
-    cells = {name: cell for name, cell in shapes().items() if given.only in name}
-    rows = run(measured, cells, given.workers)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        context_bytes = pool.submit(context).result()
+    print(context_bytes)
+    cells = {name: cell for name, cell in shapes().items() if args.only in name}
+    rows = run(measured, cells, args.workers)
     errors = [found["error"] for found in rows.values() if found.get("error") is not None]
     summary = {
         "shapes": len(rows),
@@ -200,7 +200,7 @@ def main() -> int:
     }
     print(summary)
     head = {"schema_version": 1, "device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    report(head | {"context": beside, "summary": summary, "rows": rows}, given)
+    report(head | {"context": context_bytes, "summary": summary, "rows": rows}, args)
     return 0
 
 

@@ -63,10 +63,10 @@ class Run:
         peak: Mapping[str, float],
         matmul: Mapping[str, float],
         head: Mapping[str, Any],
-        given: argparse.Namespace,
+        args: argparse.Namespace,
     ) -> None:
         self._workshop, self._begun, self._seconds = workshop, begun, seconds
-        self._peak, self._matmul, self._head, self._given = peak, matmul, head, given
+        self._peak, self._matmul, self._head, self._given = peak, matmul, head, args
         self._all = variants()
         self._blocks: dict[str, list[Block]] = {variant.name: [] for variant in self._all}
         self._order: list[set[str]] = []  # names of each finished round, so that ratios are paired
@@ -120,9 +120,9 @@ class Run:
     def _make(self, variant: Variant, steps: int) -> None:
         self._ready.pop(variant.name, None)
         gc.collect()  # trainers lie in circles: the old one's workers and images go now
-        made = self._try(variant.name, lambda: self._workshop.ready(variant, steps))
-        if made is not None:
-            self._ready[variant.name] = made
+        ready = self._try(variant.name, lambda: self._workshop.ready(variant, steps))
+        if ready is not None:
+            self._ready[variant.name] = ready
 
     def _try(self, name: str, work: Callable[[], T] | None) -> T | None:
         """What `work` returns; None, and the variant's end with a reason, if it fails."""
@@ -150,9 +150,9 @@ class Run:
             if not blocks:
                 rows[variant.name] = {"status": status, "reason": reason}
                 continue
-            both = [names for names in self._order if {PLAIN, variant.name} <= names]
+            both_orders = [names for names in self._order if {PLAIN, variant.name} <= names]
             published = rates(paper, self._workshop.batch(replace(variant, plain=True))) if paper else None
-            paired = published if published is not None and len(both) == len(blocks) == len(paper) else None
+            paired = published if published is not None and len(both_orders) == len(blocks) == len(paper) else None
             precision = variant.precision.value
             rows[variant.name] = row(
                 variant,
@@ -225,14 +225,14 @@ def main() -> int:
     parser.add_argument("--plain-batch", type=int, help="of the paper's loop: 64 on a GPU, 8 on a CPU")
     parser.add_argument("--workers", type=int, default=loader_workers(), help="processes of the loader pipeline")
     parser.add_argument("--peak-tflops", type=said_peaks, help="bf16=989,tf32=494.5,fp32=67; else by the GPU's name")
-    given = parser.parse_args()
-    cuda = given.device == "cuda"
+    args = parser.parse_args()
+    cuda = args.device == "cuda"
     if cuda and not torch.cuda.is_available():
         print("no GPU here, so nothing was measured; --device cpu --model tiny runs the same code on a core")
         return 0
-    model = MODELS[given.model]
-    model = replace(model, image_size=given.image_size or model.image_size)
-    me = RankIdentity(
+    model = MODELS[args.model]
+    model = replace(model, image_size=args.image_size or model.image_size)
+    identity = RankIdentity(
         rank=0,
         world_size=1,
         local_rank=0,
@@ -245,35 +245,35 @@ def main() -> int:
         job_id="benchmark",
         visible_gpus=int(cuda),
     )
-    machine, _ = fingerprint(me, Device.CUDA if cuda else Device.CPU)  # before the GPU is touched
+    machine, _ = fingerprint(identity, Device.CUDA if cuda else Device.CPU)  # before the GPU is touched
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     if not cuda:
         torch.set_num_threads(1)
     gpu = torch.cuda.get_device_name() if cuda else ""
     profiles = [yaml.safe_load(path.read_text()) for path in sorted(PROFILES.glob("*.yaml"))]
     peak, source = peaks_of(gpu, profiles)
-    if given.peak_tflops:
-        peak, source = given.peak_tflops, "--peak-tflops"
+    if args.peak_tflops:
+        peak, source = args.peak_tflops, "--peak-tflops"
     with one_rank(cuda=cuda):
         workshop = Workshop(
             device=device,
             model=model,
-            workers=given.workers,
-            micro_batch=given.micro_batch or (256 if cuda else 8),
-            plain_batch=given.plain_batch or (64 if cuda else 8),
+            workers=args.workers,
+            micro_batch=args.micro_batch or (256 if cuda else 8),
+            plain_batch=args.plain_batch or (64 if cuda else 8),
         )
         matmul = measured_matmul(device)
         head = {
             "schema_version": 1,
             "device": gpu or processor(),
             "model": to_plain(model),
-            "workers": given.workers,
+            "workers": args.workers,
             "peak_tflops": peak,
             "peak_from": source,
             "matmul_tflops": matmul,
             "fingerprint": to_plain(machine),
         }
-        run = Run(workshop, begun=begun, seconds=given.seconds, peak=peak, matmul=matmul, head=head, given=given)
+        run = Run(workshop, begun=begun, seconds=args.seconds, peak=peak, matmul=matmul, head=head, args=args)
         watch = threading.Timer(run.left_s() + OVERTIME_S, run.cut)
         watch.daemon = True
         watch.start()

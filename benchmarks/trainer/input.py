@@ -48,7 +48,7 @@ def pictures(side: int, count: int) -> Split:
 def ways(split: Split, side: int, augment: bool, device: torch.device, dtype: torch.dtype) -> dict[str, Epoch]:
     """Every way as a function that begins an epoch and yields ready batches."""
     count = len(split.labels)
-    made = cell(
+    base_cell = cell(
         device=Device.CPU,
         micro_batch=BATCH,
         train_images=count,
@@ -59,7 +59,7 @@ def ways(split: Split, side: int, augment: bool, device: torch.device, dtype: to
 
     def ours(kind: Pipeline, workers: int) -> Epoch:
         pipeline = pipeline_of(
-            replace(made, pipeline=kind), train=split, device=device, dtype=dtype, rank=0, workers=workers
+            replace(base_cell, pipeline=kind), train=split, device=device, dtype=dtype, rank=0, workers=workers
         )
         return lambda: (pipeline.ready(raw) for raw in pipeline.epoch(next(epochs)))
 
@@ -102,27 +102,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=len(CASES), help="only so many of them, the small ones first")
-    given = parser.parse_args()
+    args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.set_num_threads(1)  # on a CPU: per core, as the workers
-    what = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core (loaders: one per worker)"
-    print(f"{what}, {dtype}, batches of {BATCH}; images/s, median of {given.rounds} interleaved rounds")
+    device_name = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core (loaders: one per worker)"
+    print(f"{device_name}, {dtype}, batches of {BATCH}; images/s, median of {args.rounds} interleaved rounds")
     results = []
-    for source, side, augment in CASES[: given.cases]:
+    for source, side, augment in CASES[: args.cases]:
         split = pictures(source, 64 * BATCH if source < 64 or device.type == "cuda" else 4 * BATCH)
         pipelines = ways(split, side, augment, device, dtype)
         for epoch in pipelines.values():
             rate(epoch, 0, device)  # workers start, kernels are chosen
         rates: dict[str, list[float]] = {name: [] for name in pipelines}
-        for _ in range(given.rounds):
+        for _ in range(args.rounds):
             for name, epoch in pipelines.items():
-                rates[name].append(rate(epoch, given.seconds, device))
+                rates[name].append(rate(epoch, args.seconds, device))
         medians = {name: round(statistics.median(values)) for name, values in rates.items()}
         words = "  ".join(f"{name} {value:,}" for name, value in medians.items())
         print(f"{source:>3} -> {side:<3} {'augmented' if augment else 'plain':<9}  {words}")
         results.append({"source": source, "side": side, "augment": augment, "images_per_s": medians})
-    report({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, given)
+    report({"device": device_name, "dtype": str(dtype), "batch": BATCH, "cases": results}, args)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def cell_of(steps: int, accum: int, *, gpu_batch: int = 64, **changes: Any) -> C
     cuda = torch.cuda.is_available()
     micro_batch = gpu_batch if cuda else 8
     images = steps * accum * micro_batch
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "device": Device.CUDA if cuda else Device.CPU,
         "micro_batch": micro_batch,
         "accum": accum,
@@ -59,7 +59,7 @@ def cell_of(steps: int, accum: int, *, gpu_batch: int = 64, **changes: Any) -> C
         "data": replace(builders.DATA, train_images=images, test_images=micro_batch),
         "optimizer": replace(builders.OPTIMIZER, learning_rate=1e-4),
     }
-    return builders.cell(**(given | changes))
+    return builders.cell(**(fields | changes))
 
 
 def trainers_of(cell: Cell) -> tuple[Any, dict[str, Trainer]]:
@@ -92,14 +92,14 @@ def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
 
 def marks_us(cell: Cell, times: int = 10_000) -> float:
     """Microseconds of the host for the marks of one step."""
-    marks, each = marks_of(device_of(cell)), len(phases_of_step(cell.accum, communication=True))
+    marks, marks_a_step = marks_of(device_of(cell)), len(phases_of_step(cell.accum, communication=True))
     for _ in range(2):  # the first time makes the events
         begun = time.perf_counter()
         for _ in range(times):
             marks.mark()
         spent = time.perf_counter() - begun
         marks.gaps_ms()
-    return 1e6 * spent / times * each
+    return 1e6 * spent / times * marks_a_step
 
 
 def main() -> None:
@@ -108,20 +108,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--accum", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    cell = cell_of(given.steps, given.accum)
+    cell = cell_of(args.steps, args.accum)
     with one_rank(cuda=cell.device is Device.CUDA):
-        wall, cpu = measure(cell, given.rounds)
-    step_ms = 1000 * median(wall["plain"]) / given.steps
+        wall, cpu = measure(cell, args.rounds)
+    step_ms = 1000 * median(wall["plain"]) / args.steps
     marks = marks_us(cell)
     results = {
         "device": torch.cuda.get_device_name() if cell.device is Device.CUDA else "one core",
         "model": cell.model.name,
-        "accum": given.accum,
-        "rounds": given.rounds,
-        "steps": given.steps,
+        "accum": args.accum,
+        "rounds": args.rounds,
+        "steps": args.steps,
         "step_ms": round(step_ms, 3),
         "goal": GOAL,
         "marks_us": round(marks, 2),
@@ -130,15 +130,15 @@ def main() -> None:
         "processor": {kind: paired(cpu[kind], cpu["plain"]) for kind in KINDS[1:]},
     }
     print(
-        f"{results['model']} on {results['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
-        f"{given.rounds} rounds of {given.steps} steps, {time.perf_counter() - begun:.0f} s"
+        f"{results['model']} on {results['device']}, accum {args.accum}: {step_ms:.2f} ms a step, "
+        f"{args.rounds} rounds of {args.steps} steps, {time.perf_counter() - begun:.0f} s"
     )
     for clock in ("wall", "processor"):
-        for kind, what in (("again", "A/A control"), ("clocked", f"clocked / plain, goal {GOAL}")):
+        for kind, label in (("again", "A/A control"), ("clocked", f"clocked / plain, goal {GOAL}")):
             part = results[clock][kind]
-            print(f"{clock} time, {what}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
+            print(f"{clock} time, {label}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
     print(f"the marks of a step alone: {marks:.1f} us, {results['marks']:.4%} of it")
-    report(results, given)
+    report(results, args)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ class PlainLoop:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
         loss_of = nn.CrossEntropyLoss()
         times: list[float] = []
-        running, right = 0.0, 0.0
-        before = time.perf_counter()
+        running, correct = 0.0, 0.0
+        last_s = time.perf_counter()
         while len(times) < steps:
             for images, labels in self._loader:
                 images, labels = images.to(self._device), labels.to(self._device)  # noqa: PLW2901 - as the paper writes it
@@ -73,10 +73,10 @@ class PlainLoop:
                 loss.backward()
                 self._optimizer.step()
                 running += loss.item()
-                right += (outputs.argmax(dim=1) == labels).sum().item()
+                correct += (outputs.argmax(dim=1) == labels).sum().item()
                 now = time.perf_counter()
-                times.append(1000 * (now - before))
-                before = now
+                times.append(1000 * (now - last_s))
+                last_s = now
                 if len(times) == steps:
                     break
         return times

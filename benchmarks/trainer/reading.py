@@ -73,10 +73,10 @@ def jpegs(folder: Path, count: int) -> Path:
     for number in range(count):
         photograph = photographs[number % 2]
         top, left = 7 * number % (photograph.shape[0] - HEIGHT), 11 * number % (photograph.shape[1] - WIDTH)
-        place = folder / "ab"[number % 2]
-        place.mkdir(parents=True, exist_ok=True)
+        class_folder = folder / "ab"[number % 2]
+        class_folder.mkdir(parents=True, exist_ok=True)
         piece = Image.fromarray(photograph[top : top + HEIGHT, left : left + WIDTH])
-        piece.save(place / f"{number:06}.jpg", quality=90)
+        piece.save(class_folder / f"{number:06}.jpg", quality=90)
     return folder
 
 
@@ -87,10 +87,10 @@ def dropped(path: Path) -> float:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             pages = -(-len(mapped) // mmap.PAGESIZE)
-            there = (ctypes.c_ubyte * pages)()
+            resident = (ctypes.c_ubyte * pages)()
             begin = np.frombuffer(mapped, dtype=np.uint8).ctypes.data
-            ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(begin), ctypes.c_size_t(len(mapped)), there)
-    return 1 - float(np.mean(np.ctypeslib.as_array(there) & 1))
+            ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(begin), ctypes.c_size_t(len(mapped)), resident)
+    return 1 - float(np.mean(np.ctypeslib.as_array(resident) & 1))
 
 
 def decoder(folder: Path) -> Turn:
@@ -115,18 +115,18 @@ def torchvision_folder(folder: Path) -> Turn:
 
 def packed_form(cell: Cell, root: Path, *, cold: bool, ahead: bool = True) -> tuple[Turn, list[float]]:
     """The loader pipeline on a file that is mapped anew for each turn, and which part of it was dropped before."""
-    gone: list[float] = []
+    dropped_shares: list[float] = []
 
     def turn() -> Iterator[int]:
         if cold:
-            gone.append(dropped(file_of(cell, root)))
+            dropped_shares.append(dropped(file_of(cell, root)))
         train, _ = load(cell.data, root)
         if not ahead:
             train = replace(train, ahead=None)
         pipeline = pipeline_of(cell, train=train, device=torch.device("cpu"), dtype=torch.float32, rank=0)
-        return (len(labels) for _, labels in pipeline.epoch(1 + len(gone)))
+        return (len(labels) for _, labels in pipeline.epoch(1 + len(dropped_shares)))
 
-    return turn, gone
+    return turn, dropped_shares
 
 
 def file_of(cell: Cell, root: Path) -> Path:
@@ -161,16 +161,21 @@ def waits(request: Request, root: Path, steps: int) -> dict[str, float]:
     with one_rank(cuda=False):
         batch = 8
         cell = replace(cell_of(request, root), micro_batch=batch, train_images=steps * batch)
-        gone = dropped(file_of(cell, root))
+        dropped_share = dropped(file_of(cell, root))
         train, test = load(cell.data, root)
-        few = Split(images=test.images[:batch], labels=test.labels[:batch])
+        test_batch = Split(images=test.images[:batch], labels=test.labels[:batch])
         device = torch.device("cpu")
         pipeline = pipeline_of(cell, train=train, device=device, dtype=torch.float32, rank=0, workers=1)
         data = replace(cell.data, test_images=batch)
-        trainer = trainer_of(replace(cell, data=data), engine_of(cell), pipeline, few)
+        trainer = trainer_of(replace(cell, data=data), engine_of(cell), pipeline, test_batch)
         epoch = trainer.epoch()
     phases = epoch.phases_by_rank[0].median_ms
-    return {"step_ms": median(epoch.step_ms), "data_wait_ms": phases.data_wait, "dropped": gone, "batch": batch}
+    return {
+        "step_ms": median(epoch.step_ms),
+        "data_wait_ms": phases.data_wait,
+        "dropped": dropped_share,
+        "batch": batch,
+    }
 
 
 def main() -> None:
@@ -182,14 +187,14 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where files are put for the run; what is there decides what a disk is"
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(dir=given.folder) as place:
-        folder, root = jpegs(Path(place) / "jpegs", given.images), Path(place) / "root"
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        folder, root = jpegs(Path(temporary) / "jpegs", args.images), Path(temporary) / "root"
         request = request_of({"source": "imagefolder", "path": str(folder), "side": SIDE, "split": 0.1})
         pack(request, root, print)
         cell = cell_of(request, root)
-        disk, gone = packed_form(cell, root, cold=True)
+        disk, dropped_shares = packed_form(cell, root, cold=True)
         touched, gone_again = packed_form(cell, root, cold=True, ahead=False)
         turns = {
             "decoder": decoder(folder),
@@ -201,10 +206,10 @@ def main() -> None:
         }
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
         order = random.Random(0)
-        for _ in range(given.rounds):
+        for _ in range(args.rounds):
             for name in order.sample(list(turns), len(turns)):
                 found[name].append(rates_of(turns[name]))
-        waited = waits(request, root, given.steps)
+        waited = waits(request, root, args.steps)
     best = {name: max(clock for clock, _ in rates) for name, rates in found.items()}  # the least disturbed
     rows = {name: row_of(rates, found["folder"]) for name, rates in found.items()}
     print("images/s by the clock in the best round, by processor time; the latter over that of folder")
@@ -219,13 +224,14 @@ def main() -> None:
         f"{GPU_IMAGES_PER_S / best['disk']:.1f} from disk, {GPU_IMAGES_PER_S / best['folder']:.1f} from JPEGs"
     )
     print(
-        f"{given.rounds} rounds of {cell.train_images} images; dropped before: {min([*gone, *gone_again]):.0%} at least"
+        f"{args.rounds} rounds of {cell.train_images} images; dropped before: "
+        f"{min([*dropped_shares, *gone_again]):.0%} at least"
     )
     print(
         f"training from the dropped file, one worker: {waited['data_wait_ms']:.2f} ms of a step of "
         f"{waited['step_ms']:.0f} ms ({waited['batch']:.0f} images) are waiting for data"
     )
-    report({"ways": rows, "dropped": min([*gone, *gone_again]), "training": waited, "side": SIDE}, given)
+    report({"ways": rows, "dropped": min([*dropped_shares, *gone_again]), "training": waited, "side": SIDE}, args)
 
 
 def row_of(rates: Rates, folder: Rates) -> dict[str, dict[str, float]]:

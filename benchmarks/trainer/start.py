@@ -76,23 +76,23 @@ class Starts:
     def __call__(self) -> Took:
         """Start a rank of a study of its own."""
         self._turns += 1
-        study, said = self._folder / str(self._turns), self._folder / f"{self._turns}.json"
+        study, phases_file = self._folder / str(self._turns), self._folder / f"{self._turns}.json"
         self._folder.mkdir(exist_ok=True)
         # In a folder without code: `-c` imports from where it is first.
         ran([sys.executable, "-c", STUDY.replace("ENGINE", self._engine), study], code=self._code, cwd=self._folder)
         (batch,) = (study / "jobs").iterdir()
-        command: list[str | Path] = [sys.executable, "-c", UNTIL_A_STEP, batch, said]
+        command: list[str | Path] = [sys.executable, "-c", UNTIL_A_STEP, batch, phases_file]
         took = ran(command, code=self._code, cwd=self._folder, **self._environment)
-        self.parts.append(parts_of(json.loads(said.read_text())))
+        self.parts.append(parts_of(json.loads(phases_file.read_text())))
         return took
 
 
-def parts_of(said: Sequence[tuple[str, float]]) -> dict[str, float]:
+def parts_of(phases: Sequence[tuple[str, float]]) -> dict[str, float]:
     """Seconds of the processor by what the rank said that it does; how it meets the others is one part."""
     parts: dict[str, float] = {}
-    for (phase, begun), (_, ended) in itertools.pairwise(said):
+    for (phase, begun), (_, end) in itertools.pairwise(phases):
         name = "meeting the others" if phase.startswith("waiting for ") else PARTS.get(phase, phase)
-        parts[name] = parts.get(name, 0.0) + ended - begun
+        parts[name] = parts.get(name, 0.0) + end - begun
     return parts
 
 
@@ -103,8 +103,8 @@ def ways_of(folder: Path, names: Sequence[str], against: Sequence[Path], *, unco
     for name in names:
         ways[name] = Starts(folder / name, ENGINES[name])
         for code in against:
-            other = f"{name}, at {commit_of(code)[:7]}"
-            ways[other] = Starts(folder / other, ENGINES[name], code=code)
+            name_at_commit = f"{name}, at {commit_of(code)[:7]}"
+            ways[name_at_commit] = Starts(folder / name_at_commit, ENGINES[name], code=code)
     if uncompiled:
         nowhere: Any = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "none")}
         ways[UNCOMPILED] = Starts(folder / UNCOMPILED, ENGINES["rank"], **nowhere)
@@ -125,22 +125,22 @@ def main() -> None:
     words.add_argument("--ways", nargs="*", default=list(ENGINES), choices=list(ENGINES), help="torch is always there")
     words.add_argument("--against", type=Path, nargs="*", default=[], help="other checkouts, whose ranks start too")
     words.add_argument("--uncompiled", action="store_true", help="also a rank that finds no bytecode")
-    given = words.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        against = [checkout.resolve() for checkout in given.against]
-        ways = ways_of(Path(made), given.ways, against, uncompiled=given.uncompiled)
-        for turn in ways.values() if given.rounds > 1 else ():
+    args = words.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        against = [checkout.resolve() for checkout in args.against]
+        turns = ways_of(Path(temporary), args.ways, against, uncompiled=args.uncompiled)
+        for turn in turns.values() if args.rounds > 1 else ():
             turn()  # files come from the disk once
-        found = interleaved(with_control(ways, "torch"), rounds=given.rounds)
+        measured = interleaved(with_control(turns, "torch"), rounds=args.rounds)
     parts = {
         name: {part: round(median(one[part] for one in way.parts), 3) for part in way.parts[0]}
-        for name, way in ways.items()
+        for name, way in turns.items()
         if isinstance(way, Starts) and name != AGAIN
     }
-    tables = [compared("From a process's start to its first step", found, "torch", by="cpu", goals=GOALS)]
+    tables = [compared("From a process's start to its first step", measured, "torch", by="cpu", goals=GOALS)]
     report(
-        {"starts": summary(found, "torch"), "parts": parts},
-        given,
+        {"starts": summary(measured, "torch"), "parts": parts},
+        args,
         *tables,
         *([table_of(parts)] if parts else []),
     )

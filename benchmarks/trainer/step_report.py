@@ -86,13 +86,15 @@ def row(
     matmul: float | None,
 ) -> dict[str, Any]:
     """Results of a variant; `paper` are the rates of the plain loop in the same rounds, None without it."""
-    ours = rates(blocks, batch)
+    our_rates = rates(blocks, batch)
 
-    def used(of: float | None) -> dict[str, float] | None:
-        share = {key: mfu(model, classes, images_per_s=rate, gpus=1, peak_tflops=of) for key, rate in limits.items()}
+    def used(peak_tflops: float | None) -> dict[str, float] | None:
+        share = {
+            key: mfu(model, classes, images_per_s=rate, gpus=1, peak_tflops=peak_tflops) for key, rate in limits.items()
+        }
         return {key: round(value, 4) for key, value in share.items() if value is not None} or None
 
-    limits = spread(ours, 1)
+    limits = spread(our_rates, 1)
     phases = [block.phases_ms for block in blocks if block.phases_ms is not None]
     return {
         "status": "measured",
@@ -106,7 +108,7 @@ def row(
         "step_ms": spread([median(block.step_ms) for block in blocks], 3),
         "mfu": used(peak),
         "of_matmul": used(matmul),
-        "times_paper": None if paper is None else spread([a / b for a, b in zip(ours, paper, strict=True)], 3),
+        "times_paper": None if paper is None else spread([a / b for a, b in zip(our_rates, paper, strict=True)], 3),
         "phases_ms": {name: _median([p[name] for p in phases]) for name in phases[0]} if phases else None,
         "peak_memory_mib": max((b.peak_memory_mib for b in blocks if b.peak_memory_mib is not None), default=None),
     }
@@ -114,15 +116,15 @@ def row(
 
 def _median(times: Sequence[float | None]) -> float | None:
     """None where a phase is not taken apart."""
-    known = [ms for ms in times if ms is not None]
-    return round(median(known), 3) if known else None
+    measured = [ms for ms in times if ms is not None]
+    return round(median(measured), 3) if measured else None
 
 
 def goals(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """The two goals beside the best that was measured for each, over the bf16 variants; None where it was not."""
-    ours = [r for r in rows.values() if r["status"] == "measured" and r["precision"] == "bf16"]
-    shares = [r["mfu"]["median"] for r in ours if r["mfu"]]
-    times = [r["times_paper"]["median"] for r in ours if r["times_paper"]]
+    measured = [r for r in rows.values() if r["status"] == "measured" and r["precision"] == "bf16"]
+    shares = [r["mfu"]["median"] for r in measured if r["mfu"]]
+    times = [r["times_paper"]["median"] for r in measured if r["times_paper"]]
     return {
         "mfu": {"goal": GOAL_MFU, "best": max(shares, default=None)},
         "times_paper": {"goal": GOAL_TIMES_PAPER, "best": max(times, default=None)},

@@ -40,7 +40,7 @@ PLAIN = "paper's protocol"
 def variants() -> list[Variant]:
     """All of them, in the order of what is worth knowing if time runs out: the goals' first."""
     rows = [(Precision.BF16, False), (Precision.BF16, True), (Precision.FP32, False), (Precision.TF32, False)]
-    ours = [
+    our_variants = [
         Variant(
             name=f"{precision.value}{' + compile' if compiled else ''}, {pipeline.value}",
             precision=precision,
@@ -50,8 +50,13 @@ def variants() -> list[Variant]:
         for pipeline in Pipeline
         for precision, compiled in rows
     ]
-    plain = Variant(name=PLAIN, precision=Precision.FP32, pipeline=Pipeline.LOADER, plain=True)
-    return [plain, ours[0], replace(ours[0], name=f"{ours[0].name}, again"), *ours[1:]]
+    plain_variant = Variant(name=PLAIN, precision=Precision.FP32, pipeline=Pipeline.LOADER, plain=True)
+    return [
+        plain_variant,
+        our_variants[0],
+        replace(our_variants[0], name=f"{our_variants[0].name}, again"),
+        *our_variants[1:],
+    ]
 
 
 class Workshop:
@@ -136,12 +141,12 @@ class Workshop:
         return lambda: self._block(block)
 
     def _block(self, work: Callable[[], tuple[Sequence[float], Mapping[str, float | None] | None]]) -> Block:
-        before = 0
+        allocated_before = 0
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
+            allocated_before = torch.cuda.memory_allocated()
         step_ms, phases_ms = work()
-        peak = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1) if self._cuda else None
+        peak = round((torch.cuda.max_memory_allocated() - allocated_before) / 2**20, 1) if self._cuda else None
         return Block(step_ms=tuple(step_ms[FILL:]), phases_ms=phases_ms, peak_memory_mib=peak)
 
 

@@ -92,7 +92,7 @@ class Fake:
 
 def found_by(fake, *, clock=None, seconds=100.0):
     made = gpu_step.Run(
-        fake, begun=gpu_step.time.perf_counter(), seconds=seconds, peak={"bf16": 1.0}, matmul={}, head={}, given=None
+        fake, begun=gpu_step.time.perf_counter(), seconds=seconds, peak={"bf16": 1.0}, matmul={}, head={}, args=None
     )
     if clock is not None:
         made.left_s = clock
