@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from benchmarks.provenance import ROOT, Table
-from benchmarks.ratios import paired, text_of, spread
+from benchmarks.ratios import paired, spread, text_of
 
 T = TypeVar("T")
 AGAIN = "again"

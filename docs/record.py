@@ -28,8 +28,15 @@ GALLERY = "-m gpus=1,2 batch=16,32 repeats=3 epochs=4 study=gallery"
 """The sweep whose figures are drawn."""
 IMAGES = Path(__file__).parent / "images" / "gallery"
 FIGURES = (
-    "strong_time", "strong_efficiency", "strong_parts", "accuracy_epoch", "ranks", "steps", "roofline", "cost_time",
-)  # fmt: skip
+    "strong_time",
+    "strong_efficiency",
+    "strong_parts",
+    "accuracy_epoch",
+    "ranks",
+    "steps",
+    "roofline",
+    "cost_time",
+)
 _DPI = 110
 SCREENS = 60
 """Kept of a recording, at most, besides its last one."""
@@ -38,9 +45,16 @@ _SHOWN_S, _LAST_S = 0.35, 6.0
 _WIDTH, _HEIGHT, _SIZE, _EDGE, _BAR = 8.4, 18.0, 14, 12.0, 34.0
 """Of a character and of a line in pixels; of its font; around the screen, and above it."""
 _COLOURS = {
-    "default": "#d6dae0", "black": "#5c6370", "red": "#e06c75", "green": "#98c379", "brown": "#e5c07b",
-    "blue": "#61afef", "magenta": "#c678dd", "cyan": "#56b6c2", "white": "#ffffff",
-}  # fmt: skip
+    "default": "#d6dae0",
+    "black": "#5c6370",
+    "red": "#e06c75",
+    "green": "#98c379",
+    "brown": "#e5c07b",
+    "blue": "#61afef",
+    "magenta": "#c678dd",
+    "cyan": "#56b6c2",
+    "white": "#ffffff",
+}
 """On a dark ground, by pyte's names; other colours are told as hexadecimal digits."""
 
 Run = tuple[str, str, bool]

@@ -110,7 +110,7 @@ class Simulation:
     def packed(self, cells: int, repeats: int, *, jobs: float, jobs_are_known: bool) -> dict[str, float]:
         """Share of intervals that hold the truth where the cells' repeats share jobs, which differ by `jobs`.
 
-        `jobs_are_known`: whether the analysis knows of the jobs. Of times, of ratios to the first cell, of the mean of all cells.
+        `jobs_are_known`: to the analysis. Of times, of ratios to the first cell, of the mean of all cells.
         """
         shared = np.tile(np.arange(repeats), cells)
         logs = self.runs(cells, repeats, spread=OWN)
@@ -205,9 +205,18 @@ def holds(low: Floats, high: Floats, truth: float) -> Floats:
 def _run(gpus: int, seconds: float, seed: int) -> Run:
     curve = Series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="packed")
     return Run(
-        run_id=f"{gpus}-{seed}", origin=Origin.STUDY, gpus=gpus, nodes=1, curves=(curve,), micro_batch=16, accum=1,
-        work=6400, images=6400, seed=seed, epoch_s=(seconds,),
-    )  # fmt: skip
+        run_id=f"{gpus}-{seed}",
+        origin=Origin.STUDY,
+        gpus=gpus,
+        nodes=1,
+        curves=(curve,),
+        micro_batch=16,
+        accum=1,
+        work=6400,
+        images=6400,
+        seed=seed,
+        epoch_s=(seconds,),
+    )
 
 
 def percent(share: float) -> str:
@@ -314,9 +323,13 @@ def fits_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
 
 
 TABLES: Iterable[tuple[str, Callable[[Simulation], tuple[Table, dict]]]] = (  # type: ignore[type-arg]  # of two depths
-    ("coverage", coverage_table), ("days", days_table), ("verdicts", verdicts_table), ("stopping", stopping_table),
-    ("fits", fits_table), ("packed", packed_table),
-)  # fmt: skip
+    ("coverage", coverage_table),
+    ("days", days_table),
+    ("verdicts", verdicts_table),
+    ("stopping", stopping_table),
+    ("fits", fits_table),
+    ("packed", packed_table),
+)
 
 
 def simulate_and_print(

@@ -142,9 +142,11 @@ def drawn(number: int, seed: int) -> Curve:
     else:
         law, step = Law.LATENCY_BANDWIDTH, 0.02
         coefficients = (
-            step / MICRO_BATCH, step / MICRO_BATCH * between(1e-3, 0.05), step * between(1e-5, 3e-3),
+            step / MICRO_BATCH,
+            step / MICRO_BATCH * between(1e-3, 0.05),
+            step * between(1e-5, 3e-3),
             step * between(1e-3, 0.2),
-        )  # fmt: skip
+        )
     seconds = {gpus: law_time_s(law, gpus, load, coefficients) for gpus in (*DOUBLINGS, 128)}
     return Curve(f"{law.value}, {scaling.value}", load, DOUBLINGS, seconds, between(0.005, 0.04))
 

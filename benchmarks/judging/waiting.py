@@ -182,8 +182,19 @@ def accuracy_table(studies: Sequence[Forecasts]) -> tuple[Table, dict[str, Any]]
                 row, numbers = _row(of_looks)
                 rows.append((name, words, *row))
                 figures[f"{name}, {words}"] = numbers
-    head = ("forecast by", "earlier looks", "arrays", "wait", "off by", "corrected", "factor", "corrected ",
-            "inside", "corrected  ", "interval")  # fmt: skip
+    head = (
+        "forecast by",
+        "earlier looks",
+        "arrays",
+        "wait",
+        "off by",
+        "corrected",
+        "factor",
+        "corrected ",
+        "inside",
+        "corrected  ",
+        "interval",
+    )
     title = (
         f"First starts in {len(studies)} queues, medians; {began} of {len(at_once)} that were expected at once began "
         f"at once and are left out; of {len(queue) - len(slurm)} of {len(queue)} Slurm says nothing"
@@ -209,9 +220,13 @@ def _row(forecasts: Sequence[CorrectedForecast]) -> tuple[tuple[str, ...], dict[
     ]
     width = median(one.expected.latest_s - one.expected.earliest_s for one in forecasts) / 60
     row = (
-        str(len(forecasts)), f"{wait:.0f} min", *(f"{one:.0f} min" for one in errors), *(f"{one:.1f}" for one in factors),
-        *(f"{one:.0%}" for one in coverages), f"{width:.0f} min",
-    )  # fmt: skip
+        str(len(forecasts)),
+        f"{wait:.0f} min",
+        *(f"{one:.0f} min" for one in errors),
+        *(f"{one:.1f}" for one in factors),
+        *(f"{one:.0%}" for one in coverages),
+        f"{width:.0f} min",
+    )
     return row, {"arrays": len(forecasts), "factor": factors[0], "corrected": factors[1], "inside": coverages[1]}
 
 
@@ -228,15 +243,27 @@ def strategy_table(sendings: Sequence[Sending]) -> tuple[Table, dict[str, Any]]:
         ("in their order", [one for one in sendings if one.in_order]),
         ("by users' priorities", [one for one in sendings if not one.in_order]),
     ):
-        strategies = [("one job a cell" if pack == 1 else f"pack={pack}", [one.ways[place] for one in queues])
-                for place, pack in enumerate(PACKS)]  # fmt: skip
+        strategies = [
+            ("one job a cell" if pack == 1 else f"pack={pack}", [one.ways[place] for one in queues])
+            for place, pack in enumerate(PACKS)
+        ]
         strategies.append(("pack=auto", [one.auto for one in queues]))
         strategies.append(("the best, seen afterwards", [min(one.ways, key=lambda way: way.real_s) for one in queues]))
         for name, chosen_ways in strategies if queues else ():
             row, figures[f"{name}, {order}"] = _beside_alone([one.ways[0] for one in queues], chosen_ways)
             rows.append((order, name, *row))
-    head = ("jobs are taken", "cells sent as", "packed", "sooner", "by at most", "later", "by at most ",
-            "makespans, in all", "GPU-hours", "forecast off by")  # fmt: skip
+    head = (
+        "jobs are taken",
+        "cells sent as",
+        "packed",
+        "sooner",
+        "by at most",
+        "later",
+        "by at most ",
+        "makespans, in all",
+        "GPU-hours",
+        "forecast off by",
+    )
     return Table(f"Makespans beside one job a cell, {len(sendings)} queues", head, rows), figures
 
 
@@ -249,8 +276,16 @@ def _beside_alone(unpacked: Sequence[Way], chosen_ways: Sequence[Way]) -> tuple[
     )
     off = median(abs(way.foreseen.makespan_s / way.real_s - 1) for way in chosen_ways)
     packed = sum(way.foreseen.pack > 1 for way in chosen_ways)
-    row = (f"{packed} of {len(chosen_ways)}", str(len(won)), _hours(won), str(len(lost)), _hours(lost), f"{total:+.1%}",
-           f"{hours:+.1%}", f"{off:.0%}")  # fmt: skip
+    row = (
+        f"{packed} of {len(chosen_ways)}",
+        str(len(won)),
+        _hours(won),
+        str(len(lost)),
+        _hours(lost),
+        f"{total:+.1%}",
+        f"{hours:+.1%}",
+        f"{off:.0%}",
+    )
     return row, {"packed": packed, "sooner": len(won), "later": len(lost), "all": total, "forecast off by": off}
 
 

@@ -92,9 +92,11 @@ def main() -> None:
         names = {path.stem for path in Path(folder, "one").iterdir()}
         assert names == {path.stem for path in Path(folder, "theirs").iterdir()}
     table = compared(
-        f"{len(names)} figures of {args.cells} cells in {len(FORMATS)} formats", turns, "savefig",
+        f"{len(names)} figures of {args.cells} cells in {len(FORMATS)} formats",
+        turns,
+        "savefig",
         goals={"side by side": GOAL},
-    )  # fmt: skip
+    )
     report({"cells": args.cells, "figures": len(names), "ways": summary(turns, "savefig")}, args, table)
 
 

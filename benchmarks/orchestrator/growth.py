@@ -33,14 +33,16 @@ _LEFT = {"status": (".done-*",), "collect": (".runs-*", ".collected-*")}
 """What a verb leaves for its next time."""
 MOST_REPORTED, MOST_TRACED = 1_000, 999
 GOAL = 1.1
-CALLS = ("open", "stat", "mkdir", "rename", "unlink", "fsync")
 _CALL = re.compile(r"\b(\w+)\(")
-_KINDS = {
-    "openat": "open", "open": "open", "newfstatat": "stat", "stat": "stat", "lstat": "stat", "statx": "stat",
-    "access": "stat", "faccessat2": "stat", "mkdir": "mkdir", "mkdirat": "mkdir", "rename": "rename",
-    "renameat": "rename", "renameat2": "rename", "unlink": "unlink", "unlinkat": "unlink", "fsync": "fsync",
-    "fdatasync": "fsync",
-}  # fmt: skip
+CALLS = {
+    "open": ("open", "openat"),
+    "stat": ("stat", "lstat", "statx", "newfstatat", "access", "faccessat2"),
+    "mkdir": ("mkdir", "mkdirat"),
+    "rename": ("rename", "renameat", "renameat2"),
+    "unlink": ("unlink", "unlinkat"),
+    "fsync": ("fsync", "fdatasync"),
+}
+_KINDS = {call: kind for kind, calls in CALLS.items() for call in calls}
 """What a file server sees of a system call."""
 
 

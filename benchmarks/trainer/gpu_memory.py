@@ -76,8 +76,11 @@ def shapes() -> dict[str, Cell]:
     for kind in OptimizerKind:
         optimizer = replace(builders.OPTIMIZER, name=kind.value, kind=kind, learning_rate=1e-4)
         rows[f"{kind.value}, L/16, fp32"] = {
-            "optimizer": optimizer, "model": L16, "precision": Precision.FP32, "micro_batch": 16
-        }  # fmt: skip
+            "optimizer": optimizer,
+            "model": L16,
+            "precision": Precision.FP32,
+            "micro_batch": 16,
+        }
     return {name: _cell(**changes) for name, changes in rows.items()}
 
 

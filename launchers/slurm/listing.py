@@ -10,10 +10,26 @@ from launchers.slurm.scontrol import UNUSABLE, Fields, gpus, minutes, pairs
 from launchers.slurm.states import indices_of
 
 _FIELDS = (
-    "JobArrayID", "UserID", "State", "Partition", "NumNodes", "NumCPUs", "NumTasks", "tres-per-node", "tres-per-job",
-    "tres-per-task", "tres-per-socket", "tres-alloc", "TimeLimit", "StartTime", "PriorityLong", "OverSubscribe",
-    "NodeList", "ReqNodes", "Reason",
-)  # fmt: skip
+    "JobArrayID",
+    "UserID",
+    "State",
+    "Partition",
+    "NumNodes",
+    "NumCPUs",
+    "NumTasks",
+    "tres-per-node",
+    "tres-per-job",
+    "tres-per-task",
+    "tres-per-socket",
+    "tres-alloc",
+    "TimeLimit",
+    "StartTime",
+    "PriorityLong",
+    "OverSubscribe",
+    "NodeList",
+    "ReqNodes",
+    "Reason",
+)
 QUEUE = (
     *("squeue", "--noheader", "--all", "--local", "--noconvert", "--sort=i"),
     "--states=PENDING,RUNNING,SUSPENDED,CONFIGURING,COMPLETING",

@@ -37,8 +37,11 @@ def look(clusters: str | None = None) -> QueueSnapshot | str:
         return f"no {' and no '.join(absent)} on this machine"
     ask = _Questions(clusters)
     settings, jobs, nodes, reserved = (
-        ask(CONFIG, CONFIG_AGE_S), ask(QUEUE, QUEUE_AGE_S), ask(NODES, NODES_AGE_S), ask(RESERVATIONS, NODES_AGE_S),
-    )  # fmt: skip
+        ask(CONFIG, CONFIG_AGE_S),
+        ask(QUEUE, QUEUE_AGE_S),
+        ask(NODES, NODES_AGE_S),
+        ask(RESERVATIONS, NODES_AGE_S),
+    )
     if why := ask.error or _without_plan(settings):
         return why
     listed, strange = read_jobs(jobs, uid=os.getuid())
@@ -49,7 +52,7 @@ def look(clusters: str | None = None) -> QueueSnapshot | str:
         return f"scontrol showed no node (PrivateData={_private(settings) or 'none'}), so nobody can foresee anything"
     return QueueSnapshot(
         at_s=ask.at_s, nodes=rooms, jobs=listed, closed=read_reservations(reserved), hidden=_hidden(settings)
-    )  # fmt: skip
+    )
 
 
 def blind(clusters: str | None = None) -> str:

@@ -48,8 +48,10 @@ def test_fastmri_trains_from_the_words_of_the_docs(sweep, tmp_path):
         assert trained.returncode == 0, trained.stdout + trained.stderr
     records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("outputs/*/cells/*/record.json"))]
     assert sorted((record["resolved"]["gpus"], record["requested"]["task"]) for record in records) == [
-        (1, "classification"), (2, "classification"), (2, "regression"),
-    ]  # fmt: skip
+        (1, "classification"),
+        (2, "classification"),
+        (2, "regression"),
+    ]
     for record in records:
         last = record["epochs"][-1]
         if record["requested"]["task"] == "classification":

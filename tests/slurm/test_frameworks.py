@@ -43,8 +43,15 @@ def test_one_table_compares_the_engines_with_certificates_from_two_nodes(sweep, 
     with (lab.folder / "tables" / "engines.csv").open() as file:
         rows = {row["engine"]: row for row in csv.DictReader(file)}
     assert set(rows) == {
-        "ddp", "fsdp2", "zero0", "zero1", "zero2", "zero3", "accelerate", "accelerate_zero2",
-    }  # fmt: skip
+        "ddp",
+        "fsdp2",
+        "zero0",
+        "zero1",
+        "zero2",
+        "zero3",
+        "accelerate",
+        "accelerate_zero2",
+    }
     assert {row["nodes"] for row in rows.values()} == {"2"}
     assert {name: row["reference"] for name, row in rows.items() if name != "ddp"} == dict.fromkeys(
         set(rows) - {"ddp"}, "ddp"

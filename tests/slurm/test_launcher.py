@@ -189,7 +189,7 @@ def test_a_client_that_is_killed_while_sbatch_runs_leaves_a_job_that_is_found(se
     client = (
         "import sys; from pathlib import Path; from launchers.checked import parse_json;"
         "from launchers.batch import Batch; from launchers.slurm.backend import SlurmLauncher as L;"
-        "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), what='b');"
+        "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), source='b');"
         "list(L().submit([L().render(b)]))"
     )
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}

@@ -60,8 +60,14 @@ def test_weights_of_timm_give_what_timm_answers(tmp_path):
     from safetensors.torch import save_file
 
     theirs = timm.models.VisionTransformer(
-        img_size=16, patch_size=4, embed_dim=32, depth=SPEC.layers, num_heads=SPEC.heads, mlp_ratio=2, num_classes=4,
-    )  # fmt: skip
+        img_size=16,
+        patch_size=4,
+        embed_dim=32,
+        depth=SPEC.layers,
+        num_heads=SPEC.heads,
+        mlp_ratio=2,
+        num_classes=4,
+    )
     with torch.no_grad():
         for weight in theirs.parameters():
             weight.normal_(std=0.3)

@@ -69,9 +69,10 @@ print(json.dumps([
     assert (small["r2"], half_equal["r2"]) == pytest.approx([values["r2"]] * 2), "in any unit; of what varies"
     assert (set(of_one), "map" in of_none, of_classes) == ({"mae", "rmse"}, False, {})
     entropy = [
-        math.log1p(math.exp(-x if y else x)) for row, labels_ in zip(answers, there, strict=True)
+        math.log1p(math.exp(-x if y else x))
+        for row, labels_ in zip(answers, there, strict=True)
         for x, y in zip(row, labels_, strict=True)
-    ]  # fmt: skip
+    ]
     assert means == pytest.approx([sum(entropy) / 12, sum(e * e for e in error) / 4], rel=1e-5)
     assert sums == pytest.approx([sum(entropy) / 3, 0], rel=1e-5)
 
@@ -110,9 +111,13 @@ def test_what_can_be_learnt_is_learnt(task, tmp_path):
     """Made-up images that show their targets under noise: precision far above chance, errors below the mean's."""
     data = replace(DATA, train_images=2048, test_images=256, classes=4)
     made = small_cell(
-        task=task, epochs=6, micro_batch=32, train_images=2048, data=data,
+        task=task,
+        epochs=6,
+        micro_batch=32,
+        train_images=2048,
+        data=data,
         optimizer=replace(small_cell().optimizer, learning_rate=2e-3),
-    )  # fmt: skip
+    )
     job = Job(tmp_path, made)
     assert job.run() == [0], job.log()
     last = job.json("record.json")["epochs"][-1]["test_metrics"]

@@ -119,9 +119,13 @@ def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packe
 def test_auto_looks_at_the_real_queue_and_tells_both_predictions(packed, gpus, cells, packs):
     """An idle cluster of 32 GPUs: 12 cells run side by side, 40 of 8 GPUs take turns on four nodes."""
     words = packed.words(
-        f"gpus={gpus}", f"optimizer.weight_decay=range(1,{cells + 1})", "minutes=5", "pack=auto", "dry_run=json",
+        f"gpus={gpus}",
+        f"optimizer.weight_decay=range(1,{cells + 1})",
+        "minutes=5",
+        "pack=auto",
+        "dry_run=json",
         "++partition.peak_tflops={fp32: 1}",
-    )  # fmt: skip
+    )
     wait_for(lambda: packed.cluster.ask("squeue", "--noheader") == "")
     answer = packed.sweep(*words, env=packed.cluster.environment | trivial())
     assert answer.returncode == 0, answer.stderr

@@ -13,9 +13,13 @@ from tests.slurm.studies import Lab, program
 pytestmark = pytest.mark.slurm
 
 NEBULA = (
-    "gpus=2", "minutes=5", "partition.partition=nebula", "partition.nodes=1", "partition.gpus_per_node=2",
+    "gpus=2",
+    "minutes=5",
+    "partition.partition=nebula",
+    "partition.nodes=1",
+    "partition.gpus_per_node=2",
     "partition.gpu_type=rtx3090",
-)  # fmt: skip
+)
 LIMIT_S = 20 * 60
 
 
@@ -23,9 +27,14 @@ LIMIT_S = 20 * 60
 def blocker(ask):
     """A job that holds the whole of nebula; it would for 20 minutes, as far as Slurm knows."""
     job = ask(
-        "sbatch", "--parsable", "--partition=nebula", "--gres=gpu:2", "--time=20", "--output=/dev/null",
+        "sbatch",
+        "--parsable",
+        "--partition=nebula",
+        "--gres=gpu:2",
+        "--time=20",
+        "--output=/dev/null",
         "--wrap=sleep 3000",
-    ).strip()  # fmt: skip
+    ).strip()
     wait_for(lambda: "RUNNING" in ask("squeue", "--noheader", f"--jobs={job}", "--format=%T"))
     yield job
     ask("scancel", job)

@@ -6,8 +6,17 @@ from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.runs.run import Origin, Run
 
-CONDITIONS = {"model": "vit_b_16", "data": "cifar100", "precision": "fp32", "engine": "zero0", "optimizer": "adamw",
-              "partition": "lab", "gpu_model": "Tesla T4", "epochs": "3", "data.pipeline": "device"}  # fmt: skip
+CONDITIONS = {
+    "model": "vit_b_16",
+    "data": "cifar100",
+    "precision": "fp32",
+    "engine": "zero0",
+    "optimizer": "adamw",
+    "partition": "lab",
+    "gpu_model": "Tesla T4",
+    "epochs": "3",
+    "data.pipeline": "device",
+}
 IMAGES = 6400
 
 

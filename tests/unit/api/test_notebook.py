@@ -53,7 +53,12 @@ def test_a_figure_is_shown_as_a_picture_and_a_study_as_a_table(executed):
 
 
 def test_what_it_says_is_printed_by_its_own_cells_alone(executed):
-    silent = [source for source, outputs in zip(*executed, strict=True) if "print(" not in source for output in outputs
-              if output["output_type"] == "stream"]  # fmt: skip
+    silent = [
+        source
+        for source, outputs in zip(*executed, strict=True)
+        if "print(" not in source
+        for output in outputs
+        if output["output_type"] == "stream"
+    ]
     assert silent == []
     assert "did you mean vit_b_16" in executed.of("try:")[0]["text"]

@@ -45,8 +45,10 @@ def test_runs_and_tables_are_those_that_collect_writes(capsys):
 def test_what_is_not_known_does_not_make_counts_fractions(published):
     runs = published.runs
     assert (str(runs.gpus.dtype), str(runs.epoch_s.dtype), str(runs.oversubscribed.dtype)) == (
-        "Int64", "float64", "boolean",
-    )  # fmt: skip
+        "Int64",
+        "float64",
+        "boolean",
+    )
     assert runs.attrs["units"]["epoch_s"] == "s"
     assert runs.attrs["meanings"] == {name: column.meaning for name, column in RUN_COLUMNS.items()}
 

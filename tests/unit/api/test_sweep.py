@@ -39,9 +39,11 @@ def test_a_word_says_to_hydra_what_the_value_is(values):
     parsed = OverridesParser.create().parse_override(word)
     choices = list(parsed.sweep_iterator()) if parsed.is_sweep_override() else [parsed.value()]
     again = OverridesParser.create()
-    read = [again.parse_override(f"x={each}").value() for each in parsed.sweep_string_iterator()] if len(
-        choices
-    ) > 1 else choices  # fmt: skip
+    read = (
+        [again.parse_override(f"x={each}").value() for each in parsed.sweep_string_iterator()]
+        if len(choices) > 1
+        else choices
+    )
     assert [_bare(value) for value in read] == [_bare(value) for value in values]
 
 
@@ -107,9 +109,13 @@ def files_of(folder):
 def test_a_dry_run_writes_what_the_command_writes_and_prints_nothing(here, capsys):
     words = ["gpus=1,2", "batch=16", "partition=vector_t4v2", "study=s", "optimizer.learning_rate=0.001"]
     study = vs.sweep(
-        gpus=range(1, 3), batch=[16], partition="vector_t4v2", study="s", dry_run=True,
+        gpus=range(1, 3),
+        batch=[16],
+        partition="vector_t4v2",
+        study="s",
+        dry_run=True,
         **{"optimizer.learning_rate": 1e-3},
-    )  # fmt: skip
+    )
     assert capsys.readouterr() == ("", "")
     assert study.folder == here / "outputs" / "s"
     assert set(study.status().state) == {"missing"}

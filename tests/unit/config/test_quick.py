@@ -278,9 +278,13 @@ def test_the_second_of_two_equal_commands_imports_no_hydra(tmp_path):
     loaded = []
     for _ in range(2):
         answer = subprocess.run(
-            [sys.executable, "-c", COUNT], input=json.dumps(words), cwd=tmp_path, capture_output=True, text=True,
+            [sys.executable, "-c", COUNT],
+            input=json.dumps(words),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
             env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
-        )  # fmt: skip
+        )
         assert answer.returncode == 0, answer.stderr
         loaded.append(set(json.loads(answer.stdout.rpartition("LOADED ")[2])))
     assert "hydra" in loaded[0]

@@ -103,9 +103,10 @@ def test_what_a_command_gives_twice_as_one_value_is_the_last_one() -> None:
 
 def test_whole_numbers_are_the_keys_of_points_that_are_some() -> None:
     whole = {
-        name for name, field in Point.__dataclass_fields__.items()
+        name
+        for name, field in Point.__dataclass_fields__.items()
         if "int" in re.findall(r"\w+", str(field.type)) and "float" not in str(field.type)
-    }  # fmt: skip
+    }
     assert whole == COUNTS
 
 

@@ -30,7 +30,7 @@ from launchers.checked import parse_json
 from vit_sweep.data import datasets, staging
 from vit_sweep.plan.specs import DataSpec
 
-spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]
+spec, root, scratch = parse_json(DataSpec, sys.argv[1], source="spec"), Path(sys.argv[2]), sys.argv[3]
 opened = Counter()
 real = datasets.reading
 def counted(path):

@@ -219,7 +219,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
         ({"images": GREY, "labels": LABELS + 0.5}, {"targets": "classification"}, ["labels[0] is 0.5"]),
         ({"images": GREY, "labels": LABELS}, {"channels": 3}, ["12 of 12 files cannot be packed", "1 channel, not 3"]),
     ],
-)  # fmt: skip
+)
 def test_another_layout_is_refused_by_file_and_dataset(tmp_path, root, made, changes, words):
     path = write(tmp_path / "set.h5", **made)
     told = refusal(request(path, **changes), root)

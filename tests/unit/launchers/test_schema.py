@@ -173,8 +173,13 @@ def test_a_field_that_files_call_otherwise_is_written_so_and_read_by_both():
         == parse_json(Ours, '{"name": "a", "index": 3, "place": "b/c"}', source="it")
     )
     assert to_plain(there) == {
-        "name": "a", "count": 1, "colour": None, "parts": [], "place": "b/c", "at": 3,
-    }  # fmt: skip
+        "name": "a",
+        "count": 1,
+        "colour": None,
+        "parts": [],
+        "place": "b/c",
+        "at": 3,
+    }
     assert to_plain(there, defaults=False) == {"name": "a", "place": "b/c", "at": 3}
     with pytest.raises(UserError, match="it: unknown key further"):
         parse_json(Ours, '{"name": "a", "further": 1}', source="it")

@@ -212,8 +212,17 @@ def test_before_the_first_epoch_ends_a_cell_and_those_that_wait_are_told_by_its_
 
 def test_a_cell_that_trains_in_its_first_epoch_is_known_by_its_first_steps():
     trains = cell(epochs=4)
-    at = Progress(phase="training", epoch=1, epochs=4, host="n", started_at="2025-01-01T00:00:00+00:00",
-                  at="2025-01-01T00:00:15+00:00", steps=20, trained_steps=20, trained_s=10.0)  # fmt: skip
+    at = Progress(
+        phase="training",
+        epoch=1,
+        epochs=4,
+        host="n",
+        started_at="2025-01-01T00:00:00+00:00",
+        at="2025-01-01T00:00:15+00:00",
+        steps=20,
+        trained_steps=20,
+        trained_s=10.0,
+    )
     (job,) = jobs_of([replace(result(trains, status="running"), attempt="1", progress=at)], None)
     assert trains.steps_per_epoch > 20
     assert (job.training.whole_epoch, job.training.steps_left) == (False, 4 * trains.steps_per_epoch - 20)

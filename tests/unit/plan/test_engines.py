@@ -146,9 +146,14 @@ def test_ddp_takes_no_time_for_what_it_hides_behind_the_last_backward_pass():
 def test_a_run_is_predicted_from_itself_as_it_was(engine, accum, micro_batch, again):
     """What it computed is taken from what it took, whether or not its communication was hidden."""
     ran = cell(
-        gpus=8, nodes=1, device=Device.CUDA, engine=engine, accum=accum, micro_batch=micro_batch,
+        gpus=8,
+        nodes=1,
+        device=Device.CUDA,
+        engine=engine,
+        accum=accum,
+        micro_batch=micro_batch,
         activation_checkpointing=again,
-    )  # fmt: skip
+    )
     step_ms = predict(ran, T4, ()).step_ms
     finished = (Throughput(cell=ran, images_per_s=1000 * micro_batch * accum / step_ms),)
     again_ms = predict(ran, T4, finished).step_ms

@@ -87,10 +87,14 @@ def test_what_a_refusal_proposes_is_not_refused_in_turn():
         (3, 4, 8), (16, 24, 32), Pool, (2, 3, 4, 8), Attention, Device, SequenceMethod
     ):
         given = point(
-            gpus=degree, sequence=degree, sequence_method=method, attention=kernel, precision=Precision.BF16,
+            gpus=degree,
+            sequence=degree,
+            sequence_method=method,
+            attention=kernel,
+            precision=Precision.BF16,
             model=replace(MODEL, heads=heads, width=24 * heads, image_size=size, pool=pool),
             partition=profile(device=device),
-        )  # fmt: skip
+        )
         made = cell_of(given)
         if isinstance(made, Cell) or not made[0].startswith(f"sequence={degree} sequence_method="):
             continue

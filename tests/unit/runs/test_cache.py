@@ -145,9 +145,17 @@ def profile_changed(study, planned, draw):
 
 
 CHANGES = (
-    other_record, as_second_attempt, edited_in_place, cut_off, gone, cell_gone, dropped, of_another, submitted,
+    other_record,
+    as_second_attempt,
+    edited_in_place,
+    cut_off,
+    gone,
+    cell_gone,
+    dropped,
+    of_another,
+    submitted,
     profile_changed,
-)  # fmt: skip
+)
 STEP = st.tuples(st.sampled_from(CHANGES), st.sampled_from(CELLS), st.sampled_from([1.0, 2.5, 3.25]))
 
 

@@ -72,12 +72,17 @@ def line(time_ms, key, value=None, **metadata):
 
 def test_mlperfs_epochs_and_blocks_become_rows(tmp_path):
     lines = [
-        line(0, "global_batch_size", 256), line(0, "train_samples", 50_000), line(0, "number_of_nodes", 2),
-        line(0, "accelerators_per_node", 4), "0: " + line(1000, "epoch_start", epoch_num=1),
-        line(31_000, "epoch_stop", epoch_num=1), line(31_500, "eval_accuracy", 0.25, epoch_num=1),
+        line(0, "global_batch_size", 256),
+        line(0, "train_samples", 50_000),
+        line(0, "number_of_nodes", 2),
+        line(0, "accelerators_per_node", 4),
+        "0: " + line(1000, "epoch_start", epoch_num=1),
+        line(31_000, "epoch_stop", epoch_num=1),
+        line(31_500, "eval_accuracy", 0.25, epoch_num=1),
         line(32_000, "block_start", first_epoch_num=2, epoch_count=2),
-        line(52_000, "block_stop", first_epoch_num=2, epoch_count=2), TOKEN + '{"key": "cut off',
-    ]  # fmt: skip
+        line(52_000, "block_stop", first_epoch_num=2, epoch_count=2),
+        TOKEN + '{"key": "cut off',
+    ]
     (run,) = read(tmp_path, "\n".join(lines)).runs
     assert (run.gpus, run.global_batch, run.work) == (8, 256, 50_000)
     assert run.epoch_all_s == pytest.approx((30.0, 10.0, 10.0))

@@ -163,16 +163,28 @@ def record_by_a_link(study):
 
 
 def sent_again(study):
-    lines = [
-        entry(Event.SUBMITTING, "b", (ONE.cell_id, 2)), entry(Event.SUBMITTED, "b", (ONE.cell_id, 2), handle="7")
-    ]  # fmt: skip
+    lines = [entry(Event.SUBMITTING, "b", (ONE.cell_id, 2)), entry(Event.SUBMITTED, "b", (ONE.cell_id, 2), handle="7")]
     (study.folder / "jobs.jsonl").write_text("".join(to_json(line).replace("\n", "") + "\n" for line in lines))
 
 
 SPOILT = (
-    tampered, truncated, emptied, of_another_cell, of_other_code, senseless, by_a_link, a_pipe, written_by_all,
-    record_replaced, record_copied, record_edited_in_place, record_cut_off, record_gone, record_by_a_link, sent_again,
-)  # fmt: skip
+    tampered,
+    truncated,
+    emptied,
+    of_another_cell,
+    of_other_code,
+    senseless,
+    by_a_link,
+    a_pipe,
+    written_by_all,
+    record_replaced,
+    record_copied,
+    record_edited_in_place,
+    record_cut_off,
+    record_gone,
+    record_by_a_link,
+    sent_again,
+)
 
 
 @pytest.mark.parametrize("how", SPOILT)

@@ -101,8 +101,10 @@ def test_a_count_of_which_nothing_ran_is_given_up_and_one_failed_repeat_is_not()
 
 
 def test_cells_of_other_curves_count_for_nothing():
-    others = [result(cell(gpus=8, micro_batch=32, seed=s), record=record(cell(gpus=8, micro_batch=32, seed=s)))
-              for s in range(5)]  # fmt: skip
+    others = [
+        result(cell(gpus=8, micro_batch=32, seed=s), record=record(cell(gpus=8, micro_batch=32, seed=s)))
+        for s in range(5)
+    ]
     assert decide((), others).entry == FIRST
 
 

@@ -193,8 +193,11 @@ def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
 def test_one_press_ends_a_watching_client_at_any_step(slurm, monkeypatch):
     """Its looks follow each other at once, and each asks: how many there are hangs on no clock."""
     for module, name in (
-        (polling, "SOON_S"), (polling, "LONGEST_S"), (watching, "_SLURM_PERIOD_S"), (watching, "_LOCAL_PERIOD_S"),
-    ):  # fmt: skip
+        (polling, "SOON_S"),
+        (polling, "LONGEST_S"),
+        (watching, "_SLURM_PERIOD_S"),
+        (watching, "_LOCAL_PERIOD_S"),
+    ):
         monkeypatch.setattr(module, name, 0.0)
     launch.resume(slurm.study, wait=False)
     _, calls = run("status", slurm, "--watch", begins=_command)

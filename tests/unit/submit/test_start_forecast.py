@@ -53,9 +53,16 @@ def queue(monkeypatch):
 def full(until_s, now):
     """A cluster of one node that a job holds until then."""
     job = QueuedJob(
-        handle="1", mine=False, state=QueueState.RUNNING, partitions=("lab",), nodes=1, gpus_per_node=8, hosts=("n1",),
-        limit_s=until_s - now + 100, started_s=now - 100,
-    )  # fmt: skip
+        handle="1",
+        mine=False,
+        state=QueueState.RUNNING,
+        partitions=("lab",),
+        nodes=1,
+        gpus_per_node=8,
+        hosts=("n1",),
+        limit_s=until_s - now + 100,
+        started_s=now - 100,
+    )
     return QueueSnapshot(at_s=now, nodes=(NodeRoom(name="n1", partitions=("lab",), gpus=8, cpus=64),), jobs=(job,))
 
 

@@ -82,9 +82,13 @@ _LARGEST = re.compile(
     rf"(?:>=|≥|=>|of\s+at\s+least|at\s+least|of|above)?\s*{_NUMBER.format('threshold')}(?:\s+or\s+more)?{_AT}"
 )
 _ALSO = {
-    "images/s": Quantity.THROUGHPUT, "images_per_s": Quantity.THROUGHPUT, "epoch_time": Quantity.TIME,
-    "epoch_time_s": Quantity.TIME, "seconds": Quantity.TIME, "parallel_efficiency": Quantity.EFFICIENCY,
-}  # fmt: skip
+    "images/s": Quantity.THROUGHPUT,
+    "images_per_s": Quantity.THROUGHPUT,
+    "epoch_time": Quantity.TIME,
+    "epoch_time_s": Quantity.TIME,
+    "seconds": Quantity.TIME,
+    "parallel_efficiency": Quantity.EFFICIENCY,
+}
 
 
 def question_of(text: str) -> Question:

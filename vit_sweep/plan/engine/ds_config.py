@@ -14,25 +14,27 @@ from vit_sweep.plan.engine.deepspeed_keys import KEYS
 from vit_sweep.plan.engine.knobs import changed, further
 from vit_sweep.plan.specs import EngineSpec
 
-KNOWN_KEYS = frozenset({
-    "train_batch_size",
-    "train_micro_batch_size_per_gpu",
-    "gradient_accumulation_steps",
-    "gradient_clipping",
-    "prescale_gradients",
-    "zero_optimization",
-    "zero_allow_untested_optimizer",
-    "zero_force_ds_cpu_optimizer",
-    "communication_data_type",
-    "bf16",
-    "fp16",
-    "steps_per_print",
-    "wall_clock_breakdown",
-    "dump_state",
-    "timers",
-    "disable_allgather",
-    "flops_profiler",
-})  # fmt: skip
+KNOWN_KEYS = frozenset(
+    {
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+        "prescale_gradients",
+        "zero_optimization",
+        "zero_allow_untested_optimizer",
+        "zero_force_ds_cpu_optimizer",
+        "communication_data_type",
+        "bf16",
+        "fp16",
+        "steps_per_print",
+        "wall_clock_breakdown",
+        "dump_state",
+        "timers",
+        "disable_allgather",
+        "flops_profiler",
+    }
+)
 
 REUSE_DISTANCE = 1_000_000_000
 """ZeRO 3 lets go of gathered weights that are not used again within so many others."""

@@ -197,9 +197,20 @@ def gradient_bytes(cell: Cell) -> int:
 def _alike(cell: Cell, other: Cell) -> bool:
     """Whether the throughput of one says something about the other."""
     keys = (
-        "model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition", "pipeline",
-        "activation_checkpointing", "compile", "sequence", "sequence_method", "attention",
-    )  # fmt: skip
+        "model",
+        "precision",
+        "engine",
+        "gpu_model",
+        "device",
+        "cpus_per_gpu",
+        "partition",
+        "pipeline",
+        "activation_checkpointing",
+        "compile",
+        "sequence",
+        "sequence_method",
+        "attention",
+    )
     return all(getattr(cell, key) == getattr(other, key) for key in keys)
 
 

@@ -189,5 +189,11 @@ def _by_layers(patch):
         patch.setattr(module, "optimizer", lambda cell, model: ByLayers(model.parameters(), lr=1e-3))
 
 
-PLANTED = {"nothing": lambda patch: None, "clip": _clip, "drop": _drop, "ignore": _ignore, "by_layers": _by_layers,
-           "ddp_instead": _ddp_instead}  # fmt: skip
+PLANTED = {
+    "nothing": lambda patch: None,
+    "clip": _clip,
+    "drop": _drop,
+    "ignore": _ignore,
+    "by_layers": _by_layers,
+    "ddp_instead": _ddp_instead,
+}

@@ -33,11 +33,19 @@ HALVES = {1: 10.0, 2: 5.2, 4: 2.8}
 def sound(gpus, seed, seconds):
     """One of three repeats of a cell whose global batch is fixed and whose test accuracy is known."""
     return run(
-        gpus, (seconds, seconds * 1.001), seed=seed, run_id=f"g{gpus}-s{seed}", curves=GLOBAL, micro_batch=64 // gpus,
-        images=IMAGES, hosts=(f"node{seed}",), epoch_all_s=(2 * seconds, seconds, seconds),
-        test_accuracy=(0.1, 0.2, 0.3), train_accuracy=(0.1, 0.2, 0.3),
+        gpus,
+        (seconds, seconds * 1.001),
+        seed=seed,
+        run_id=f"g{gpus}-s{seed}",
+        curves=GLOBAL,
+        micro_batch=64 // gpus,
+        images=IMAGES,
+        hosts=(f"node{seed}",),
+        epoch_all_s=(2 * seconds, seconds, seconds),
+        test_accuracy=(0.1, 0.2, 0.3),
+        train_accuracy=(0.1, 0.2, 0.3),
         parts=StepParts(communication=gpus - 1.0, straggler_wait=0.0),
-    )  # fmt: skip
+    )
 
 
 def sound_study():
@@ -199,9 +207,15 @@ def test_a_throttled_baseline_brings_the_throughput_down():
 
 def imported(gpus, seconds, placement, **changes):
     return run(
-        gpus, (seconds,), placement=placement, origin=Origin.IMPORTED, hosts=changes.pop("hosts", ()), nodes=None,
-        run_id=f"{placement}{gpus}", **changes,
-    )  # fmt: skip
+        gpus,
+        (seconds,),
+        placement=placement,
+        origin=Origin.IMPORTED,
+        hosts=changes.pop("hosts", ()),
+        nodes=None,
+        run_id=f"{placement}{gpus}",
+        **changes,
+    )
 
 
 def test_a_baseline_of_another_placement_is_borrowed():
@@ -390,10 +404,17 @@ def test_missing_ranks_are_told():
 
 def talking(gpus, communication, *, wait=None, nodes=None, compute=None, origin=Origin.IMPORTED, **changes):
     return run(
-        gpus, (10.0 / gpus,), nodes=nodes or gpus, origin=origin, run_id=f"t{gpus}", hosts=(),
+        gpus,
+        (10.0 / gpus,),
+        nodes=nodes or gpus,
+        origin=origin,
+        run_id=f"t{gpus}",
+        hosts=(),
         parts=StepParts(communication=communication, straggler_wait=wait),
-        compute_ms_by_rank=() if compute is None else (compute,) * gpus, parameters=86_567_656, **changes,
-    )  # fmt: skip
+        compute_ms_by_rank=() if compute is None else (compute,) * gpus,
+        parameters=86_567_656,
+        **changes,
+    )
 
 
 def test_communication_of_one_rank_contains_waiting():
@@ -650,8 +671,10 @@ def test_several_seeds_have_a_speedup_each_to_one_common_accuracy():
 
 
 def test_training_accuracies_of_different_images_are_not_compared():
-    weak = [run(gpus, (10.0,), scaling=Scaling.WEAK, epoch_all_s=(10.0, 10.0), train_accuracy=(0.5, 0.9 / gpus))
-            for gpus in (1, 4)]  # fmt: skip
+    weak = [
+        run(gpus, (10.0,), scaling=Scaling.WEAK, epoch_all_s=(10.0, 10.0), train_accuracy=(0.5, 0.9 / gpus))
+        for gpus in (1, 4)
+    ]
     (speedups,) = audit(weak).speedups
     assert speedups.to_accuracy is None
     assert "different numbers of images" in speedups.to_accuracy_why

@@ -76,5 +76,9 @@ def test_thirty_times_the_throughput_is_six_times_in_accuracy(verdict):
 
 def test_what_the_figures_can_carry(verdict):
     assert verdict.falls == (
-        Claim.THROUGHPUT, Claim.FIXED_PROBLEM, Claim.ACCURACY, Claim.COMMUNICATION, Claim.SMALL_DIFFERENCES,
-    )  # fmt: skip
+        Claim.THROUGHPUT,
+        Claim.FIXED_PROBLEM,
+        Claim.ACCURACY,
+        Claim.COMMUNICATION,
+        Claim.SMALL_DIFFERENCES,
+    )

@@ -195,8 +195,11 @@ def test_a_measured_link_is_taken_as_measured_and_only_the_rest_is_fitted():
     assert fitted.parameter("imbalance").value == pytest.approx(0.02, rel=1e-3)
     assert fitted.parameter("latency_us").value == pytest.approx(20)
     assert {parameter.name: parameter.how for parameter in fitted.parameters} == {
-        "compute_ms_per_image": "fitted", "imbalance": "fitted", "latency_us": "measured", "bus_gb_per_s": "measured",
-    }  # fmt: skip
+        "compute_ms_per_image": "fitted",
+        "imbalance": "fitted",
+        "latency_us": "measured",
+        "bus_gb_per_s": "measured",
+    }
     step = fitted.link.at(4) * size * 2 * 3 / 4 + 2 * 3 * alpha
     assert step == pytest.approx(2 * 3 / 4 * size / bus, rel=1e-6)
     assert [law_fit.law for law_fit in fit(with_links(times))][-1] is Law.MEASURED_LINK

@@ -203,9 +203,13 @@ def test_a_curve_moves_what_the_zero_stage_is_counted_to():
 def test_every_input_is_told_with_its_source_and_a_link_of_a_profile_is_no_measurement_of_this_case():
     inputs = {given.name: given for given in ask().inputs}
     assert list(inputs) == [
-        "computation of an image", "all-reduced in a step", "link inside a node", "link between nodes", "imbalance",
+        "computation of an image",
+        "all-reduced in a step",
+        "link inside a node",
+        "link between nodes",
+        "imbalance",
         "overlap",
-    ]  # fmt: skip
+    ]
     assert inputs["link between nodes"].value == "2 GB/s, 50 µs"
     assert inputs["all-reduced in a step"].value == f"{SIZE / 1e6:.1f} MB"
     assert [name for name, given in inputs.items() if not given.guess] == ["all-reduced in a step"]

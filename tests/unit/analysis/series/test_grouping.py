@@ -44,8 +44,11 @@ def test_series_stand_in_the_order_of_what_tells_them_apart_numbers_by_their_siz
         for gpus in (1, 2)
     ]
     assert [dict(one.key.conditions)["model.image_size"] for one in group(runs, Scaling.STRONG)] == [
-        "96", "1024", "[32, 96]", "[224, 96]",
-    ]  # fmt: skip
+        "96",
+        "1024",
+        "[32, 96]",
+        "[224, 96]",
+    ]
 
 
 def test_repeats_are_one_point_with_both_spreads():
@@ -158,10 +161,14 @@ RUNS = st.lists(
         lambda gpus, seconds, seed, micro: run(
             gpus, (seconds,), seed=seed, micro_batch=micro, run_id=f"{gpus}-{seed}-{micro}"
         ),
-        st.sampled_from([1, 2, 4]), st.floats(0.5, 50), st.integers(0, 2), st.sampled_from([8, 16]),
+        st.sampled_from([1, 2, 4]),
+        st.floats(0.5, 50),
+        st.integers(0, 2),
+        st.sampled_from([8, 16]),
     ),
-    max_size=12, unique_by=lambda a_run: a_run.run_id,
-)  # fmt: skip
+    max_size=12,
+    unique_by=lambda a_run: a_run.run_id,
+)
 
 
 @given(RUNS, st.randoms())

@@ -27,10 +27,15 @@ def estimates(series):
         value
         for point in series.points
         for value in (
-            point.time_s, point.step_ms, point.images_per_s, point.speedup, point.efficiency, point.serial_fraction
+            point.time_s,
+            point.step_ms,
+            point.images_per_s,
+            point.speedup,
+            point.efficiency,
+            point.serial_fraction,
         )
         if isinstance(value, Estimate)
-    ]  # fmt: skip
+    ]
 
 
 @given(CURVES, st.sampled_from(Scaling))

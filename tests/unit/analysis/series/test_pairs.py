@@ -49,5 +49,8 @@ def test_weak_scaling_keeps_the_work_of_each_gpu_in_one_series():
 def test_runs_count_pairs_where_all_learn_from_them():
     pairs, images = run(conditions=PAIRS), run(conditions={"task": "classification"})
     assert [counted(runs) for runs in ([pairs], [images], [pairs, images], [run()])] == [
-        "pairs", "images", "images", "images"
-    ]  # fmt: skip
+        "pairs",
+        "images",
+        "images",
+        "images",
+    ]

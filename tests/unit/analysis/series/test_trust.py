@@ -103,9 +103,12 @@ def test_the_rows_of_a_series_hold_the_truth():
         for point in with_intervals(series).points[1:]:
             seconds = 100 * (0.03 + 0.97 / point.gpus)
             truths = {
-                "time_s": seconds, "images_per_s": point.runs[0].images / seconds, "speedup": 100 / seconds,
-                "efficiency": 100 / seconds / point.gpus, "serial_fraction": 0.03,
-            }  # fmt: skip
+                "time_s": seconds,
+                "images_per_s": point.runs[0].images / seconds,
+                "speedup": 100 / seconds,
+                "efficiency": 100 / seconds / point.gpus,
+                "serial_fraction": 0.03,
+            }
             for name, truth in truths.items():
                 estimate = getattr(point, name)
                 held[name] += estimate.low <= truth <= estimate.high

@@ -76,9 +76,13 @@ def write_study(folder, seeds=(0, 1)):
         (attempt / "exit.json").write_text(to_json(ended))
         (attempt / "rank0.log").write_text(f"{HOME} {SECRET}")
     jobs: Batch = batch(
-        study=folder.name, study_dir=str(folder), profile=eve, tasks=(), code=f"{folder}/.code/x",
+        study=folder.name,
+        study_dir=str(folder),
+        profile=eve,
+        tasks=(),
+        code=f"{folder}/.code/x",
         environment={"PYTHONPATH": f"{folder}/.code/x"},
-    )  # fmt: skip
+    )
     there = folder / "jobs" / jobs.name
     there.mkdir()
     (there / "batch.json").write_text(to_json(jobs))
@@ -440,9 +444,10 @@ def test_a_changed_version_machine_or_seed_is_named_and_a_sample_is_enough(desk,
     assert code == 4 and "changed: torch: 2.11.0 published, 2.12.0 here" in said
     assert "changed: another machine: CPU: AMD EPYC against Intel Xeon" in said
     again(desk / "outputs/sown", seeds=(0, 2))
-    assert "changed: gpus=1 nodes=1 batch=16 accum=1 images=1600: seeds 0, 1 published, 0, 2 here" in judged(
-        capsys, "sown"
-    )[1]  # fmt: skip
+    assert (
+        "changed: gpus=1 nodes=1 batch=16 accum=1 images=1600: seeds 0, 1 published, 0, 2 here"
+        in judged(capsys, "sown")[1]
+    )
     for path in (desk / "outputs/other").glob("cells/n1-g2-*"):
         shutil.rmtree(path)
     assert "1 cell was not run again" in judged(capsys, "other")[1]

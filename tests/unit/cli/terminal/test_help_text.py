@@ -40,8 +40,11 @@ def test_an_example_that_is_broken_over_lines_is_still_one_command_of_the_shell(
     joined = fitted(text, width).replace("\\\n", "")
     shown = [line.strip() for line in joined.split("\n")]
     for command in given:
-        assert any(shlex.split(line.partition("   on ")[0])[: len(shlex.split(command))] == shlex.split(command)
-                   for line in shown if line.startswith("python -m"))  # fmt: skip
+        assert any(
+            shlex.split(line.partition("   on ")[0])[: len(shlex.split(command))] == shlex.split(command)
+            for line in shown
+            if line.startswith("python -m")
+        )
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])

@@ -49,9 +49,13 @@ class Shell:
     def __init__(self, name, home, cwd):
         """Start it; its prompt is known, its window wide enough for a line."""
         environment = clean_environment() | {
-            "HOME": str(home), "ZDOTDIR": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "TERM": "xterm",
-            "PATH": f"{home / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }  # fmt: skip
+            "HOME": str(home),
+            "ZDOTDIR": str(home),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "TERM": "xterm",
+            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         self._read = ""
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:

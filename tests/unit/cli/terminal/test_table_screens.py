@@ -106,8 +106,10 @@ def engine_study():
             run_id=f"{engine}-{offload}-{gpus}-{seed}",
             seed=seed,
             conditions={
-                "engine": engine, "engine.kind": engine if engine not in stages else "deepspeed",
-                "engine.zero_stage": stages.get(engine, "None"), "engine.offload_optimizer": offload,
+                "engine": engine,
+                "engine.kind": engine if engine not in stages else "deepspeed",
+                "engine.zero_stage": stages.get(engine, "None"),
+                "engine.offload_optimizer": offload,
             },
             certificate=CERTIFIED if engine != "fsdp2" else None,
             memory_mib=memory,
@@ -121,7 +123,7 @@ def engine_study():
         for (engine, offload), (seconds, memory, expected_ms, expected_mib) in measured.items()
         for gpus in (2, 4)
         for seed in range(2)
-    ]  # fmt: skip
+    ]
 
 
 def engines(console):

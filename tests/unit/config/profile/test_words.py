@@ -63,7 +63,7 @@ def test_a_value_that_leaves_no_doubt_is_read_as_it_is_meant(folder, text, key, 
         ("defaults: vector_t4v2", r"partition/lab: what it builds on is a list: write defaults: \[NAME\]"),
         ("defaults: [lab]", "builds on it in turn"),
     ],
-)  # fmt: skip
+)
 def test_a_value_with_two_meanings_is_refused_in_words_of_its_key(folder, text, said):
     with pytest.raises(UserError, match=said):
         lab(folder, text)

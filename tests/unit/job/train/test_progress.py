@@ -27,9 +27,18 @@ class Clock:
 
 def execution_of(trains, folder, clock):
     me = RankIdentity(
-        task_index=0, restart=0, job_id="17_0", rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0,
-        nodes=1, node_name="n1", visible_gpus=1,
-    )  # fmt: skip
+        task_index=0,
+        restart=0,
+        job_id="17_0",
+        rank=0,
+        world_size=1,
+        local_rank=0,
+        local_world_size=1,
+        node_rank=0,
+        nodes=1,
+        node_name="n1",
+        visible_gpus=1,
+    )
     file = CellFile(cell_id=trains.cell_id, cell=trains, series=(series(),), data_root="/data")
     return Execution(file=file, me=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf())
 

@@ -522,7 +522,7 @@ def test_sbatch_holds_the_lock_itself_so_that_a_killed_client_leaves_it_locked(p
     client = (
         "import sys; from launchers.slurm.backend import SlurmLauncher; from launchers.checked import parse_json;"
         "from launchers.batch import Batch; from pathlib import Path;"
-        "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), what='b');"
+        "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), source='b');"
         "list(SlurmLauncher().submit([SlurmLauncher().render(b)]))"
     )
     folder = Path(rendered.batch.folder)

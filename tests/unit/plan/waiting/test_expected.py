@@ -133,9 +133,11 @@ def test_ends_that_were_left_open_teach_nothing():
 
 @settings(max_examples=200)
 @given(
-    st.floats(0, 1e6), st.floats(0, 1), st.floats(1, 50),
+    st.floats(0, 1e6),
+    st.floats(0, 1),
+    st.floats(1, 50),
     st.lists(st.tuples(st.floats(1, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)), max_size=30),
-)  # fmt: skip
+)
 def test_it_stays_in_order_and_never_in_the_past(wait, low, high, waits_of_old):
     one = said(wait, low=wait * low, high=wait * high)
     known = [PastForecast(said(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]

@@ -11,9 +11,13 @@ from vit_sweep.plan.waiting.simulation import Queue
 
 GPUS = 4
 JOB = st.tuples(
-    st.integers(1, 3), st.sampled_from([1, 2, GPUS]), st.sampled_from([2, 5, 9]), st.integers(1, 9),
-    st.integers(0, 2), st.integers(0, 4),
-)  # fmt: skip
+    st.integers(1, 3),
+    st.sampled_from([1, 2, GPUS]),
+    st.sampled_from([2, 5, 9]),
+    st.integers(1, 9),
+    st.integers(0, 2),
+    st.integers(0, 4),
+)
 """Nodes, GPUs on each, limit, run time (at most the limit), priority, when it comes."""
 
 
@@ -93,9 +97,10 @@ def test_no_node_ever_holds_more_than_it_has_and_no_job_starts_before_it_comes(c
         assert len(set(on)) == jobs[job][0]
         for node in on:
             there = [
-                jobs[other][1] for other, (since, where) in begun.items()
+                jobs[other][1]
+                for other, (since, where) in begun.items()
                 if node in where and since <= start < since + min(jobs[other][2], jobs[other][3])
-            ]  # fmt: skip
+            ]
             assert sum(there) <= GPUS
 
 

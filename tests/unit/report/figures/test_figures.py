@@ -132,9 +132,20 @@ def sheets(monkeypatch):
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
     drawers = (
-        times, speedup, parts, nodes, placement, cost, isoefficiency, engines, memory, optimizers, ranks, resolutions,
+        times,
+        speedup,
+        parts,
+        nodes,
+        placement,
+        cost,
+        isoefficiency,
+        engines,
+        memory,
+        optimizers,
+        ranks,
+        resolutions,
         steps,
-    )  # fmt: skip
+    )
     for module in drawers:
         monkeypatch.setattr(module, "save", save)
     with theme():
@@ -641,15 +652,23 @@ def test_a_cross_stands_where_the_plan_expects_an_engine_from_what_was_measured_
     """Planted: twice the step and half the memory of DDP; then, with offload, four times the step of the same stage."""
     exact = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a", tolerance=CERTIFIED_WITHIN)
     planted = {
-        ("ddp", "none"): (10.0, 7.0, 100.0, 8.0), ("zero2", "none"): (16.0, 4.0, 200.0, 4.0),
+        ("ddp", "none"): (10.0, 7.0, 100.0, 8.0),
+        ("zero2", "none"): (16.0, 4.0, 200.0, 4.0),
         ("zero2", "cpu"): (80.0, 1.0, 800.0, 1.0),
-    }  # fmt: skip
+    }
     runs = [
-        run(2, (seconds,), run_id=f"{name}-{offload}", conditions={"engine": name, "engine.offload_optimizer": offload},
-            memory_mib=1024 * (gib - CONTEXT_GIB), step_predicted_ms=step, memory_predicted_mib=1024 * planned_gib,
-            certificate=exact)
+        run(
+            2,
+            (seconds,),
+            run_id=f"{name}-{offload}",
+            conditions={"engine": name, "engine.offload_optimizer": offload},
+            memory_mib=1024 * (gib - CONTEXT_GIB),
+            step_predicted_ms=step,
+            memory_predicted_mib=1024 * planned_gib,
+            certificate=exact,
+        )
         for (name, offload), (seconds, gib, step, planned_gib) in planted.items()
-    ]  # fmt: skip
+    ]
     drawn = draw(runs, tmp_path)["engines"]
     assert "Cross: where the plan expects" in drawn.caption
     lines = [line for line in sheets["engines"].axes[0].get_lines() if line.get_marker() == "x"]
@@ -697,8 +716,11 @@ def test_larger_images_are_drawn_by_speed_memory_and_the_largest_that_was_traine
     speed, memory, largest = sheets["resolutions"].axes
     assert [list(line.get_xdata()) for line in speed.get_lines()] == [[224, 512], [512, 1024]]
     assert [[round(y * 1024) for y in line.get_ydata()] for line in memory.get_lines()] == [
-        [9000], [9500, 20_000], [9900], [],
-    ]  # fmt: skip
+        [9000],
+        [9500, 20_000],
+        [9900],
+        [],
+    ]
     assert [list(line.get_ydata()) for line in largest.get_lines()] == [[512], [1024]]
     assert_tidy(sheets["resolutions"])
 

@@ -358,14 +358,22 @@ def test_engines_are_compared_with_the_lowest_zero_stage():
 def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
     kinds = [("fsdp2", "None"), ("deepspeed", "1"), ("ddp", "None"), ("accelerate", "None")]
     engines = [
-        run(2, (10.0 + n,), run_id=kind, conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage},
-            certificate=EXACT)
+        run(
+            2,
+            (10.0 + n,),
+            run_id=kind,
+            conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage},
+            certificate=EXACT,
+        )
         for n, (kind, stage) in enumerate(kinds)
-    ]  # fmt: skip
+    ]
     rows = tables(engines)["engines"].rows
     assert [(row["engine"], row["zero_stage"], row["reference"]) for row in rows] == [
-        ("ddp", None, None), ("accelerate", None, "ddp"), ("deepspeed", 1, "ddp"), ("fsdp2", None, "ddp"),
-    ]  # fmt: skip
+        ("ddp", None, None),
+        ("accelerate", None, "ddp"),
+        ("deepspeed", 1, "ddp"),
+        ("fsdp2", None, "ddp"),
+    ]
 
 
 def test_what_an_engine_saves_of_the_references_memory_and_pays_in_time_stands_beside_what_was_predicted():
@@ -424,11 +432,12 @@ def test_a_certificate_speaks_for_other_batches_and_repeats_of_its_version_only(
     certified = on_stage(1, run_id="certified")
     old = (("code", "c1"), ("torch", "2.7"))
     runs = [
-        on_stage(0), certified,
+        on_stage(0),
+        certified,
         on_stage(1, run_id="repeat", seed=1, certificate=None),
         on_stage(0, run_id="batch", micro_batch=32, certificate=replace(EXACT, difference=2e-6, masked="keys")),
         on_stage(1, run_id="of old", micro_batch=32, certificate=None, software=old),
-    ]  # fmt: skip
+    ]
     rows = tables(runs)["engines"].rows
     assert {row["cell_id"]: row["certificate"] for row in rows} == {
         "z0": "within 2.0e-06, keys left out",
@@ -485,8 +494,9 @@ def test_knobs_that_compute_something_else_need_certificates_of_their_own_and_ar
     plain = with_knob("overlap_comm", "False", certificate=EXACT)
     rows = tables([with_knob(knob, value), plain])["engines"].rows
     assert [(row["engine"], row["verdict"]) for row in rows] == [
-        (f"zero2 {knob}={KNOBS[f'engine.{knob}']}", None), (f"zero2 {knob}={value}", APART),
-    ]  # fmt: skip
+        (f"zero2 {knob}={KNOBS[f'engine.{knob}']}", None),
+        (f"zero2 {knob}={value}", APART),
+    ]
     reference, other = tables([with_knob(knob, value, certificate=EXACT), plain])["engines"].rows
     assert (reference["reference"], other["reference"]) == (None, f"zero2 {knob}={KNOBS[f'engine.{knob}']}")
 
@@ -497,19 +507,33 @@ def test_what_offload_saves_and_costs_is_against_the_same_engine_without_it():
     whole = {f"engine.{name}": "cpu" for name in ("offload_optimizer", "offload_param")}
     base = {"engine.offload_param": "none"}
     engines = [
-        (1, none, 10.0, 8000.0), (1, cpu, 15.0, 5000.0), (2, cpu, 16.0, 4500.0), (3, none, 12.0, 4000.0),
-        (3, cpu, 18.0, 3000.0), (3, whole, 24.0, 2000.0),
-    ]  # fmt: skip
+        (1, none, 10.0, 8000.0),
+        (1, cpu, 15.0, 5000.0),
+        (2, cpu, 16.0, 4500.0),
+        (3, none, 12.0, 4000.0),
+        (3, cpu, 18.0, 3000.0),
+        (3, whole, 24.0, 2000.0),
+    ]
     runs = [
-        run(2, (seconds,), run_id=f"{stage}-{seconds}", certificate=EXACT, memory_mib=mib,
-            conditions={"engine": f"zero{stage}", "engine.zero_stage": f"{stage}"} | base | keys)
+        run(
+            2,
+            (seconds,),
+            run_id=f"{stage}-{seconds}",
+            certificate=EXACT,
+            memory_mib=mib,
+            conditions={"engine": f"zero{stage}", "engine.zero_stage": f"{stage}"} | base | keys,
+        )
         for stage, keys, seconds, mib in engines
-    ]  # fmt: skip
+    ]
     rows = tables(runs)["engines"].rows
     assert [(row["cell_id"], (row["reference"] or "").split(" ")[0], row["time_ratio"]) for row in rows] == [
-        ("1-10.0", "", None), ("1-15.0", "zero1", 1.5), ("2-16.0", "zero1", 1.6), ("3-12.0", "zero1", 1.2),
-        ("3-18.0", "zero3", 1.5), ("3-24.0", "zero3", 2.0),
-    ]  # fmt: skip
+        ("1-10.0", "", None),
+        ("1-15.0", "zero1", 1.5),
+        ("2-16.0", "zero1", 1.6),
+        ("3-12.0", "zero1", 1.2),
+        ("3-18.0", "zero3", 1.5),
+        ("3-24.0", "zero3", 2.0),
+    ]
     context = 1024 * CONTEXT_GIB
     assert rows[-1]["memory_saved"] == pytest.approx(1 - (2000 + context) / (4000 + context))
     alone = replace(runs[3], certificate=None)

@@ -18,9 +18,14 @@ def both(started_s):
     one = waited(BY_QUEUE, started_s)
     file = one.forecast
     told = ForecastFile(
-        partition=file.partition, shape=file.shape, tasks=file.tasks, strategy=file.strategy, unknown="",
-        before=BY_QUEUE, submitted=BY_SLURM,
-    )  # fmt: skip
+        partition=file.partition,
+        shape=file.shape,
+        tasks=file.tasks,
+        strategy=file.strategy,
+        unknown="",
+        before=BY_QUEUE,
+        submitted=BY_SLURM,
+    )
     return Waited(batch=one.batch, forecast=told, submitted_at=one.submitted_at, started_at=one.started_at)
 
 

@@ -128,15 +128,16 @@ CHANGES = {
     "no record": lambda study: (study.cell_dir(CELLS[0].cell_id) / "record.json").unlink(),
     "no cell": lambda study: (study.cell_dir(CELLS[0].cell_id) / "cell.json").unlink(),
     "a cell that was dropped": lambda study: (study.cell_dir(CELLS[0].cell_id) / "dropped.json").write_text("{}"),
-    "two cells whose records were swapped": lambda study: put(study, CELLS[0], 5.0) or (
-        (study.cell_dir(CELLS[1].cell_id) / "record.json").rename(study.cell_dir(CELLS[0].cell_id) / "record.json")
+    "two cells whose records were swapped": lambda study: (
+        put(study, CELLS[0], 5.0)
+        or ((study.cell_dir(CELLS[1].cell_id) / "record.json").rename(study.cell_dir(CELLS[0].cell_id) / "record.json"))
     ),
     "a later attempt": _sent_again,
     "a note that was cut off": lambda study: file_of(study).write_bytes(file_of(study).read_bytes()[:-9]),
     "a note of another": lambda study: file_of(study).write_bytes(file_of(study).read_bytes().replace(b"9.0", b"8.0")),
     "an empty note": lambda study: file_of(study).write_bytes(b""),
     "a folder in its place": lambda study: (file_of(study).unlink(), file_of(study).mkdir()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -18,8 +18,13 @@ def epoch_names(task: Task) -> tuple[str, ...]:
     learnt = ("train/accuracy", "test/accuracy", *(f"test/{metric.name}" for metric in metrics_of(task)))
     first_metric = 0 if task is Task.CLASSIFICATION else 2
     return (
-        "train/loss", "test/loss", *learnt[first_metric:], "epoch/seconds", "epoch/images_per_s", "epoch/learning_rate",
-    )  # fmt: skip
+        "train/loss",
+        "test/loss",
+        *learnt[first_metric:],
+        "epoch/seconds",
+        "epoch/images_per_s",
+        "epoch/learning_rate",
+    )
 
 
 def parameters(cell: Cell) -> dict[str, Parameter]:
