@@ -106,8 +106,8 @@ def test_lines_more_in_the_model_fail_the_request_by_what_they_add_to_a_step(req
     code, said, summary, tests = judged(GITHUB, request_with(f"{READ}\n        {ALL_REDUCE}"), tmp_path)
     assert code == 1, said
     for name in ("host reads of a step", "all_reduce calls of a step"):
-        found = re.search(rf"worse: gpus=2: {name} .*?(?=worse: |$)", " ".join(said.split()))
-        assert found and "(+1, " in found[0], said
+        match = re.search(rf"worse: gpus=2: {name} .*?(?=worse: |$)", " ".join(said.split()))
+        assert match and "(+1, " in match[0], said
         assert f"| ❌ worse | gpus=2 | {name} |" in summary.replace("\\", "")
         assert tests.find(f".//testcase[@name='gpus=2: {name}']/failure") is not None
 

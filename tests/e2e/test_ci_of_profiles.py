@@ -151,7 +151,7 @@ def test_the_grid_that_they_try_has_every_gpu_count_and_placement_of_the_shipped
     tried = {key: set(values.split(",")) for key, _, values in (word.partition("=") for word in words.split())}
     for path in (ROOT / "conf" / "grid").glob("*.yaml"):
         grid = plain(OmegaConf.load(path))
-        given = {**grid.get("axes", {}), **{key: [value] for key, value in grid.get("set", {}).items()}}
-        assert not {"nodes", "allocation"} & given.keys()
+        fields = {**grid.get("axes", {}), **{key: [value] for key, value in grid.get("set", {}).items()}}
+        assert not {"nodes", "allocation"} & fields.keys()
         for key in ("gpus", "placement"):
-            assert {str(value) for value in given.get(key, [])} <= tried[key], path.name
+            assert {str(value) for value in fields.get(key, [])} <= tried[key], path.name

@@ -208,7 +208,7 @@ def probe_batch(hosts, folder, order):
     site = yaml.safe_load((ROOT / "tests/conf/partition/lab_hosts.yaml").read_text())
     site["remote_shell"] = hosts[1].split("=", 1)[1].strip("'")
     site["environment"]["PYTHONPATH"] = str(ROOT)
-    made = Batch(
+    this_batch = Batch(
         study="s",
         study_dir=str(folder),
         profile=parse(PartitionProfile, site, source="lab_hosts"),
@@ -217,9 +217,9 @@ def probe_batch(hosts, folder, order):
         module="tests.unit.launchers.queue.queue_probe",
         closing="tests.unit.launchers.queue.queue_probe",
     )
-    (batch := Path(made.folder)).mkdir(parents=True)
+    (batch := Path(this_batch.folder)).mkdir(parents=True)
     (batch / "orders.json").write_text(json.dumps({"0": order}))
-    for name, text in HostfileLauncher().render(made).files.items():
+    for name, text in HostfileLauncher().render(this_batch).files.items():
         (batch / name).write_text(text)
     return batch
 

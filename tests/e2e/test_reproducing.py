@@ -41,8 +41,8 @@ def kill_all_of(client, study):
 
 def test_two_cells_of_a_moved_capsule_run_again_through_a_kill_and_are_judged(tmp_path, sweep):
     pytest.importorskip("rocrate")
-    made = sweep("-m", *GRID)
-    assert made.returncode == 0, made.stdout + made.stderr
+    result = sweep("-m", *GRID)
+    assert result.returncode == 0, result.stdout + result.stderr
     packed = sweep("capsule", "s", "--license", "CC0-1.0", "--author", "A. Nobody", "--out", "theirs.zip")
     assert packed.returncode == 0, packed.stderr
     elsewhere = tmp_path / "another desk"
@@ -64,14 +64,14 @@ def test_two_cells_of_a_moved_capsule_run_again_through_a_kill_and_are_judged(tm
     assert ended(cells).items() >= first.items(), "what had finished ran again"
     assert len(ended(cells)) == 2, again.stderr
     assert "to run again: 2 of 4 cells, about 0.0" in again.stderr
-    told = json.loads(again.stdout)
-    assert again.returncode == {"reproduced": 0, "differs": 1, "cannot tell": 4}[told["outcome"]]
+    parsed = json.loads(again.stdout)
+    assert again.returncode == {"reproduced": 0, "differs": 1, "cannot tell": 4}[parsed["outcome"]]
     by_name = {}
-    for figure in told["figures"]:
+    for figure in parsed["figures"]:
         by_name.setdefault(figure["name"], []).append(figure["outcome"])
     # Counts have no noise; what a busy machine makes of times and memory is not this test's.
     assert by_name.keys() >= COUNTS and {outcome for name in COUNTS for outcome in by_name[name]} == {"reproduced"}
-    assert len(by_name["flop"]) == 2 and told["left"] == 0 and told["cannot_run"] == {}
+    assert len(by_name["flop"]) == 2 and parsed["left"] == 0 and parsed["cannot_run"] == {}
     assert (elsewhere / "gate.xml").is_file()
 
     with zipfile.ZipFile(elsewhere / "theirs.zip") as theirs:

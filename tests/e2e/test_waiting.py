@@ -91,9 +91,9 @@ def test_ctrl_c_detaches_and_says_how_to_look_again(client, study, sweep):
     assert f"status {study.relative_to(study.parent.parent)} --watch" in output  # as it is typed where the client ran
     assert "Traceback" not in output
     assert len(ranks(study)) == 2
-    seen = sweep("status", str(study))
-    assert "1 running" in seen.stdout
-    assert "/100000" in seen.stdout
+    result = sweep("status", str(study))
+    assert "1 running" in result.stdout
+    assert "/100000" in result.stdout
 
 
 def test_the_same_command_does_not_start_a_running_cell_twice(client, study, sweep):
@@ -132,8 +132,8 @@ def test_a_cancelled_cell_goes_on_from_its_checkpoint_when_the_study_is_resumed(
     assert sweep("cancel", str(study)).returncode == 0
     assert not ranks(study)
     assert not records(study)
-    seen = sweep("status", str(study))
-    assert "1 cancelled" in seen.stdout
+    result = sweep("status", str(study))
+    assert "1 cancelled" in result.stdout
     resumed = sweep("resume", str(study))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     (record,) = records(study).values()

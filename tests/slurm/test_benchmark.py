@@ -19,7 +19,7 @@ def test_cells_are_submitted_once_by_one_sbatch_a_shape_and_run_to_their_end(tmp
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
-    assert [row["ours_sbatch"] for row in found["submit"]] == [4]
-    assert found["repeat"] == {"cells": 4, "ours": 4}
-    assert found["end_to_end"][0]["ours"]["calls"] > 0
+    parsed = json.loads(file.read_text())
+    assert [row["ours_sbatch"] for row in parsed["submit"]] == [4]
+    assert parsed["repeat"] == {"cells": 4, "ours": 4}
+    assert parsed["end_to_end"][0]["ours"]["calls"] > 0

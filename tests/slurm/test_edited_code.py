@@ -40,8 +40,8 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
         "epochs=1",
         "study=s",
     ]
-    held = sweep(*words, "+partition.sbatch.hold=true", "wait=false")
-    assert held.returncode == 0, held.stdout + held.stderr
+    result = sweep(*words, "+partition.sbatch.hold=true", "wait=false")
+    assert result.returncode == 0, result.stdout + result.stderr
     study = tmp_path / "outputs" / "s"
     (snapshot,) = (study / ".code").iterdir()
     broken = checkout / "vit_sweep" / "job" / "task.py"

@@ -174,11 +174,11 @@ def test_a_scaled_rate_trains_as_the_same_rate_written_out(tmp_path):
 
 
 def test_a_run_that_goes_on_inside_its_warm_up_has_the_rates_of_an_undisturbed_one(tmp_path):
-    made = small_cell(lr_warmup_epochs=2.5, lr_scaling=LrScaling.LINEAR, gpus=2, zero=2)
-    undisturbed, stopped = (Job(tmp_path / name, made, **QUIET) for name in ("undisturbed", "stopped"))
-    assert undisturbed.run() == [0] * made.gpus, undisturbed.log()
-    assert stopped.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1] * made.gpus, stopped.log()
-    assert stopped.run(attempt=2) == [0] * made.gpus, stopped.log(attempt=2)
+    trained_cell = small_cell(lr_warmup_epochs=2.5, lr_scaling=LrScaling.LINEAR, gpus=2, zero=2)
+    undisturbed, stopped = (Job(tmp_path / name, trained_cell, **QUIET) for name in ("undisturbed", "stopped"))
+    assert undisturbed.run() == [0] * trained_cell.gpus, undisturbed.log()
+    assert stopped.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1] * trained_cell.gpus, stopped.log()
+    assert stopped.run(attempt=2) == [0] * trained_cell.gpus, stopped.log(attempt=2)
     first, other = (
         [(epoch["train_loss"], epoch["test_loss"]) for epoch in job.json("record.json")["epochs"]]
         for job in (undisturbed, stopped)
@@ -194,8 +194,8 @@ EXPLODING = replace(OPTIMIZER, name="sgd", kind=OptimizerKind.SGD, learning_rate
 
 @pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2, "zero": 3}], ids=str)
 def test_a_lost_loss_ends_the_run_by_name_and_the_last_good_checkpoint_stays(tmp_path, changes):
-    made = small_cell(optimizer=EXPLODING, epochs=5, **changes)
-    job = Job(tmp_path, made, **QUIET)
+    trained_cell = small_cell(optimizer=EXPLODING, epochs=5, **changes)
+    job = Job(tmp_path, trained_cell, **QUIET)
     assert job.run() == [1] * job.cell.gpus, job.log()
     assert not (job.dir / "record.json").exists()
     ends = [job.end(rank) for rank in range(job.cell.gpus)]

@@ -144,9 +144,9 @@ def test_ranks_train_on_from_the_files_weights(tmp_path):
 )
 def test_a_file_of_another_model_is_refused_with_both_shapes(tmp_path, changes, words):
     saved(tmp_path / "w.safetensors")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         planned(tmp_path / "w.safetensors", model=replace(SPEC, **({"layers": 2} | changes)))
-    assert all(word in str(told.value) for word in words), told.value
+    assert all(word in str(raised.value) for word in words), raised.value
 
 
 def test_what_is_no_such_file_is_a_sentence(tmp_path):

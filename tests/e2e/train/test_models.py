@@ -150,11 +150,11 @@ ENGINES = {
 def test_it_trains_and_its_engine_is_certified(mine, tmp_path, name):
     """Dropout in the model: a rehearsal that let chance in would refuse its gradients."""
     model, engine = ENGINES[name]
-    made = small_cell(gpus=2, epochs=1, engine=engine, model=replace(model, counts=count(model, 4)))
-    job = Job(tmp_path / "study", made, certify=True)
+    trained_cell = small_cell(gpus=2, epochs=1, engine=engine, model=replace(model, counts=count(model, 4)))
+    job = Job(tmp_path / "study", trained_cell, certify=True)
     assert job.run(probe=("on_path", str(mine.parent))) == [0, 0], job.log()
     record = job.json("record.json")
-    assert record["resolved"]["parameters"] == made.model.counts.parameters
+    assert record["resolved"]["parameters"] == trained_cell.model.counts.parameters
     assert record["certificate"]["difference"] < 1e-3
     assert record["certificate"]["masked"] == ("" if model is MINE else "the keys' part of qkv.bias")
     assert record["gradients"]["parameters"] > 3

@@ -83,8 +83,8 @@ def _with_own(whole, own):
 def towers(**changes):
     """A cell that is large enough for its blocks to count."""
     image = {"image_size": 32, "layers": 3, "heads": 4, "width": 64, "mlp_width": 256}
-    beside = TextSpec(layers=3, heads=4, width=48, mlp_width=192, length=24, embedding=16)
-    model = image | {"text": beside} | changes.pop("model", {})
+    text_spec = TextSpec(layers=3, heads=4, width=48, mlp_width=192, length=24, embedding=16)
+    model = image | {"text": text_spec} | changes.pop("model", {})
     return pairs_cell(model=model, micro_batch=8, **changes)
 
 
@@ -173,9 +173,9 @@ def test_every_engine_passes_the_guard_every_fault_is_caught_and_counts_are_as_p
 def test_pairs_are_learnt_alike_on_any_number_of_ranks_which_gather_as_planned(tmp_path):
     """Eight made-up pictures under noise; 90 test images do not divide over the ranks."""
     data = replace(DATA, train_images=1024, test_images=90, classes=8)
-    given = {"data": data, "train_images": 1024, "epochs": 6, "engine": DDP}
-    given["optimizer"] = replace(small_cell().optimizer, learning_rate=3e-3)
-    two = pairs_cell(gpus=2, micro_batch=16, **given)
+    defaults = {"data": data, "train_images": 1024, "epochs": 6, "engine": DDP}
+    defaults["optimizer"] = replace(small_cell().optimizer, learning_rate=3e-3)
+    two = pairs_cell(gpus=2, micro_batch=16, **defaults)
     epochs, breakdown, ranks = run(tmp_path / "two", two, measure={"profile_steps": 1, "exposed": False})
     assert ranks[0]["before"] == ranks[0]["after"], "measuring changes no weight"
     kinds = {kind.name: (kind.calls, kind.bytes) for kind in breakdown.collective.kinds}
@@ -184,9 +184,9 @@ def test_pairs_are_learnt_alike_on_any_number_of_ranks_which_gather_as_planned(t
     last = epochs[-1]
     assert last.test_metrics["image_to_text"] > 0.4 and last.test_metrics["text_to_image"] > 0.8, last  # by chance: 1/8
     assert (last.train_accuracy, last.test_accuracy) == (None, None)
-    given["epochs"] = 1  # rounding grows later
-    others = {"alone": pairs_cell(micro_batch=32, **given)}
-    others["loader"] = pairs_cell(gpus=2, micro_batch=16, **(given | {"engine": ZERO3, "pipeline": Pipeline.LOADER}))
+    defaults["epochs"] = 1  # rounding grows later
+    others = {"alone": pairs_cell(micro_batch=32, **defaults)}
+    others["loader"] = pairs_cell(gpus=2, micro_batch=16, **(defaults | {"engine": ZERO3, "pipeline": Pipeline.LOADER}))
     for name, cell in others.items():
         again, _, _ = run(tmp_path / name, cell, measure=False)
         for own, right in zip(again, epochs[:1], strict=True):

@@ -17,7 +17,7 @@ CLONE_NEWNET = 0x40000000
 
 
 def me(**changes):
-    given = {
+    defaults = {
         "rank": 0,
         "world_size": 1,
         "local_rank": 0,
@@ -30,7 +30,7 @@ def me(**changes):
         "job_id": "17_3",
         "visible_gpus": 0,
     }
-    return RankIdentity(**(given | changes))
+    return RankIdentity(**(defaults | changes))
 
 
 def test_ports_lie_below_the_ephemeral_range_and_depend_on_job_index_and_restart():
@@ -48,9 +48,9 @@ def test_a_taken_port_is_passed_over_for_the_next():
     from vit_sweep.job.train.rendezvous import _bind, candidate_ports
 
     first, second, *_ = candidate_ports("17_3/0")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", first))
-        taken.listen()
+    with socket.socket() as busy_socket:
+        busy_socket.bind(("127.0.0.1", first))
+        busy_socket.listen()
         assert _bind(me(), "127.0.0.1").port == second
 
 

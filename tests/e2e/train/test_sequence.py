@@ -49,8 +49,8 @@ def shared_cell(**changes):
     """`gpus` ranks in groups of as many, unless `sequence` says fewer; 17 tokens, or 16 without a class token."""
     pool, size = changes.pop("pool", Pool.CLASS), changes.pop("image_size", 16)
     given = {"gpus": 2, "sequence": 2, "epochs": 2, "micro_batch": 4} | changes
-    made = small_cell(**given)
-    return replace(made, model=replace(made.model, **(TOKENS | {"image_size": size}), pool=pool))
+    trained_cell = small_cell(**given)
+    return replace(trained_cell, model=replace(trained_cell.model, **(TOKENS | {"image_size": size}), pool=pool))
 
 
 # --- the guard ---------------------------------------------------------------------------------------------
@@ -121,9 +121,12 @@ def _first(model):
 
 def shape(side, layers, heads, width, mlp_width, **changes):
     pool = changes.pop("pool", Pool.CLASS)
-    made = small_cell(**({"gpus": 2, "sequence": 2} | changes))
+    trained_cell = small_cell(**({"gpus": 2, "sequence": 2} | changes))
     size = {"image_size": side, "patch_size": 8, "layers": layers}
-    return replace(made, model=replace(made.model, **size, heads=heads, width=width, mlp_width=mlp_width, pool=pool))
+    return replace(
+        trained_cell,
+        model=replace(trained_cell.model, **size, heads=heads, width=width, mlp_width=mlp_width, pool=pool),
+    )
 
 
 SHAPES = (

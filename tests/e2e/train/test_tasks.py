@@ -39,7 +39,7 @@ def test_metrics_are_those_of_the_definitions():
     answers = [[2.0, -1.0, -3.0], [1.0, 1.0, -3.0], [-1.0, 2.0, -3.0], [0.5, -2.0, 4.0]]
     there = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
     numbers, wanted = [[1.0], [2.0], [3.0], [6.0]], [[1.5], [2.0], [2.5], [7.0]]
-    found = in_python(f"""
+    printed = in_python(f"""
 answers, there = torch.tensor({answers}), torch.tensor({there}).float()
 numbers, wanted = torch.tensor({numbers}), torch.tensor({wanted})
 units = units_of(wanted)
@@ -56,7 +56,7 @@ print(json.dumps([
     [float(loss_of(Task.MULTILABEL, answers, there, summed=True)), float(correct_of(Task.REGRESSION, numbers, wanted))],
 ]))
 """)
-    labels, values, of_one, of_none, small, half_equal, of_classes, means, sums = found
+    labels, values, of_one, of_none, small, half_equal, of_classes, means, sums = printed
     # Label 1 is found first and fourth, at precision 1 and 2/4; label 2 at 1 and 2/2.
     assert labels["map"] == pytest.approx(((1 + 2 / 4) / 2 + 1) / 2)
     assert labels["f1"] == pytest.approx(2 * 3 / (2 * 3 + 3 + 1))
@@ -110,7 +110,7 @@ def test_a_task_is_learnt_alike_on_any_number_of_ranks_and_told_by_its_own_metri
 def test_what_can_be_learnt_is_learnt(task, tmp_path):
     """Made-up images that show their targets under noise: precision far above chance, errors below the mean's."""
     data = replace(DATA, train_images=2048, test_images=256, classes=4)
-    made = small_cell(
+    trained_cell = small_cell(
         task=task,
         epochs=6,
         micro_batch=32,
@@ -118,7 +118,7 @@ def test_what_can_be_learnt_is_learnt(task, tmp_path):
         data=data,
         optimizer=replace(small_cell().optimizer, learning_rate=2e-3),
     )
-    job = Job(tmp_path, made)
+    job = Job(tmp_path, trained_cell)
     assert job.run() == [0], job.log()
     last = job.json("record.json")["epochs"][-1]["test_metrics"]
     if task is Task.MULTILABEL:

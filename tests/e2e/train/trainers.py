@@ -27,13 +27,13 @@ def measured_cell(**changes):
     """Eight optimizer steps an epoch (or `steps`) of 8 images per rank; two epochs: the second is counted."""
     gpus, accum = changes.get("gpus", 1), changes.get("accum", 1)
     images = changes.pop("steps", STEPS) * 8 * gpus * accum
-    given = {
+    defaults = {
         "micro_batch": 8,
         "train_images": images,
         "epochs": 2,
         "data": replace(DATA, train_images=images, test_images=8, classes=4),
     }
-    return small_cell(**(given | changes))
+    return small_cell(**(defaults | changes))
 
 
 WHOLLY = {"profile_steps": 2}

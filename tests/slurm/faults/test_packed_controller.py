@@ -69,6 +69,6 @@ def runs_first(lab):
     """Seed of the cell that a job of all six begins with."""
     answer = lab.sweep(*lab.words(*ONE_JOB, "dry_run=json"))
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    (batch,) = told["batches"]
-    return next(cell["seed"] for cell in told["cells"] if cell["cell"] == batch["cells"][0])
+    parsed = json.loads(answer.stdout)
+    (batch,) = parsed["batches"]
+    return next(cell["seed"] for cell in parsed["cells"] if cell["cell"] == batch["cells"][0])

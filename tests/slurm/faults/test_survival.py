@@ -23,9 +23,9 @@ def at_their_limit(own_cluster, tmp_path_factory):
     nebula = ("partition.partition=nebula", "partition.gpu_type=rtx3090", "minutes=1", "seed=1,2")
     with (
         (folder / "said").open("w") as screen,
-        lab.client(*lab.words(*nebula), acts=acts, cwd=folder, stdout=screen) as it,
+        lab.client(*lab.words(*nebula), acts=acts, cwd=folder, stdout=screen) as waiting_client,
     ):
-        yield lab, it
+        yield lab, waiting_client
     own_cluster.ask("scancel", "--name=vit_sweep-limit")
 
 

@@ -85,18 +85,18 @@ def test_a_training_of_two_nodes_that_was_cancelled_is_finished_on_one(labs, sha
     assert cancelled.returncode == 0, cancelled.stdout + cancelled.stderr
     left.verb("status", "--watch", acts={})
     origin = left.cell(0)
-    here = Lab(left.sweep, shared_cluster, left.folder.parent / "finished")
+    other_lab = Lab(left.sweep, shared_cluster, left.folder.parent / "finished")
     words = [*TRAINING, f"continue_from=left/{origin.name}", "zero=2", "study=finished"]
-    answer = here.sweep(*words, env=shared_cluster.environment)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + here.logs()
-    record = here.record(0)
+    answer = other_lab.sweep(*words, env=shared_cluster.environment)
+    assert answer.returncode == 0, answer.stdout + answer.stderr + other_lab.logs()
+    record = other_lab.record(0)
     assert (record["requested"]["origin"]["cell_id"], record["requested"]["origin"]["gpus"]) == (origin.name, 2)
     assert (record["resolved"]["gpus"], record["resolved"]["nodes"]) == (1, 1)
     whole, right = learned([*record["earlier"], *record["epochs"]]), learned(ended(labs["calm"])["epochs"])
     assert len(record["earlier"]) == 1
     for own, other in zip(whole, right, strict=True):
         assert own == pytest.approx(other, rel=1e-4)
-    with (here.folder / "tables" / "continued.csv").open() as file:
+    with (other_lab.folder / "tables" / "continued.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["continued_from"].startswith(origin.name)
-    assert not (here.folder / "tables" / "strong.csv").exists()
+    assert not (other_lab.folder / "tables" / "strong.csv").exists()

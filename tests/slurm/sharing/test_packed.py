@@ -46,9 +46,9 @@ def order(sweep, tmp_path):
     lab = Packed(sweep, None, tmp_path / "outputs" / "dry")
     answer = sweep(*lab.words(*SIX, "dry_run=json"))
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    seeds = {cell["cell"]: cell["seed"] for cell in told["cells"]}
-    return [[seeds[cell] for cell in batch["cells"]] for batch in told["batches"]]
+    parsed = json.loads(answer.stdout)
+    seeds = {cell["cell"]: cell["seed"] for cell in parsed["cells"]}
+    return [[seeds[cell] for cell in batch["cells"]] for batch in parsed["batches"]]
 
 
 def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, order):
@@ -102,8 +102,8 @@ def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packe
     one = packed.verb("cancel", "--cells", packed.cell(first[0]).name, acts=acts)
     assert one.returncode == 0, one.stderr
     wait_for(lambda: all(packed.record(seed) for seed in first[1:]), what=packed.logs)
-    rest = packed.verb("cancel", acts=acts)
-    assert rest.returncode == 0, rest.stderr
+    completed = packed.verb("cancel", acts=acts)
+    assert completed.returncode == 0, completed.stderr
     assert packed.record(first[0]) is None
     wait_for(lambda: packed.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == "", what=packed.logs)
     packed.release()
@@ -129,14 +129,14 @@ def test_auto_looks_at_the_real_queue_and_tells_both_predictions(packed, gpus, c
     wait_for(lambda: packed.cluster.ask("squeue", "--noheader") == "")
     answer = packed.sweep(*words, env=packed.cluster.environment | trivial())
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    assert told["pack"] is not None, told["remarks"]
-    by_pack = {one["pack"]: one for one in told["pack"]["strategies"]}
+    parsed = json.loads(answer.stdout)
+    assert parsed["pack"] is not None, parsed["remarks"]
+    by_pack = {one["pack"]: one for one in parsed["pack"]["strategies"]}
     assert by_pack[1]["jobs"] == cells
-    assert (told["pack"]["pack"] > 1) == packs == any(batch["shared"] for batch in told["batches"])
-    assert told["remarks"][-1].startswith("pack=auto: expected, queue and run: one job a cell ends in ")
-    assert sorted(cell for batch in told["batches"] for cell in batch["cells"]) == sorted(
-        cell["cell"] for cell in told["cells"]
+    assert (parsed["pack"]["pack"] > 1) == packs == any(batch["shared"] for batch in parsed["batches"])
+    assert parsed["remarks"][-1].startswith("pack=auto: expected, queue and run: one job a cell ends in ")
+    assert sorted(cell for batch in parsed["batches"] for cell in batch["cells"]) == sorted(
+        cell["cell"] for cell in parsed["cells"]
     )
 
 

@@ -130,7 +130,7 @@ def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_pa
     python.write_text(PYTHON.format(python=sys.executable, folder=tmp_path))
     python.chmod(0o755)
     shapes = [Shape(nodes=n, gpus_per_node=g, minutes=5) for n, g in ((1, 2), (2, 2), (1, 1), (2, 1))]
-    made = batch(
+    this_batch = batch(
         study_dir=str(tmp_path / "s"),
         module="ranks",
         shared=True,
@@ -145,10 +145,10 @@ def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_pa
         ),
         tasks=tuple(Task(name=f"c{i}", attempt=1, shape=shape) for i, shape in enumerate(shapes)),
     )
-    rendered = SlurmLauncher().render(made)
-    Path(made.folder).mkdir(parents=True)
+    rendered = SlurmLauncher().render(this_batch)
+    Path(this_batch.folder).mkdir(parents=True)
     for name, text in rendered.files.items():
-        (Path(made.folder) / name).write_text(text)
+        (Path(this_batch.folder) / name).write_text(text)
     (submission,) = SlurmLauncher().submit([rendered])
     try:
         wait_for(lambda: all(s.ended for s in SlurmLauncher().states([submission]).values()))
@@ -156,9 +156,9 @@ def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_pa
     finally:
         shared_cluster.ask("scancel", submission.handle)
     assert {task.ended for task in ended.values()} == {Ended.COMPLETED}, ended
-    near = ended[made.name, 0].hosts
+    near = ended[this_batch.name, 0].hosts
     for index, shape in enumerate(shapes):
-        hosts = ended[made.name, index].hosts.split()
+        hosts = ended[this_batch.name, index].hosts.split()
         assert (hosts[0], len(hosts)) == (near, shape.nodes)
         assert sorted((tmp_path / str(index)).read_text().splitlines()) == sorted(
             f"{hosts[rank // shape.gpus_per_node]} rank {rank} of {shape.gpus}, {shape.gpus_per_node}"

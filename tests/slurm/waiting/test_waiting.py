@@ -81,14 +81,14 @@ def compared(cluster, jobs, go):
     planned = wait_for(lambda: (plan := slurms_plan(cluster)).keys() == set(handles) and plan)
     snapshot = look()
     assert isinstance(snapshot, str) is False, snapshot
-    mine = promised(snapshot)
+    promises = promised(snapshot)
     go.touch()
     wait_for(lambda: not cluster.ask("squeue", "-h").strip())
     ran = {handle: times(cluster, handle) for handle in [first, *handles]}
     simulated = simulate(snapshot, {handle: end - start for handle, (start, end) in ran.items()})
     begun = ran[first][1]
     return Compared(
-        [mine[handle] - planned[handle] for handle in handles],
+        [promises[handle] - planned[handle] for handle in handles],
         [(simulated[handle] - snapshot.at_s, ran[handle][0] - begun) for handle in handles],
     )
 
@@ -112,8 +112,8 @@ def slurms_plan(cluster):
 
 def times(cluster, handle):
     """Start and end of a job."""
-    told = cluster.ask("scontrol", "show", "job", handle)
-    return tuple(seconds(re.search(rf"\b{key}=(\S+)", told)[1]) for key in ("StartTime", "EndTime"))
+    answer_text = cluster.ask("scontrol", "show", "job", handle)
+    return tuple(seconds(re.search(rf"\b{key}=(\S+)", answer_text)[1]) for key in ("StartTime", "EndTime"))
 
 
 def seconds(printed):
@@ -131,10 +131,10 @@ def here(own_cluster, monkeypatch):
 
 
 def test_slurm_plans_and_starts_jobs_as_the_simulation_says(here, tmp_path):
-    made = compared(here, drawn(3, 14), tmp_path / "go")
-    assert max(map(abs, made.planned_off_s)) <= PLANNED_S, made
-    assert made.in_order >= 0.9, made
-    assert made.off_s <= APART_S, made
+    comparison = compared(here, drawn(3, 14), tmp_path / "go")
+    assert max(map(abs, comparison.planned_off_s)) <= PLANNED_S, comparison
+    assert comparison.in_order >= 0.9, comparison
+    assert comparison.off_s <= APART_S, comparison
 
 
 @pytest.mark.skipif(not LONG, reason="ten queues take minutes, the test above has one: VIT_SWEEP_LONG_TESTS=1")

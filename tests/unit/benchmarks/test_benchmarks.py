@@ -84,8 +84,8 @@ def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
     report = json.loads(file.read_text())
     made_by = report.pop("made_by")
     assert made_by["command"] == f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}"
-    made = f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`"
-    assert made in done.stdout
-    assert made in tables.read_text()
+    provenance = f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`"
+    assert provenance in done.stdout
+    assert provenance in tables.read_text()
     assert numbers(report)
     assert all(math.isfinite(number) for number in numbers(report)), report

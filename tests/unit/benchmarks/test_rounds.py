@@ -11,11 +11,11 @@ from benchmarks.rounds import AGAIN, Took, compared, interleaved, ran, summary, 
 def test_every_round_gives_each_way_one_turn_in_changing_order():
     turns = []
     ways = {name: lambda name=name: turns.append(name) or len(turns) for name in "abc"}
-    found = interleaved(ways, rounds=20)
+    results = interleaved(ways, rounds=20)
     rounds = [tuple(turns[i : i + 3]) for i in range(0, 60, 3)]
     assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
     assert len(set(rounds)) > 3
-    assert sorted(number for numbers in found.values() for number in numbers) == list(range(1, 61))
+    assert sorted(number for numbers in results.values() for number in numbers) == list(range(1, 61))
 
 
 def test_the_budget_ends_between_rounds_and_one_round_is_always_made(monkeypatch):
@@ -36,10 +36,10 @@ def test_the_control_is_the_same_way_once_more():
 
 
 def test_ratios_are_paired_within_a_round_and_goals_judged_by_the_clock_that_was_named():
-    found = {"floor": [Took(1, 1), Took(10, 1)], "ours": [Took(2, 1.2), Took(20, 1.2)]}
-    assert summary(found, "floor")["ours"]["wall_ratio"] == {"ratio": 2, "low": 2, "high": 2}
-    assert compared("t", found, "floor", goals={"ours": 1.5}).rows[1][-1] == "1.5, not met"
-    assert compared("t", found, "floor", by="cpu", goals={"ours": 1.5}).rows[1][-1] == "1.5, met"
+    turns = {"floor": [Took(1, 1), Took(10, 1)], "ours": [Took(2, 1.2), Took(20, 1.2)]}
+    assert summary(turns, "floor")["ours"]["wall_ratio"] == {"ratio": 2, "low": 2, "high": 2}
+    assert compared("t", turns, "floor", goals={"ours": 1.5}).rows[1][-1] == "1.5, not met"
+    assert compared("t", turns, "floor", by="cpu", goals={"ours": 1.5}).rows[1][-1] == "1.5, met"
 
 
 def test_a_process_is_measured_with_the_children_it_waited_for():

@@ -7,25 +7,25 @@ from vit_sweep.data import datasets
 from vit_sweep.plan.choices import Task
 
 
-def pack(asked, root, workers=0):
+def pack(data, root, workers=0):
     """Pack, and return what is told meanwhile."""
     from vit_sweep.data.prepare.pack import pack
 
     lines = []
-    pack(asked, root, lines.append, workers=workers)
+    pack(data, root, lines.append, workers=workers)
     return lines
 
 
-def loaded(asked, root, task=Task.CLASSIFICATION):
+def loaded(data, root, task=Task.CLASSIFICATION):
     """Both splits, as a job reads them."""
     from vit_sweep.job.train.images.data import load
 
-    return load(datasets.known(asked, root), root, task=task)
+    return load(datasets.known(data, root), root, task=task)
 
 
-def refusal(asked, root):
+def refusal(data, root):
     """Why it is not packed; nothing half-written is left."""
-    with pytest.raises(UserError) as told:
-        pack(asked, root)
+    with pytest.raises(UserError) as raised:
+        pack(data, root)
     assert not list(root.glob("[!.]*-packed-*")), "nothing half-written"
-    return str(told.value)
+    return str(raised.value)

@@ -44,15 +44,15 @@ def rows_of(folder):
 
 
 def request(path, **changes):
-    given = {"source": "captions", "path": str(path), "images": "image", "labels": "caption", "side": 16}
-    return request_of(given | changes)
+    defaults = {"source": "captions", "path": str(path), "images": "image", "labels": "caption", "side": 16}
+    return request_of(defaults | changes)
 
 
-def captions(asked, root):
+def captions(images_request, root):
     """What a job reads of both splits."""
     from vit_sweep.job.train.images.data import load
 
-    spec = datasets.known(asked, root)
+    spec = datasets.known(images_request, root)
     assert (spec.targets, spec.tasks) == (Task.CONTRASTIVE, (Task.CONTRASTIVE,))
     splits = load(spec, root, task=Task.CONTRASTIVE, text=TEXT)
     return [[text_of(row) for row in split.labels.tolist()] for split in splits]
@@ -64,29 +64,29 @@ def text_of(tokens):
 
 
 def test_pairs_of_a_csv_are_packed_and_read_as_tokens(folder, tmp_path):
-    root, asked = tmp_path / "root", request(folder)
-    (told,) = [line for line in pack(asked, root) if "apart" in line]
-    assert "1 pair of 10 are put apart" in told
-    train, test = captions(asked, root)
+    root, images_request = tmp_path / "root", request(folder)
+    (line_of_split,) = [line for line in pack(images_request, root) if "apart" in line]
+    assert "1 pair of 10 are put apart" in line_of_split
+    train, test = captions(images_request, root)
     whole = [f'{WORDS[n % 2]}, "{n}"'.encode()[: TEXT.length - 2].decode(errors="replace") for n in range(10)]
     assert sorted(train + test) == sorted(whole)
     assert kind_of(str(folder)) == kind_of(str(folder / "captions.csv")) == Kind.CAPTIONS
-    assert not [line for line in pack(asked, root) if "apart" not in line], "packed already"
-    assert asked.name == "set", "a file of the usual name is called as its folder"
+    assert not [line for line in pack(images_request, root) if "apart" not in line], "packed already"
+    assert images_request.name == "set", "a file of the usual name is called as its folder"
 
 
 def test_a_column_says_which_pairs_are_for_tests(folder, tmp_path):
     rows = [row | {"split": "val" if n < 3 else "train"} for n, row in enumerate(rows_of(folder))]
-    asked = request(written(folder, rows))
-    pack(asked, tmp_path / "root")
-    assert list(map(len, captions(asked, tmp_path / "root"))) == [7, 3]
+    images_request = request(written(folder, rows))
+    pack(images_request, tmp_path / "root")
+    assert list(map(len, captions(images_request, tmp_path / "root"))) == [7, 3]
 
 
 def test_several_captions_of_an_image_stay_in_one_split(folder, tmp_path):
     rows = [row | {"caption": f"{row['image']} {k}"} for row in rows_of(folder) for k in range(3)]
-    asked = request(written(folder, rows), split=0.3)
-    pack(asked, tmp_path / "root")
-    train, test = ({text.split()[0] for text in split} for split in captions(asked, tmp_path / "root"))
+    images_request = request(written(folder, rows), split=0.3)
+    pack(images_request, tmp_path / "root")
+    train, test = ({text.split()[0] for text in split} for split in captions(images_request, tmp_path / "root"))
     assert (len(train), len(test), train & test) == (7, 3, set())
 
 
@@ -105,8 +105,8 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_with_a_file_is_one_sentence(name, folder, tmp_path):
     changes, spoil, sentence = WRONG[name]
-    asked = request(written(folder, spoil(rows_of(folder))), **changes)
-    assert sentence in refusal(asked, tmp_path / "root")
+    images_request = request(written(folder, spoil(rows_of(folder))), **changes)
+    assert sentence in refusal(images_request, tmp_path / "root")
 
 
 def test_a_file_that_is_none_or_not_in_utf_8_and_a_broken_image_are_named(folder, tmp_path):
@@ -124,17 +124,17 @@ def test_a_file_that_is_none_or_not_in_utf_8_and_a_broken_image_are_named(folder
 
 
 def test_texts_of_shards_are_captions_where_the_command_says_so(tmp_path):
-    def said(number, kind):
+    def caption_of(number, kind):
         return f"{WORDS[kind]} {number}"
 
-    path, root = shards(tmp_path / "shapes", txt=said), tmp_path / "root"
-    given = {"source": "webdataset", "path": str(path), "images": "jpg", "targets": "contrastive", "side": 16}
-    asked = request_of(given | {"labels": "txt"})
-    pack(asked, root)
-    train, test = captions(asked, root)
+    path, root = shards(tmp_path / "shapes", txt=caption_of), tmp_path / "root"
+    defaults = {"source": "webdataset", "path": str(path), "images": "jpg", "targets": "contrastive", "side": 16}
+    images_request = request_of(defaults | {"labels": "txt"})
+    pack(images_request, root)
+    train, test = captions(images_request, root)
     assert (len(train), len(test)) == (24, 8)
     assert all(text.startswith(("a disc ", "a ring ")) for text in train + test)
-    numbers = request_of(given | {"labels": "cls"})
+    numbers = request_of(defaults | {"labels": "cls"})
     assert "captions are text (data.targets=contrastive)" in refusal(numbers, tmp_path / "other")
 
 
@@ -149,9 +149,9 @@ def test_text_of_tables_and_of_hdf5_is_captions_likewise(tmp_path):
         ("hdf5", tmp_path / "made.h5", "words", (11, 1)),
     ):
         images = "image" if source == "huggingface" else "images"
-        given = {"source": source, "path": str(place), "images": images, "targets": "contrastive", "side": 16}
-        asked = request_of(given | {"labels": column})
-        pack(asked, root)
-        train, test = captions(asked, root)
+        defaults = {"source": source, "path": str(place), "images": images, "targets": "contrastive", "side": 16}
+        images_request = request_of(defaults | {"labels": column})
+        pack(images_request, root)
+        train, test = captions(images_request, root)
         assert (len(train), len(test)) == counts
         assert {*train, *test} <= {"a disc", "a ring", WORDS[1].encode()[: TEXT.length - 2].decode(errors="replace")}

@@ -330,8 +330,8 @@ def put_packed(root, **changes):
         PackedFile(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in PIXELS.items()
     )
-    given = {"data": "photos", "side": 8, "train_images": 4, "test_images": 1, "classes": ("cat", "dog")}
-    (folder / "manifest.json").write_text(to_json(Manifest(files=files, **(given | changes))))
+    defaults = {"data": "photos", "side": 8, "train_images": 4, "test_images": 1, "classes": ("cat", "dog")}
+    (folder / "manifest.json").write_text(to_json(Manifest(files=files, **(defaults | changes))))
     return folder
 
 

@@ -59,17 +59,17 @@ COLOURS = {
 @pytest.mark.parametrize("values", [DEEP, SHALLOW], ids=["16 bits", "8 bits"])
 @pytest.mark.parametrize("kind", COLOURS)
 def test_colours_keep_every_number(kind, values):
-    found = numbers(COLOURS[kind](values), f".{kind.split('.')[-1]}")
-    assert found.dtype == np.float32
-    assert np.array_equal(found.transpose(1, 2, 0), values)
+    decoded = numbers(COLOURS[kind](values), f".{kind.split('.')[-1]}")
+    assert decoded.dtype == np.float32
+    assert np.array_equal(decoded.transpose(1, 2, 0), values)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in COLOURS if kind != "npy"])
 def test_without_that_they_are_the_upper_8_bits_however_they_are_stored(kind):
     from vit_sweep.data.prepare.decode import colours_of
 
-    found = np.asarray(colours_of(io.BytesIO(COLOURS[kind](DEEP))))
-    assert np.array_equal(found, DEEP // 256)
+    decoded = np.asarray(colours_of(io.BytesIO(COLOURS[kind](DEEP))))
+    assert np.array_equal(decoded, DEEP // 256)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_a_tiff_of_many_channels_says_which_words_keep_them_and_an_empty_file_th
     many = tiff(np.zeros((5, 6, 7), np.uint16), photometric="minisblack", planarconfig="separate")
     with pytest.raises(ValueError, match=r"these data\.channels=N data\.pixels=f32"):
         colours_of(io.BytesIO(many))
-    for content, said in ((b"", "it is empty"), (b"<html>", "it is no image")):
-        with pytest.raises(ValueError, match=said):
+    for content, reason in ((b"", "it is empty"), (b"<html>", "it is no image")):
+        with pytest.raises(ValueError, match=reason):
             colours_of(io.BytesIO(content))
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=reason):
             numbers(content, ".png")
 
 
@@ -116,16 +116,16 @@ def test_a_stack_of_times_and_pages_of_unlike_sizes_are_no_one_picture():
 def test_that_numbers_are_brought_to_8_bits_is_said(tmp_path, kind):
     from vit_sweep.data.prepare.pack import pack
 
-    for values, told in ((DEEP, True), (SHALLOW, False)):
+    for values, is_reported in ((DEEP, True), (SHALLOW, False)):
         folder = tmp_path / f"{values.dtype}"
         for name in ("a", "b"):
             (folder / name).mkdir(parents=True)
             for number in range(2):
                 (folder / name / f"{number}.{kind.split('.')[-1]}").write_bytes(COLOURS[kind](values))
         lines = []
-        asked = request_of({"source": "imagefolder", "path": str(folder), "side": None})
-        pack(asked, tmp_path / "root", lines.append, workers=0)
-        assert any("brought to 8; data.pixels=f32 keeps them" in line for line in lines) is told
+        images_request = request_of({"source": "imagefolder", "path": str(folder), "side": None})
+        pack(images_request, tmp_path / "root", lines.append, workers=0)
+        assert any("brought to 8; data.pixels=f32 keeps them" in line for line in lines) is is_reported
 
 
 def test_without_tifffile_the_sentence_names_the_extra(tmp_path, monkeypatch):
@@ -138,6 +138,6 @@ def test_without_tifffile_the_sentence_names_the_extra(tmp_path, monkeypatch):
         for number in range(2):
             (tmp_path / "set" / name / f"{number}.tif").write_bytes(COLOURS["tif"](DEEP))
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    asked = request_of({"source": "imagefolder", "path": str(tmp_path / "set"), "side": 8, "pixels": "f32"})
+    images_request = request_of({"source": "imagefolder", "path": str(tmp_path / "set"), "side": 8, "pixels": "f32"})
     with pytest.raises(UserError, match=r"tifffile is not installed: pip install 'vit_sweep\[data\]'"):
-        pack(asked, tmp_path / "root", workers=0)
+        pack(images_request, tmp_path / "root", workers=0)

@@ -26,18 +26,18 @@ def request(path, **changes):
 
 
 def fast(path, **changes):
-    given = {"images": "reconstruction_rss", "labels": "acquisition", "side": None, "name": "fastmri"}
-    return request(path, **(given | changes))
+    defaults = {"images": "reconstruction_rss", "labels": "acquisition", "side": None, "name": "fastmri"}
+    return request(path, **(defaults | changes))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_slices_are_packed_as_they_are_with_their_labels(tmp_path, root, workers):
-    asked = request(write(tmp_path / "set.h5", images=GREY, labels=LABELS), split=0.25)
-    assert any("3 of 12 images are put apart" in line for line in pack(asked, root, workers))
-    train, test = loaded(asked, root)
+    images_request = request(write(tmp_path / "set.h5", images=GREY, labels=LABELS), split=0.25)
+    assert any("3 of 12 images are put apart" in line for line in pack(images_request, root, workers))
+    train, test = loaded(images_request, root)
     pairs = [pair for split in (train, test) for pair in zip(split.images, split.labels, strict=True)]
-    found = sorted((int(label), image.numpy().tobytes()) for image, label in pairs)
-    assert found == sorted((int(label), image.tobytes()) for image, label in zip(GREY, LABELS, strict=True))
+    loaded_pairs = sorted((int(label), image.numpy().tobytes()) for image, label in pairs)
+    assert loaded_pairs == sorted((int(label), image.tobytes()) for image, label in zip(GREY, LABELS, strict=True))
     assert (len(test.labels), train.images.shape[1:], train.levels) == (3, (1, 8, 8), None)
     assert sorted(test.labels.tolist()) == [0, 1, 2]
 
@@ -57,10 +57,10 @@ def test_any_numbers_and_channels_reach_the_model_with_mean_0_and_deviation_1(tm
 
     from vit_sweep.job.train.images.data import prepare
 
-    asked = request(write(tmp_path / "set.h5", images=images, labels=LABELS))
-    pack(asked, root)
-    train, _ = loaded(asked, root)
-    spec = datasets.known(asked, root)
+    images_request = request(write(tmp_path / "set.h5", images=images, labels=LABELS))
+    pack(images_request, root)
+    train, _ = loaded(images_request, root)
+    spec = datasets.known(images_request, root)
     assert (spec.channels, train.images.shape[1]) == (channels, channels)
     assert spec.image_bytes == train.images[0].numpy().nbytes
     ready = prepare(train.images, (8, 8), torch.float32, train.levels)
@@ -84,15 +84,15 @@ def test_labels_and_numbers_are_targets_by_their_type_or_as_told(tmp_path, root)
             ({"labels": "labels", "targets": "regression"}, Task.REGRESSION, LABELS[:, None]),
         ]
     ):
-        asked = request(path, name=f"set{number}", **changes)
-        pack(asked, root)
-        spec = datasets.known(asked, root)
+        images_request = request(path, name=f"set{number}", **changes)
+        pack(images_request, root)
+        spec = datasets.known(images_request, root)
         assert (spec.targets, spec.outputs(task), spec.tasks) == (task, wanted.shape[1], (task,))
-        train, test = loaded(asked, root, task)
-        found = np.concatenate([split.labels.numpy() for split in (train, test)])
+        train, test = loaded(images_request, root, task)
+        numbers = np.concatenate([split.labels.numpy() for split in (train, test)])
         if task is Task.REGRESSION:
-            found = found * train.units.scale.numpy() + train.units.offset.numpy()
-        assert np.sort(found, axis=0) == pytest.approx(np.sort(wanted, axis=0), abs=1e-4)
+            numbers = numbers * train.units.scale.numpy() + train.units.offset.numpy()
+        assert np.sort(numbers, axis=0) == pytest.approx(np.sort(wanted, axis=0), abs=1e-4)
 
 
 def test_frames_that_are_jpegs_are_decoded(tmp_path, root):
@@ -109,9 +109,9 @@ def test_frames_that_are_jpegs_are_decoded(tmp_path, root):
         for number, frame in enumerate(frames):
             images[number] = frame
         file["labels"] = np.linspace(0, 1, 12)
-    asked = request(tmp_path / "set.h5f", images="image")
-    pack(asked, root)
-    train, test = loaded(asked, root, Task.REGRESSION)
+    images_request = request(tmp_path / "set.h5f", images="image")
+    pack(images_request, root)
+    train, test = loaded(images_request, root, Task.REGRESSION)
     assert train.images.shape[1:] == (3, 12, 16)
     assert sorted(int(image[0].float().mean().round()) for s in (train, test) for image in s.images) == pytest.approx(
         range(0, 240, 20), abs=2
@@ -126,9 +126,9 @@ def test_a_volume_is_one_patient_and_stays_on_one_side(tmp_path, root):
     import h5py
 
     folder = fastmri(tmp_path / "multicoil_train", train=8, val=0) / "multicoil_train"
-    asked = fast(folder, split=0.25)
-    pack(asked, root)
-    train, test = loaded(asked, root)
+    images_request = fast(folder, split=0.25)
+    pack(images_request, root)
+    train, test = loaded(images_request, root)
     assert (len(train.labels), len(test.labels)) == (6 * 6, 2 * 6)
     assert sorted(test.labels.tolist()) == [0] * 6 + [1] * 6
     apart = {image.numpy().tobytes() for image in test.images}
@@ -136,7 +136,7 @@ def test_a_volume_is_one_patient_and_stays_on_one_side(tmp_path, root):
         with h5py.File(volume) as file:
             slices = {picture.tobytes() for picture in file["reconstruction_rss"][()]}
         assert slices <= apart or not slices & apart
-    spec = datasets.known(asked, root)
+    spec = datasets.known(images_request, root)
     assert tuple(datasets.manifest_of(spec, root).classes) == tuple(sorted(ACQUISITIONS))
 
 
@@ -144,18 +144,18 @@ def test_k_space_gives_the_pictures_that_were_transformed(tmp_path, root):
     folder = fastmri(tmp_path / "knees", train=4, val=2)
     ready = []
     for name in ("reconstruction_rss", "kspace"):
-        asked = fast(folder, images=name, name=name)
-        pack(asked, root)
-        ready.append(loaded(asked, root)[0])
+        images_request = fast(folder, images=name, name=name)
+        pack(images_request, root)
+        ready.append(loaded(images_request, root)[0])
     assert ready[1].images.numpy() == pytest.approx(ready[0].images.numpy(), abs=1e-9)
     assert ready[0].images.max() > 1e-5
     assert ready[0].labels.tolist() == ready[1].labels.tolist()
 
 
 def test_an_attribute_can_be_the_number_to_learn(tmp_path, root):
-    asked = fast(fastmri(tmp_path / "knees", train=4, val=2), labels="max")
-    pack(asked, root)
-    train, _ = loaded(asked, root, Task.REGRESSION)
+    images_request = fast(fastmri(tmp_path / "knees", train=4, val=2), labels="max")
+    pack(images_request, root)
+    train, _ = loaded(images_request, root, Task.REGRESSION)
     volumes = train.images.reshape(4, 6, -1)
     largest = (train.labels.double() * train.units.scale + train.units.offset).reshape(4, 6)
     assert largest.numpy() == pytest.approx(volumes.amax((1, 2))[:, None].expand(4, 6).numpy(), rel=1e-5)
@@ -173,8 +173,12 @@ def test_a_file_that_is_cut_short_is_named_or_left_out(tmp_path, root):
     folder = fastmri(tmp_path / "knees", train=6, val=2)
     lost = folder / "multicoil_train" / "file1003.h5"
     cut(lost)
-    told = refusal(fast(folder), root)
-    assert f"1 of 6 files cannot be used: {lost} (" in told and "it is cut short" in told and "corrupt=skip" in told
+    message = refusal(fast(folder), root)
+    assert (
+        f"1 of 6 files cannot be used: {lost} (" in message
+        and "it is cut short" in message
+        and "corrupt=skip" in message
+    )
     lines = pack(fast(folder, corrupt="skip"), root)
     assert any("left out" in line and str(lost) in line for line in lines)
     assert datasets.known(fast(folder, corrupt="skip"), root).train_images == 5 * 6
@@ -203,7 +207,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
 
 
 @pytest.mark.parametrize(
-    ("made", "changes", "words"),
+    ("arrays", "changes", "words"),
     [
         ({"pictures": GREY, "labels": LABELS}, {}, ["has no dataset images", "pictures uint8 [12, 8, 8]"]),
         ({"images": GREY}, {}, ["no dataset or attribute labels", "[12, 8, 8]"]),
@@ -220,12 +224,12 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
         ({"images": GREY, "labels": LABELS}, {"channels": 3}, ["12 of 12 files cannot be packed", "1 channel, not 3"]),
     ],
 )
-def test_another_layout_is_refused_by_file_and_dataset(tmp_path, root, made, changes, words):
-    path = write(tmp_path / "set.h5", **made)
-    told = refusal(request(path, **changes), root)
-    assert (told.startswith("data=set: ") and str(path) in told) or "goes from" in told
+def test_another_layout_is_refused_by_file_and_dataset(tmp_path, root, arrays, changes, words):
+    path = write(tmp_path / "set.h5", **arrays)
+    message = refusal(request(path, **changes), root)
+    assert (message.startswith("data=set: ") and str(path) in message) or "goes from" in message
     for word in words:
-        assert word in told, told
+        assert word in message, message
 
 
 def test_what_is_at_the_path_is_said_where_it_is_no_hdf5(tmp_path, root):
@@ -243,19 +247,19 @@ def test_sizes_that_differ_need_a_side(tmp_path, root):
     write(tmp_path / "set" / "a.h5", images=GREY, labels=LABELS)
     write(tmp_path / "set" / "b.h5", images=GREY[:, :6], labels=LABELS)
     assert "not 8 x 8 pixels as the first one" in refusal(request(tmp_path / "set"), root)
-    asked = request(tmp_path / "set", side=4)
-    pack(asked, root)
-    assert loaded(asked, root)[0].images.shape[1:] == (1, 4, 4)
+    images_request = request(tmp_path / "set", side=4)
+    pack(images_request, root)
+    assert loaded(images_request, root)[0].images.shape[1:] == (1, 4, 4)
 
 
 def test_the_command_that_packs_it_says_every_word(tmp_path, root):
-    asked = fast(tmp_path / "knees", side=320, corrupt="skip")
-    command = command_of(asked, root)
+    images_request = fast(tmp_path / "knees", side=320, corrupt="skip")
+    command = command_of(images_request, root)
     for word in ("data prepare hdf5", "data.channels=null", "data.images=reconstruction_rss", "data.corrupt=skip"):
         assert word in command
     (tmp_path / "knees").mkdir()
     with pytest.raises(UserError, match="pack them: vit_sweep data prepare hdf5"):
-        datasets.known(asked, root)
+        datasets.known(images_request, root)
 
 
 def test_a_path_to_hdf5_is_known_by_its_suffix(tmp_path):

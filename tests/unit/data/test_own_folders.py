@@ -41,9 +41,9 @@ def labels(root, split):
 
 
 def test_a_folder_is_counted_split_and_packed_and_the_plan_knows_it(folder, root):
-    asked = request(folder, split=0.25)
-    assert any("6 images of 24 are put apart for tests" in line for line in pack(asked, root))
-    known = datasets.known(asked, root)
+    images_request = request(folder, split=0.25)
+    assert any("6 images of 24 are put apart for tests" in line for line in pack(images_request, root))
+    known = datasets.known(images_request, root)
     assert (known.name, known.train_images, known.test_images, known.classes) == ("my_leaves", 18, 6, 2)
     assert (known.channels, known.image_bytes) == (3, 3 * 16 * 16)
     assert sorted(labels(root, "test")) == [0, 0, 0, 1, 1, 1]
@@ -89,17 +89,17 @@ def test_images_that_cannot_be_read_are_left_out_by_name_with_their_labels(folde
     with pytest.raises(UserError, match=r"3 of 24 files cannot be packed: .*leave them out with data.corrupt=skip"):
         pack(request(folder), root)
     assert not list(root.glob("[!.]*-packed-*"))
-    asked = request(folder, corrupt=Corrupt.SKIP)
-    lines = pack(asked, root)
+    images_request = request(folder, corrupt=Corrupt.SKIP)
+    lines = pack(images_request, root)
     assert all(str(path) in lines[-1] for path in bad)
-    known = datasets.known(asked, root)
+    known = datasets.known(images_request, root)
     assert known.train_images + known.test_images == 21
     assert sorted(labels(root, "train") + labels(root, "test")) == [0] * 9 + [1] * 12
     assert datasets.manifest_of(known, root).left_out == 3
     for path in (folder / CLASSES[0]).iterdir():
         path.write_bytes(b"")
     with pytest.raises(UserError, match=f"of {CLASSES[0]} none is left"):
-        pack(asked, root)
+        pack(images_request, root)
 
 
 def test_a_changed_folder_is_packed_anew_and_an_unchanged_one_is_not(folder, root):
@@ -126,13 +126,13 @@ def test_an_archive_beside_its_folders_is_not_what_is_meant(folder, tmp_path):
 
 
 def test_a_plan_says_of_a_folder_what_packing_would_say(folder, root, tmp_path):
-    asked, other = request(folder), tmp_path / "other"
+    images_request, other = request(folder), tmp_path / "other"
 
     def refused():
         with pytest.raises(UserError) as packing:
-            pack(asked, root)
+            pack(images_request, root)
         with pytest.raises(UserError) as planning:
-            datasets.known(asked, root)
+            datasets.known(images_request, root)
         assert str(planning.value) == str(packing.value)
         return str(planning.value)
 
@@ -147,7 +147,7 @@ def test_a_plan_says_of_a_folder_what_packing_would_say(folder, root, tmp_path):
     shutil.copytree(other, folder / "deeper" / CLASSES[1])
     shutil.copytree(other, folder / "another" / CLASSES[1])
     with pytest.raises(UserError, match="not packed; pack them"):
-        datasets.known(asked, root)
+        datasets.known(images_request, root)
 
 
 def test_the_names_of_image_files_are_those_that_torchvision_reads():
@@ -259,14 +259,14 @@ def test_numbers_beyond_8_bits_reach_the_packed_form_as_they_are(tmp_path, root,
         for name in CLASSES
     }
     folder = of_arrays(tmp_path / "fields", arrays, write)
-    asked = request(folder, side=None, channels=channels, pixels=Pixels.F32, split=0.25)
-    pack(asked, root)
-    train, test = loaded(asked, root)
+    images_request = request(folder, side=None, channels=channels, pixels=Pixels.F32, split=0.25)
+    pack(images_request, root)
+    train, test = loaded(images_request, root)
     planes = [np.concatenate([split.images.numpy() for split in (train, test)])]
-    found = sorted(image.tobytes() for image in planes[0])
+    packed = sorted(image.tobytes() for image in planes[0])
     wanted = [np.asarray(value, dtype=np.float32).reshape(channels, 8, 8) for some in arrays.values() for value in some]
-    assert found == sorted(image.tobytes() for image in wanted)
-    assert datasets.known(asked, root).image_bytes == 4 * channels * 8 * 8
+    assert packed == sorted(image.tobytes() for image in wanted)
+    assert datasets.known(images_request, root).image_bytes == 4 * channels * 8 * 8
 
 
 def test_an_array_that_8_bits_cannot_hold_or_that_is_none_is_named(tmp_path, root):
@@ -287,10 +287,10 @@ def test_an_array_that_8_bits_cannot_hold_or_that_is_none_is_named(tmp_path, roo
     }
     for name, array in bad.items():
         folder = of_arrays(tmp_path / name, {CLASSES[0]: [good, good, array], CLASSES[1]: [good, good]}, as_npy)
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as raised:
             pack(request(folder, side=None), root)
-        assert f"1 of 5 files cannot be packed: {folder / CLASSES[0] / '2.npy'} (" in str(told.value)
-        assert words[name] in str(told.value)
+        assert f"1 of 5 files cannot be packed: {folder / CLASSES[0] / '2.npy'} (" in str(raised.value)
+        assert words[name] in str(raised.value)
     pack(request(of_arrays(tmp_path / "good", {name: [good, good] for name in CLASSES}, as_npy), side=None), root)
 
 

@@ -245,9 +245,9 @@ def test_a_pipe_and_a_few_bytes_that_unpack_to_gigabytes_are_named_like_them(roo
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0), b"IDAT"]
     framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
-    said = refusal(root)
-    assert f"{pipe} ([Errno 22] not a regular file" in said
-    assert f"{bomb} (Image size (2500000000 pixels) exceeds limit" in said
+    message = refusal(root)
+    assert f"{pipe} ([Errno 22] not a regular file" in message
+    assert f"{bomb} (Image size (2500000000 pixels) exceeds limit" in message
 
 
 def test_a_class_folder_without_images_is_named(root):
@@ -319,7 +319,7 @@ def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):
     assert raised.value.cause is Cause.DATA
 
 
-def seen(path):
+def loaded_image(path):
     """The file's colours of 8 bits."""
     from vit_sweep.data.prepare.decode import colours_of
 
@@ -335,7 +335,7 @@ def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
     path = tmp_path / f"scan.{suffix}"
     shades = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(shades * 257).save(path)
-    assert np.array_equal(np.asarray(seen(path))[..., 0], shades)
+    assert np.array_equal(np.asarray(loaded_image(path))[..., 0], shades)
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
             image, options = image.rotate(90), {"exif": exif, "quality": 100, "subsampling": 0}
     if name != "deep.png":
         image.save(path, **options)
-    pixels = np.asarray(seen(path)).astype(int)
+    pixels = np.asarray(loaded_image(path)).astype(int)
     assert pixels.shape == (16, 16, 3), about
     assert np.abs(pixels - shown).max() <= 8, about
 
@@ -396,10 +396,10 @@ def test_several_pictures_in_a_file_are_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"moves.{suffix}"
     pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "black")]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
-    read = lambda sample: seen(sample.path)  # noqa: E731
+    read = lambda sample: loaded_image(sample.path)  # noqa: E731
     reader = Reader(read=read, pixels=Pixels.U8, shape=(3, 16, 16), as_is=True, workers=1)
-    told = reader.image(Sample(str(path), 0))
-    assert told == f"{path} (it holds 2 pictures; keep the one that you mean)"
+    pixels = reader.image(Sample(str(path), 0))
+    assert pixels == f"{path} (it holds 2 pictures; keep the one that you mean)"
 
 
 def test_values_without_a_range_are_refused(tmp_path):
@@ -408,7 +408,7 @@ def test_values_without_a_range_are_refused(tmp_path):
 
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(ValueError, match="no known range; convert it to 8 bits"):
-        seen(tmp_path / "f.tif")
+        loaded_image(tmp_path / "f.tif")
 
 
 # -- where others may write into the data root ----------------------------------------------------------

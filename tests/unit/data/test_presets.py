@@ -23,7 +23,7 @@ from vit_sweep.plan.specs import DataFile
 pytestmark = pytest.mark.train
 
 
-def asked(name, *words):
+def preset(name, *words):
     """What a preset and the words after it ask for."""
     return data_catalog.load(name, data_catalog.catalog(None), words)
 
@@ -38,7 +38,7 @@ def numbers_of(split):
 
 def published(name, contents, root, **changes):
     """The preset with files of the same names and other content, and the files below `root`."""
-    spec = asked(name)
+    spec = preset(name)
     assert {file.path for file in spec.files} == set(contents)
     for path, content in contents.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def test_the_md5s_of_the_presets_are_those_that_torchvision_knows():
     known = dict(torchvision.datasets.FashionMNIST.resources)
     known |= dict((*torchvision.datasets.STL10.train_list, *torchvision.datasets.STL10.test_list))
     for name in ("fashion_mnist", "stl10"):
-        for file in asked(name).files:
+        for file in preset(name).files:
             assert known[file.path.rsplit("/", 1)[1]] == file.md5, file.path
 
 
@@ -96,7 +96,7 @@ def test_the_md5s_of_the_presets_are_those_that_torchvision_knows():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_medmnist_is_read_from_its_file_with_its_own_tests(tmp_path, root, workers):
     path = medmnist(tmp_path / "breastmnist.npz")
-    request = asked("medmnist", f"data.path={path}")
+    request = preset("medmnist", f"data.path={path}")
     lines = pack(request, root, workers)
     assert any("validation images are left aside" in line for line in lines)
     train, test = loaded(request, root)
@@ -110,15 +110,15 @@ def test_medmnist_is_read_from_its_file_with_its_own_tests(tmp_path, root, worke
 
 
 def test_medmnist_has_colours_volumes_and_several_labels(tmp_path, root):
-    coloured = asked("medmnist", f"data.path={medmnist(tmp_path / 'bloodlike.npz', colours=3)}")
+    coloured = preset("medmnist", f"data.path={medmnist(tmp_path / 'bloodlike.npz', colours=3)}")
     pack(coloured, root)
     assert datasets.known(coloured, root).channels == 3
     volume = np.zeros((24, 28, 28, 28), dtype=np.uint8)
     path = medmnist(tmp_path / "organlike3d.npz", train_images=volume, test_images=volume[:8])
-    pack(asked("medmnist", f"data.path={path}"), root)
-    assert datasets.known(asked("medmnist", f"data.path={path}"), root).channels == 28
+    pack(preset("medmnist", f"data.path={path}"), root)
+    assert datasets.known(preset("medmnist", f"data.path={path}"), root).channels == 28
     path = medmnist(tmp_path / "chestlike.npz", labels=lambda n: [n % 2, 1, 0])
-    chest = asked("medmnist", f"data.path={path}")
+    chest = preset("medmnist", f"data.path={path}")
     pack(chest, root)
     assert datasets.known(chest, root).targets is Task.MULTILABEL
 
@@ -128,7 +128,7 @@ def test_a_folder_of_medmnist_has_a_subset_and_a_size(tmp_path, root):
     medmnist(folder / "pneumoniamnist.npz")
     medmnist(folder / "pneumoniamnist_64.npz", side=64)
     for words, side in (([], 28), (["data.side=64"], 64), (["data.side=16"], 16)):
-        request = asked("medmnist", f"data.path={folder}", "data.subset=pneumoniamnist", *words)
+        request = preset("medmnist", f"data.path={folder}", "data.subset=pneumoniamnist", *words)
         pack(request, root)
         assert loaded(request, root)[0].images.shape[-1] == side
     assert kind_of(str(folder)).value == "medmnist"
@@ -156,16 +156,16 @@ def test_medmnist_is_fetched_by_its_package_where_it_is_not_there(tmp_path, root
     monkeypatch.setitem(about, "url", address)
     monkeypatch.setitem(about, "MD5", hashlib.md5(file.read_bytes()).hexdigest())
     monkeypatch.setitem(about, "n_samples", {"train": 24, "val": 4, "test": 8})
-    request = asked("medmnist", f"data.path={tmp_path / 'files'}", "data.subset=breastmnist")
+    request = preset("medmnist", f"data.path={tmp_path / 'files'}", "data.subset=breastmnist")
     assert any("fetching breastmnist.npz" in line for line in pack(request, root))
     assert [path.name for path in (tmp_path / "files").iterdir() if path.suffix == ".npz"] == ["breastmnist.npz"]
     monkeypatch.setitem(about, "MD5", "0" * 32)
     shutil.rmtree(tmp_path / "files")
     shutil.rmtree(root)
-    told = refusal(request, root)
+    message = refusal(request, root)
     assert (
-        "the download of breastmnist.npz failed (File not found or corrupted" in told
-        and f"copy breastmnist.npz into {tmp_path / 'files'}" in told
+        "the download of breastmnist.npz failed (File not found or corrupted" in message
+        and f"copy breastmnist.npz into {tmp_path / 'files'}" in message
     )
     assert not [path for path in (tmp_path / "files").iterdir() if "partial" in path.name]
 
@@ -188,7 +188,7 @@ def test_medmnist_is_fetched_by_its_package_where_it_is_not_there(tmp_path, root
 )
 def test_another_npz_is_refused(tmp_path, root, changes, word):
     path = medmnist(tmp_path / "breastmnist.npz", **changes)
-    assert word.replace("train_labels[0] is 7", "is 7") in refusal(asked("medmnist", f"data.path={path}"), root)
+    assert word.replace("train_labels[0] is 7", "is 7") in refusal(preset("medmnist", f"data.path={path}"), root)
 
 
 def test_a_cut_npz_an_unknown_subset_and_none_are_sentences(tmp_path, root):
@@ -196,15 +196,15 @@ def test_a_cut_npz_an_unknown_subset_and_none_are_sentences(tmp_path, root):
     whole = path.read_bytes()
     for size in (0, 100, len(whole) // 2):
         path.write_bytes(whole[:size])
-        assert "is not one of MedMNIST's files, or cut short" in refusal(asked("medmnist", f"data.path={path}"), root)
+        assert "is not one of MedMNIST's files, or cut short" in refusal(preset("medmnist", f"data.path={path}"), root)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "add data.subset=pathmnist" in refusal(asked("medmnist", f"data.path={empty}"), root)
+    assert "add data.subset=pathmnist" in refusal(preset("medmnist", f"data.path={empty}"), root)
     assert "MedMNIST has pathmnist, chestmnist" in refusal(
-        asked("medmnist", f"data.path={empty}", "data.subset=catmnist"), root
+        preset("medmnist", f"data.path={empty}", "data.subset=catmnist"), root
     )
     assert "organmnist3d is published with 28, 64 pixels" in refusal(
-        asked("medmnist", f"data.path={empty}", "data.subset=organmnist3d", "data.side=224"), root
+        preset("medmnist", f"data.path={empty}", "data.subset=organmnist3d", "data.side=224"), root
     )
 
 
@@ -212,7 +212,7 @@ def test_a_cut_npz_an_unknown_subset_and_none_are_sentences(tmp_path, root):
 
 
 def test_costar_s_frames_have_actions_by_name_and_films_stay_whole(tmp_path, root):
-    request = asked("costar", f"data.path={costar(tmp_path / 'films')}", "data.side=32", "data.split=0.4")
+    request = preset("costar", f"data.path={costar(tmp_path / 'films')}", "data.side=32", "data.split=0.4")
     lines = pack(request, root)
     assert any("error.failure.h5f (dataset image is empty)" in line for line in lines)
     train, test = loaded(request, root)
@@ -224,7 +224,7 @@ def test_costar_s_frames_have_actions_by_name_and_films_stay_whole(tmp_path, roo
 def test_costar_s_poses_are_numbers_to_learn(tmp_path, root):
     folder = costar(tmp_path / "films")
     words = ["data.name=poses", "data.labels=pose", "data.names=null", "data.side=32"]
-    request = asked("costar", f"data.path={folder}", *words)
+    request = preset("costar", f"data.path={folder}", *words)
     pack(request, root)
     train, _ = loaded(request, root, Task.REGRESSION)
     assert train.labels.shape == (30, 7)
@@ -233,17 +233,17 @@ def test_costar_s_poses_are_numbers_to_learn(tmp_path, root):
 def test_an_action_without_a_name_and_films_that_name_them_otherwise_are_refused(tmp_path, root):
     folder = costar(tmp_path / "films")
     film = costar_film(folder / "a.h5f", label=np.array([0, 1, 2, 3, 0, 1]))
-    told = refusal(asked("costar", f"data.path={folder}"), root)
-    assert f"{film}: label[3] is 3, and classes are whole numbers from 0 to 2" in told
+    message = refusal(preset("costar", f"data.path={folder}"), root)
+    assert f"{film}: label[3] is 3, and classes are whole numbers from 0 to 2" in message
     costar_film(film, labels_to_name=np.array([b"grab", b"place", b"home"]))
-    assert "the files name their classes differently: grab" in refusal(asked("costar", f"data.path={folder}"), root)
+    assert "the files name their classes differently: grab" in refusal(preset("costar", f"data.path={folder}"), root)
 
 
 # --- GTDB --------------------------------------------------------------------------------------------------------
 
 
 def test_gtdb_s_pages_are_whole_and_their_counts_are_those_of_the_csv(tmp_path, root):
-    request = asked("gtdb", f"data.path={gtdb(tmp_path / 'pages')}", "data.side=32")
+    request = preset("gtdb", f"data.path={gtdb(tmp_path / 'pages')}", "data.side=32")
     lines = pack(request, root)
     assert any("3 of 12 images of whole files are put apart" in line for line in lines), lines
     train, test = loaded(request, root, Task.REGRESSION)
@@ -257,14 +257,14 @@ def test_gtdb_s_pages_are_whole_and_their_counts_are_those_of_the_csv(tmp_path, 
 
 
 def test_gtdb_s_boxes_are_parts_of_the_page(tmp_path, root):
-    request = asked("gtdb", f"data.path={gtdb(tmp_path / 'pages')}", "data.labels=box", "data.side=32")
+    request = preset("gtdb", f"data.path={gtdb(tmp_path / 'pages')}", "data.labels=box", "data.side=32")
     pack(request, root)
     train, _ = loaded(request, root, Task.REGRESSION)
     assert numbers_of(train)[0] == pytest.approx([6 / 60, 8 / 80, 54 / 60, 72 / 80])
 
 
 @pytest.mark.parametrize(
-    ("found", "put", "words"),
+    ("original", "put", "words"),
     [
         ("Infty GT-Data", "Another", ["it begins with 'Another Format Ver.1.1'"]),
         (",0,0,0,0141", ",2,0,0,0141", ["line 5: Chardata,1,7", "its mode is 2, neither 0 (text) nor 1 (mathematics)"]),
@@ -278,16 +278,16 @@ def test_gtdb_s_boxes_are_parts_of_the_page(tmp_path, root):
         ),
     ],
 )
-def test_another_csv_is_refused_with_its_line(tmp_path, root, found, put, words):
+def test_another_csv_is_refused_with_its_line(tmp_path, root, original, put, words):
     folder = gtdb(tmp_path / "pages")
     path = folder / "AIF_1970_20_493.csv"
     text = path.read_text()
-    assert found in text
-    path.write_text(text.replace(found, put, 1))
-    told = refusal(asked("gtdb", f"data.path={folder}"), root)
+    assert original in text
+    path.write_text(text.replace(original, put, 1))
+    message = refusal(preset("gtdb", f"data.path={folder}"), root)
     for word in (f"{path} (", *words):
-        assert word in told, told
-    pack(asked("gtdb", f"data.path={folder}", "data.corrupt=skip"), root)
+        assert word in message, message
+    pack(preset("gtdb", f"data.path={folder}", "data.corrupt=skip"), root)
 
 
 def test_a_scan_of_another_size_and_unknown_labels_are_refused(tmp_path, root):
@@ -295,8 +295,8 @@ def test_a_scan_of_another_size_and_unknown_labels_are_refused(tmp_path, root):
 
     folder = gtdb(tmp_path / "pages")
     assert "data.labels=words: of a page there are counts, math, box" in refusal(
-        asked("gtdb", f"data.path={folder}", "data.labels=words"), root
+        preset("gtdb", f"data.path={folder}", "data.labels=words"), root
     )
     Image.new("L", (30, 40)).save(next(folder.rglob("*_1.png")))
-    told = refusal(asked("gtdb", f"data.path={folder}", "data.labels=box"), root)
-    assert "a box reaches to 54, 72, and the page has 30 x 40 pixels: another scan" in told
+    message = refusal(preset("gtdb", f"data.path={folder}", "data.labels=box"), root)
+    assert "a box reaches to 54, 72, and the page has 30 x 40 pixels: another scan" in message

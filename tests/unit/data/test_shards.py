@@ -16,13 +16,13 @@ pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def original_shards(tmp_path_factory):
     return shards(tmp_path_factory.mktemp("made") / "shapes")
 
 
 @pytest.fixture
-def folder(made, tmp_path):
-    shutil.copytree(made, tmp_path / "shapes")
+def folder(original_shards, tmp_path):
+    shutil.copytree(original_shards, tmp_path / "shapes")
     return tmp_path / "shapes"
 
 
@@ -37,14 +37,14 @@ def test_samples_are_packed_in_their_order_with_their_labels(folder, root, worke
     assert train.labels.tolist() == [0, 1] * 12
     assert test.labels.tolist() == [0, 1] * 4
     for number, image in enumerate(train.images):
-        seen = image.permute(1, 2, 0).numpy().astype(int)
-        assert np.abs(seen - picture(number % 2, number=number)).mean() < 12, "the JPEG of this very sample"
+        pixels = image.permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(pixels - picture(number % 2, number=number)).mean() < 12, "the JPEG of this very sample"
 
 
 def test_a_shard_or_a_name_with_braces_is_split_by_class(folder, root):
-    asked = request(f"{folder}/train-{{000000..000001}}.tar", name="two", split=0.25)
-    assert any("4 of 16 images are put apart" in line for line in pack(asked, root))
-    assert sorted(loaded(asked, root)[1].labels.tolist()) == [0, 0, 1, 1]
+    images_request = request(f"{folder}/train-{{000000..000001}}.tar", name="two", split=0.25)
+    assert any("4 of 16 images are put apart" in line for line in pack(images_request, root))
+    assert sorted(loaded(images_request, root)[1].labels.tolist()) == [0, 0, 1, 1]
 
 
 def test_labels_are_classes_words_labels_or_numbers(folder, root):
@@ -53,9 +53,9 @@ def test_labels_are_classes_words_labels_or_numbers(folder, root):
         ("both", "json.both", Task.MULTILABEL, [0, 1]),
         ("text", "txt", Task.CLASSIFICATION, 0),
     ]:
-        asked = request(folder, name=name, labels=labels)
-        pack(asked, root)
-        assert loaded(asked, root, task)[0].labels[0].tolist() == first
+        images_request = request(folder, name=name, labels=labels)
+        pack(images_request, root)
+        assert loaded(images_request, root, task)[0].labels[0].tolist() == first
     assert (
         datasets.manifest_of(datasets.known(request(folder, name="words", labels="json.label"), root), root).classes
         == CLASSES
@@ -69,9 +69,9 @@ def test_text_that_is_numbers_is_numbers_and_arrays_keep_theirs(tmp_path, root):
         jpg=lambda *_: None,
         npy=lambda n, _: np.full((2, 8, 8), 1e-3 * n),
     )
-    asked = request(folder, images="npy", labels="txt", channels=None, pixels="f32")
-    pack(asked, root)
-    train, _ = loaded(asked, root, Task.REGRESSION)
+    images_request = request(folder, images="npy", labels="txt", channels=None, pixels="f32")
+    pack(images_request, root)
+    train, _ = loaded(images_request, root, Task.REGRESSION)
     numbers = train.labels.double() * train.units.scale + train.units.offset
     assert numbers.flatten().tolist() == pytest.approx([n / 4 for n in range(24)], abs=1e-6)
     assert train.images[:, 1, 0, 0].tolist() == pytest.approx([1e-3 * n for n in range(24)])
@@ -94,9 +94,9 @@ def test_a_shard_that_is_cut_short_is_named_or_left_out(folder, root):
         boundary = tar.getmembers()[8].offset
     for size in (len(whole) // 2 + 100, boundary, boundary + 100, 100):
         (folder / "train-000001.tar").write_bytes(whole[:size])
-        told = refusal(request(folder), root)
-        assert f"1 of 3 files cannot be used: {folder}/train-000001.tar (" in told, size
-        assert "data.corrupt=skip" in told
+        message = refusal(request(folder), root)
+        assert f"1 of 3 files cannot be used: {folder}/train-000001.tar (" in message, size
+        assert "data.corrupt=skip" in message
     lines = pack(request(folder, corrupt="skip"), root)
     assert any("left out" in line and "train-000001.tar" in line for line in lines)
     assert datasets.known(request(folder, corrupt="skip"), root).train_images == 16
@@ -108,13 +108,13 @@ def test_samples_that_cannot_be_used_are_named_and_counted(tmp_path, root):
         jpg=lambda n, kind: None if n == 3 else b"please log in" if n == 5 else encoded(picture(kind, number=n)),
         cls=lambda n, kind: b"cat" if n == 9 else kind,
     )
-    told = refusal(request(folder), root)
-    assert "000003 (no image; it has cls, json, txt: name one with data.images)" in told
-    assert "000009 (cls: invalid literal" in told
-    asked = request(folder, corrupt="skip")
-    lines = pack(asked, root)
+    message = refusal(request(folder), root)
+    assert "000003 (no image; it has cls, json, txt: name one with data.images)" in message
+    assert "000009 (cls: invalid literal" in message
+    images_request = request(folder, corrupt="skip")
+    lines = pack(images_request, root)
     assert any("000005.jpg: it is " in line for line in lines)
-    assert loaded(asked, root)[0].labels.tolist() == [n % 2 for n in range(24) if n not in (3, 5, 9)]
+    assert loaded(images_request, root)[0].labels.tolist() == [n % 2 for n in range(24) if n not in (3, 5, 9)]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_samples_that_cannot_be_used_are_named_and_counted(tmp_path, root):
     ],
 )
 def test_words_that_do_not_fit_the_shards_are_answered_with_what_there_is(folder, root, changes, words):
-    told = refusal(request(folder, **changes), root)
+    message = refusal(request(folder, **changes), root)
     for word in words:
-        assert word in told, told
+        assert word in message, message
 
 
 def test_what_is_no_shard_is_said(tmp_path, folder, root):
@@ -166,8 +166,8 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(folder, root, m
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, f"vit_sweep.data.prepare.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    told = refusal(request(folder, source=kind), root)
-    assert f"{package}, which reads {kind}, is not installed here: pip install 'vit_sweep[data]'" in told
+    message = refusal(request(folder, source=kind), root)
+    assert f"{package}, which reads {kind}, is not installed here: pip install 'vit_sweep[data]'" in message
 
 
 def test_a_path_to_shards_is_known_by_its_suffix(folder):

@@ -23,12 +23,12 @@ def job(tmp_path, monkeypatch):
     (folder / "cell.json").write_text(
         to_json(CellFile(cell_id=trained.cell_id, cell=trained, series=(series(),), data_root="data"))
     )
-    made = batch(
+    this_batch = batch(
         tasks=(Task(name="other", attempt=1), Task(name=trained.cell_id, attempt=2, since=2)),
         study_dir=str(study.folder),
     )
-    (study.batch_dir(made.name)).mkdir(parents=True)
-    (study.batch_dir(made.name) / "batch.json").write_text(to_json(made))
+    (study.batch_dir(this_batch.name)).mkdir(parents=True)
+    (study.batch_dir(this_batch.name) / "batch.json").write_text(to_json(this_batch))
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
 
@@ -41,7 +41,7 @@ def job(tmp_path, monkeypatch):
             for rank_file in ranks:
                 own_attempt.mkdir(parents=True, exist_ok=True)
                 (own_attempt / f"rank{rank_file.rank}.json").write_text(to_json(rank_file))
-            return closing.main([str(study.batch_dir(made.name)), str(code)])
+            return closing.main([str(study.batch_dir(this_batch.name)), str(code)])
 
         def exit(self, name):
             return json.loads((self.attempts / name / "exit.json").read_text())

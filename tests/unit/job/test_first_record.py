@@ -13,15 +13,15 @@ MINE = replace(record(cell()), attempt="2.1")
 
 
 @pytest.mark.parametrize(
-    ("there", "kept"), [("2", False), ("2.3", False), ("3", False), ("1", True), ("1.4", True), (None, True)]
+    ("attempt_there", "is_kept"), [("2", False), ("2.3", False), ("3", False), ("1", True), ("1.4", True), (None, True)]
 )
-def test_the_first_start_of_an_attempt_that_ends_has_the_record(tmp_path, there, kept):
+def test_the_first_start_of_an_attempt_that_ends_has_the_record(tmp_path, attempt_there, is_kept):
     """`2` and `2.1`: its first start goes on where slurmd is gone, after Slurm has started it again elsewhere."""
-    before = to_json(replace(MINE, attempt=there, job_id="another")) if there is not None else None
+    before = to_json(replace(MINE, attempt=attempt_there, job_id="another")) if attempt_there is not None else None
     if before is not None:
         (tmp_path / "record.json").write_text(before)
-    assert keep(MINE, tmp_path) is kept
-    assert (tmp_path / "record.json").read_text() == (to_json(MINE) if kept else before)
+    assert keep(MINE, tmp_path) is is_kept
+    assert (tmp_path / "record.json").read_text() == (to_json(MINE) if is_kept else before)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no json", to_json(replace(record(cell(seed=5)), attempt="7"))])

@@ -65,8 +65,8 @@ def child(tmp_path):
         process.communicate()
 
 
-def ended(process, code, given=None):
-    out, err = process.communicate(given, timeout=300)
+def ended(process, code, stdin_text=None):
+    out, err = process.communicate(stdin_text, timeout=300)
     assert process.returncode == code, out + err
     return out, err
 

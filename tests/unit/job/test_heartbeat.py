@@ -97,9 +97,9 @@ def test_a_rank_that_has_ended_is_not_waited_for_unless_that_was_an_earlier_job(
 def test_a_status_names_who_has_given_no_sign_and_what_the_first_of_the_others_does():
     assert of_start(()) == "starting"
     assert of_start([replace(FILE, rank=1)]) == "starting: no sign yet of 2 ranks of 3: 0, 2"
-    there = [replace(FILE, rank=rank, doing=IMPORTING if rank == 2 else "") for rank in range(3)]
-    assert of_start(there) == "starting: rank 2 on n7 is importing"
-    assert of_start([replace(file, doing="") for file in there]) == "starting"
+    files = [replace(FILE, rank=rank, doing=IMPORTING if rank == 2 else "") for rank in range(3)]
+    assert of_start(files) == "starting: rank 2 on n7 is importing"
+    assert of_start([replace(file, doing="") for file in files]) == "starting"
 
 
 def test_a_rank_that_did_not_start_and_was_ended_for_it_has_not_died_without_a_word():

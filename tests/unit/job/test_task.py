@@ -37,9 +37,9 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
     (folder / "cell.json").write_text(to_json(file))
     before = to_json(replace(record(ONE), attempt="2"))
     (folder / "record.json").write_text(before)
-    made = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=attempt),))
-    Path(made.folder).mkdir(parents=True)
-    (Path(made.folder) / "batch.json").write_text(to_json(made))
+    this_batch = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=attempt),))
+    Path(this_batch.folder).mkdir(parents=True)
+    (Path(this_batch.folder) / "batch.json").write_text(to_json(this_batch))
     # No torch: whoever trains stops here, and says whether a loader's workers could have a socket.
     (tmp_path / "torch.py").write_text(
         "from multiprocessing.connection import Listener\nListener(family='AF_UNIX')\n"
@@ -52,7 +52,9 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
         "PATH": os.environ["PATH"],
         "TMPDIR": str(tmp_path / ("t" * 120)),
     }
-    ended = subprocess.run([sys.executable, "-m", "vit_sweep.job.task", made.folder], env=environment, cwd=tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-m", "vit_sweep.job.task", this_batch.folder], env=environment, cwd=tmp_path
+    )
     end = json.loads((folder / "attempts" / f"{attempt}.1" / "rank0.json").read_text())["end"]
     if done:
         assert (ended.returncode, end["cause"]) == (0, "done")
@@ -66,9 +68,9 @@ def test_a_rank_that_may_start_no_thread_says_so_and_does_not_wait_for_one(tmp_p
     """What libraries do at exit may wait for ever; the thread that would end that wait cannot be started either."""
     folder = tmp_path / "cells" / ONE.cell_id
     folder.mkdir(parents=True)
-    made = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=1),))
-    Path(made.folder).mkdir(parents=True)
-    (Path(made.folder) / "batch.json").write_text(to_json(made))
+    this_batch = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=1),))
+    Path(this_batch.folder).mkdir(parents=True)
+    (Path(this_batch.folder) / "batch.json").write_text(to_json(this_batch))
     script = f"""
 import atexit, faulthandler, sys, threading, time
 from vit_sweep.job.task import main
@@ -79,7 +81,7 @@ def none(*_arguments, **_words):
 threading.Thread.start = none
 faulthandler.dump_traceback_later = none
 atexit.register(time.sleep, 3600)
-sys.exit(main([{made.folder!r}]))
+sys.exit(main([{this_batch.folder!r}]))
 """
     environment = os.environ | PLACE | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, timeout=300)

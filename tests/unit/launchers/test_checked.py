@@ -68,8 +68,8 @@ class _One:
 
 def test_a_varied_object_is_what_replace_makes_of_it():
     one = _One(count=1, of=(3,))
-    made = varied(one, count=2)
-    assert made == replace(one, count=2)
-    assert (one.count, made.of, hash(made)) == (1, (3,), hash(replace(one, count=2)))
+    variant = varied(one, count=2)
+    assert variant == replace(one, count=2)
+    assert (one.count, variant.of, hash(variant)) == (1, (3,), hash(replace(one, count=2)))
     with pytest.raises(AttributeError):
         varied(one, number=2)

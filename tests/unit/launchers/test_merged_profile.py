@@ -64,9 +64,9 @@ def test_what_fits_the_joint_profile_fits_every_one_of_them(drawn):
     ],
 )
 def test_what_cannot_be_one_job_is_refused_with_the_reason(changes, why):
-    with pytest.raises(UserError, match=why) as told:
+    with pytest.raises(UserError, match=why) as raised:
         either([some("one", allowed_gpus=(1, 2)), replace(some("other"), **changes)])
-    assert str(told.value).startswith("partition=one+")
+    assert str(raised.value).startswith("partition=one+")
 
 
 def test_of_many_differences_a_few_are_named():

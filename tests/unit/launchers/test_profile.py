@@ -107,8 +107,8 @@ def test_whole_nodes_of_slurm_are_held_with_all_their_gpus_and_others_are_not():
 def test_the_largest_job_has_what_nodes_counts_and_on_a_cpu_the_cores_allow():
     assert read(nodes=4).most_gpus(cores=2) == 32, "a GPU is no core"
     assert read(nodes=4, allowed_gpus=[1, 2, 8]).most_gpus() == 8
-    here = read(nodes=1, scheduler="local", device="cpu", cpus_per_gpu=2)
-    assert [here.most_gpus(cores) for cores in (None, 32, 5, 1)] == [8, 8, 2, 1]
+    read_profile = read(nodes=1, scheduler="local", device="cpu", cpus_per_gpu=2)
+    assert [read_profile.most_gpus(cores) for cores in (None, 32, 5, 1)] == [8, 8, 2, 1]
 
 
 def test_a_missing_key_is_named():

@@ -54,10 +54,10 @@ def test_a_site_that_keeps_the_environment_from_jobs_cannot_hand_one_on():
     ["++partition.environment.{}=it is", "partition.environment={{A:b,{}:it is,C:d}}", "export B=c {}='it is'; date"],
 )
 def test_no_form_of_a_secret_is_shown(name, form):
-    shown = masked(form.format(name))
-    assert "***" in shown
-    assert "it is" not in shown
-    assert all(other in shown for other in ("A:b", "C:d", "B=c", "date") if other in form)
+    masked_text = masked(form.format(name))
+    assert "***" in masked_text
+    assert "it is" not in masked_text
+    assert all(other in masked_text for other in ("A:b", "C:d", "B=c", "date") if other in form)
 
 
 @pytest.mark.parametrize(

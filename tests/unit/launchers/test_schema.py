@@ -32,8 +32,8 @@ def checked_classes():
     for package in (launchers, vit_sweep):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(APART):
-                found = vars(importlib.import_module(module.name)).values()
-                yield from (one for one in found if hasattr(one, "__get_pydantic_core_schema__"))
+                cells = vars(importlib.import_module(module.name)).values()
+                yield from (one for one in cells if hasattr(one, "__get_pydantic_core_schema__"))
 
 
 def in_pydantics_words(kind):
@@ -213,11 +213,11 @@ def test_objects_of_other_classes_and_of_no_fields_compare_too():
 
 
 def test_nothing_of_an_object_is_set_or_deleted():
-    made = Ours(name="a")
-    for change in (lambda: setattr(made, "name", "b"), lambda: setattr(made, "odd", 1), lambda: delattr(made, "name")):
+    ours = Ours(name="a")
+    for change in (lambda: setattr(ours, "name", "b"), lambda: setattr(ours, "odd", 1), lambda: delattr(ours, "name")):
         with pytest.raises(dataclasses.FrozenInstanceError, match=r"cannot (assign to|delete) field"):
             change()
-    assert made == Ours(name="a")
+    assert ours == Ours(name="a")
 
 
 def test_an_object_is_shown_as_python_shows_a_dataclass_unless_it_says_how():

@@ -42,8 +42,8 @@ class Queue:
             elif begin <= now:
                 passed = int((now - begin - STARTUP_S) / (work / EPOCHS)) if epochs else 0
                 trained_s = passed * work / EPOCHS
-                seen = Training(begin + STARTUP_S + trained_s, trained_s, passed, EPOCHS - passed, EPOCHS)
-                yield job._replace(runs=True, began_s=begin, training=seen if passed > 0 else None)
+                training = Training(begin + STARTUP_S + trained_s, trained_s, passed, EPOCHS - passed, EPOCHS)
+                yield job._replace(runs=True, began_s=begin, training=training if passed > 0 else None)
             else:
                 yield job
 
@@ -55,10 +55,10 @@ def waiting(name="w", **known):
 @pytest.mark.parametrize(("places", "order", "epochs"), list(product([1, 2, 4], [1, -1], [True, False])))
 def test_halfway_the_promise_for_unlike_cells_is_within_a_quarter_of_the_truth(places, order, epochs):
     queue = Queue(UNLIKE[::order], places)
-    said = forecast(list(queue.seen_at(queue.end / 2, epochs=epochs)), queue.end / 2).sweep
-    assert said.seconds == pytest.approx(queue.end / 2, rel=CLOSE)
-    assert "ended" in said.basis
-    assert ("one after another" if places == 1 else "side by side") in said.basis
+    prediction = forecast(list(queue.seen_at(queue.end / 2, epochs=epochs)), queue.end / 2).sweep
+    assert prediction.seconds == pytest.approx(queue.end / 2, rel=CLOSE)
+    assert "ended" in prediction.basis
+    assert ("one after another" if places == 1 else "side by side") in prediction.basis
 
 
 @pytest.mark.parametrize("places", [1, 2, 4])
@@ -66,17 +66,17 @@ def test_a_running_cell_is_told_its_own_rest_and_the_sweep_never_less(places):
     queue = Queue(UNLIKE, places)
     for percent in range(5, 100, 5):
         now = queue.end * percent / 100
-        said = forecast(list(queue.seen_at(now)), now)
-        for name, left in said.cells.items():
+        prediction = forecast(list(queue.seen_at(now)), now)
+        for name, left in prediction.cells.items():
             if left.basis == f"from {OWN}":
                 assert left.seconds == pytest.approx(queue.spans[int(name)][1] - now)
-        assert said.sweep.seconds >= max((left.seconds for left in said.cells.values()), default=0.0)
+        assert prediction.sweep.seconds >= max((left.seconds for left in prediction.cells.values()), default=0.0)
 
 
 def test_the_last_long_cell_is_not_divided_by_the_places_that_were_busy():
     queue = Queue([10.0, 10.0, 10.0, 400.0], 4)
-    said = forecast(list(queue.seen_at(100.0)), 100.0)
-    assert said.sweep.seconds == pytest.approx(queue.end - 100.0) == said.cells["3"].seconds
+    prediction = forecast(list(queue.seen_at(100.0)), 100.0)
+    assert prediction.sweep.seconds == pytest.approx(queue.end - 100.0) == prediction.cells["3"].seconds
 
 
 def test_a_pause_between_two_sittings_does_not_count_as_slowness():
@@ -84,15 +84,15 @@ def test_a_pause_between_two_sittings_does_not_count_as_slowness():
     night = 40_000.0
     begins = [0.0, 0.0, 20.0, 20.0, night, night]
     done = [waiting(str(number), began_s=begin, took_s=20.0) for number, begin in enumerate(begins)]
-    said = forecast([*done, *(waiting(name) for name in "abcd")], night + 30.0).sweep
-    assert said == Left(seconds=40.0, basis="from 6 cells that ended, 2 side by side")
+    prediction = forecast([*done, *(waiting(name) for name in "abcd")], night + 30.0).sweep
+    assert prediction == Left(seconds=40.0, basis="from 6 cells that ended, 2 side by side")
 
 
 def test_more_at_once_than_ever_before_is_the_rate_from_now_on():
     done = [waiting(str(number), began_s=20.0 * number, took_s=20.0) for number in range(3)]
     runs = [waiting(name, runs=True, began_s=60.0) for name in "abcd"]
-    said = forecast([*done, *runs, *(waiting(name) for name in "efgh")], 60.0).sweep
-    assert said == Left(seconds=40.0, basis="from 3 cells that ended, 4 side by side")
+    prediction = forecast([*done, *runs, *(waiting(name) for name in "efgh")], 60.0).sweep
+    assert prediction == Left(seconds=40.0, basis="from 3 cells that ended, 4 side by side")
 
 
 def test_cells_that_ended_are_counted_once_however_near_they_are_to_which_cell():
@@ -108,9 +108,9 @@ def test_cells_that_ended_are_counted_once_however_near_they_are_to_which_cell()
 
 @pytest.mark.parametrize("jobs", [[], [waiting()], [waiting(runs=True, began_s=0.0)]])
 def test_nothing_is_said_of_what_nothing_is_known_of(jobs):
-    said = forecast(jobs, 9.0)
-    assert said.cells == {}
-    assert said.sweep is None
+    prediction = forecast(jobs, 9.0)
+    assert prediction.cells == {}
+    assert prediction.sweep is None
 
 
 def test_nothing_is_said_of_a_sweep_one_of_whose_cells_nothing_is_known_of():
@@ -124,25 +124,25 @@ def test_when_everything_has_ended_nothing_is_left():
 
 
 def test_before_anything_ran_the_plan_speaks():
-    said = forecast([waiting("a", planned_s=70.0), waiting("b", planned_s=30.0)], 0.0)
-    assert said.sweep == Left(seconds=100.0, basis="from the plan's estimate, one after another")
+    prediction = forecast([waiting("a", planned_s=70.0), waiting("b", planned_s=30.0)], 0.0)
+    assert prediction.sweep == Left(seconds=100.0, basis="from the plan's estimate, one after another")
     running = forecast([waiting(planned_s=70.0, runs=True, began_s=0.0)], 20.0)
     assert running.cells["w"] == Left(seconds=50.0, basis="from the plan's estimate")
 
 
 def test_what_was_measured_outweighs_the_plan():
     done = waiting("a", planned_s=700.0, began_s=0.0, took_s=25.0, startup_s=5.0)
-    said = forecast([done, waiting("b", planned_s=700.0)], 25.0)
-    assert said.sweep == Left(seconds=25.0, basis="from 1 cell that ended")
+    prediction = forecast([done, waiting("b", planned_s=700.0)], 25.0)
+    assert prediction.sweep == Left(seconds=25.0, basis="from 1 cell that ended")
 
 
 def test_a_cell_without_a_plan_is_known_by_the_epochs_of_another():
     training = Training(at_s=9.0, trained_s=4.0, steps=2, steps_left=8, steps_in_all=10)
     runs = waiting("a", runs=True, began_s=0.0, training=training)
-    said = forecast([runs, waiting("b")], 9.0)
-    assert said.cells["a"] == Left(seconds=16.0, basis="from its own epochs")
-    assert said.sweep.seconds == pytest.approx(16.0 + 25.0)
-    assert said.sweep.basis == "from the running cells' own epochs, one after another"
+    prediction = forecast([runs, waiting("b")], 9.0)
+    assert prediction.cells["a"] == Left(seconds=16.0, basis="from its own epochs")
+    assert prediction.sweep.seconds == pytest.approx(16.0 + 25.0)
+    assert prediction.sweep.basis == "from the running cells' own epochs, one after another"
 
 
 def test_the_closest_kin_speaks_where_it_has_ended():
@@ -166,8 +166,12 @@ def test_the_rest_of_an_attempt_that_began_at_a_checkpoint_is_not_measured_by_al
 
 def test_the_time_of_an_attempt_that_only_went_on_says_nothing_of_whole_cells():
     whole = record(cell(), job_s=60.0)
-    rest = replace(record(cell(seed=1), job_s=9.0), restarts=1)
-    results = [result(cell(), record=whole), result(cell(seed=1), record=rest), result(cell(seed=2), status="retry")]
+    requeued = replace(record(cell(seed=1), job_s=9.0), restarts=1)
+    results = [
+        result(cell(), record=whole),
+        result(cell(seed=1), record=requeued),
+        result(cell(seed=2), status="retry"),
+    ]
     assert forecast(jobs_of(results, None), 1e9).sweep.seconds == 60.0
     assert forecast(jobs_of(results[1:], None), 1e9).sweep is None
 
@@ -189,9 +193,9 @@ def test_a_sweep_on_slurm_is_forecast_by_its_plan_and_without_its_queue(tmp_path
     site = profile(peak_tflops={"fp32": 8.1})
     study, plan = planned_study(tmp_path / "s", point(partition=site), point(partition=site, gpus=2))
     results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
-    said = forecast(jobs_of(results, study.plan_file()), 0.0).sweep
-    assert said.seconds == pytest.approx(sum(planned.time.seconds for planned in plan.cells.values()))
-    assert said.basis == "from the plan's estimate, one after another, without waiting in the queue"
+    prediction = forecast(jobs_of(results, study.plan_file()), 0.0).sweep
+    assert prediction.seconds == pytest.approx(sum(planned.time.seconds for planned in plan.cells.values()))
+    assert prediction.basis == "from the plan's estimate, one after another, without waiting in the queue"
 
 
 def test_an_old_progress_file_says_nothing_of_its_epochs():
@@ -204,10 +208,10 @@ def test_an_old_progress_file_says_nothing_of_its_epochs():
 def test_before_the_first_epoch_ends_a_cell_and_those_that_wait_are_told_by_its_first_steps():
     """Without an estimate of the plan, as on a local machine: 20 of 100 steps in 10 s after 5 s of start-up."""
     runs = waiting("r", runs=True, began_s=0.0, training=Training(15.0, 10.0, 20, 80, 100, whole_epoch=False))
-    told = forecast([runs, waiting()], 15.0)
-    assert told.cells["r"] == Left(seconds=40.0, basis=f"from {FIRST}")
-    assert told.sweep.seconds == pytest.approx(40.0 + 5.0 + 50.0)
-    assert told.sweep.basis == "from the running cells' own first steps, one after another"
+    prediction = forecast([runs, waiting()], 15.0)
+    assert prediction.cells["r"] == Left(seconds=40.0, basis=f"from {FIRST}")
+    assert prediction.sweep.seconds == pytest.approx(40.0 + 5.0 + 50.0)
+    assert prediction.sweep.basis == "from the running cells' own first steps, one after another"
 
 
 def test_a_cell_that_trains_in_its_first_epoch_is_known_by_its_first_steps():
@@ -233,8 +237,8 @@ def test_a_cell_that_trains_in_its_first_epoch_is_known_by_its_first_steps():
 
 def test_a_cell_here_that_nothing_was_ever_measured_of_is_told_from_the_clock_of_the_processor(tmp_path):
     """Until it says its own first steps; work that no profile knows a peak for, on this machine's cores."""
-    here = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1)
-    study, plan = planned_study(tmp_path / "s", point(partition=here), point(partition=here, gpus=2))
+    site = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1)
+    study, plan = planned_study(tmp_path / "s", point(partition=site), point(partition=site, gpus=2))
     results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
     assert forecast(jobs_of(results, study.plan_file()), 0.0).sweep is None
     slow, fast = (forecast(jobs_of(results, study.plan_file(), core_flops=flops), 0.0).sweep for flops in (1e9, 1e11))
@@ -242,8 +246,8 @@ def test_a_cell_here_that_nothing_was_ever_measured_of_is_told_from_the_clock_of
     assert slow.seconds - 2 * LOCAL_STARTUP_S == pytest.approx(100 * (fast.seconds - 2 * LOCAL_STARTUP_S))
     begun = Progress(phase="starting", epoch=0, epochs=2, host="n", started_at="1970-01-01T00:00:00+00:00")
     running = [replace(results[0], status=Status.RUNNING, progress=begun), results[1]]
-    told = forecast(jobs_of(running, study.plan_file(), core_flops=1e9), 1.0)
-    assert told.cells[results[0].file.cell_id].basis == "from the clock of this machine's processor"
+    prediction = forecast(jobs_of(running, study.plan_file(), core_flops=1e9), 1.0)
+    assert prediction.cells[results[0].file.cell_id].basis == "from the clock of this machine's processor"
 
 
 def test_a_cell_elsewhere_is_not_told_from_this_machines_processor(tmp_path):
@@ -261,9 +265,11 @@ def queued(name, starts_s=None):
 
 
 def test_a_cell_ends_its_time_after_its_expected_start():
-    told = forecast([queued("a", 1600.0)], 1000.0)
-    assert told.cells["a"] == Left(seconds=700.0, basis="from its expected start and the plan's estimate")
-    assert told.sweep == Left(seconds=700.0, basis="from the plan's estimate, with the expected waiting in the queue")
+    prediction = forecast([queued("a", 1600.0)], 1000.0)
+    assert prediction.cells["a"] == Left(seconds=700.0, basis="from its expected start and the plan's estimate")
+    assert prediction.sweep == Left(
+        seconds=700.0, basis="from the plan's estimate, with the expected waiting in the queue"
+    )
 
 
 def test_an_expected_start_that_has_passed_is_now():
@@ -271,9 +277,9 @@ def test_an_expected_start_that_has_passed_is_now():
 
 
 def test_of_cells_of_which_some_are_expected_it_is_said_how_many():
-    told = forecast([queued("a", 1600.0), queued("b"), queued("c")], 1000.0).sweep
-    assert told.basis.endswith(", with the expected waiting in the queue of 1 of 3 that wait")
-    assert told.seconds == 700.0
+    prediction = forecast([queued("a", 1600.0), queued("b"), queued("c")], 1000.0).sweep
+    assert prediction.basis.endswith(", with the expected waiting in the queue of 1 of 3 that wait")
+    assert prediction.seconds == 700.0
 
 
 def test_cells_start_when_each_is_expected_and_not_one_after_another_before_any_has_run():
@@ -282,21 +288,21 @@ def test_cells_start_when_each_is_expected_and_not_one_after_another_before_any_
 
 def test_a_cell_of_an_array_waits_for_the_one_before_it_where_one_ran_at_a_time():
     done = Job(name="d", kinds=("d",), work=1.0, began_s=800.0, took_s=100.0)
-    told = forecast([done, queued("a", 1500.0), queued("b", 1500.0)], 1000.0).sweep
-    assert told.seconds == 700.0
-    assert "one after another, with the expected waiting in the queue" in told.basis
+    prediction = forecast([done, queued("a", 1500.0), queued("b", 1500.0)], 1000.0).sweep
+    assert prediction.seconds == 700.0
+    assert "one after another, with the expected waiting in the queue" in prediction.basis
 
 
 def test_a_cell_that_waits_for_long_keeps_no_place_from_one_that_starts_before_it():
     done = Job(name="d", kinds=("d",), work=1.0, began_s=800.0, took_s=100.0)
-    told = forecast([done, queued("late", 5000.0), queued("soon", 1000.0)], 1000.0).sweep
-    assert told.seconds == 4100.0
+    prediction = forecast([done, queued("late", 5000.0), queued("soon", 1000.0)], 1000.0).sweep
+    assert prediction.seconds == 4100.0
 
 
 def test_the_expected_start_of_a_result_is_that_of_its_job():
-    said = StartForecast(
+    start = StartForecast(
         said_at="2025-01-01T00:00:00Z", start="2025-01-01T00:10:00Z", basis="b", said_start="2025-01-01T00:10:00Z"
     )
-    waits, runs = (replace(result(cell(), status=status), expected=said) for status in ("queued", "running"))
+    waits, runs = (replace(result(cell(), status=status), expected=start) for status in ("queued", "running"))
     jobs = jobs_of([waits, runs], None)
     assert [job.starts_s for job in jobs] == [1735690200.0, None]

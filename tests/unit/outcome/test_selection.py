@@ -11,8 +11,8 @@ from vit_sweep.outcome.selection import Rerun, Retry, select
 
 
 def ended(status, cause, **physical):
-    made = result(cell(**physical), status=status)
-    return replace(made, history=(Exit(cause=cause, message="so"),))
+    cell_result = result(cell(**physical), status=status)
+    return replace(cell_result, history=(Exit(cause=cause, message="so"),))
 
 
 def chosen(*results, **words):
@@ -22,8 +22,8 @@ def chosen(*results, **words):
 @pytest.mark.parametrize("status", ["done", "queued", "running", "unknown"])
 @pytest.mark.parametrize("retry", [None, *Retry])
 def test_what_is_done_or_under_way_never_runs_twice(status, retry):
-    made = result(cell(), record=record(cell())) if status == "done" else result(cell(), status=status)
-    assert chosen(made, retry=retry).run == ()
+    this_result = result(cell(), record=record(cell())) if status == "done" else result(cell(), status=status)
+    assert chosen(this_result, retry=retry).run == ()
 
 
 @pytest.mark.parametrize("status", ["missing", "cancelled", "retry", "skipped"])
@@ -62,8 +62,8 @@ def test_a_cell_that_is_certain_to_fail_is_left_out_with_the_reason_until_its_ca
     small, large = cell(micro_batch=64), cell(micro_batch=128)
     stop = Stop(cell_id=small.cell_id, cell=small, cause=Cause.OUT_OF_MEMORY, message="full", code="today")
     results = [ended("out_of_memory", Cause.OUT_OF_MEMORY, micro_batch=64), result(large)]
-    held = chosen(*results, stops=[stop])
-    assert held.run == ()
-    assert "micro batch 64 ran out" in held.skipped[large.cell_id]
+    selection = chosen(*results, stops=[stop])
+    assert selection.run == ()
+    assert "micro batch 64 ran out" in selection.skipped[large.cell_id]
     free = chosen(*results, stops=[stop], retry=Retry.OUT_OF_MEMORY)
     assert set(free.run) == {small.cell_id, large.cell_id}

@@ -107,11 +107,11 @@ def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
         assert refine(verdict, how=ended) == verdict
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("was_terminated", [True, False])
 @pytest.mark.parametrize("ended", [Ended.PREEMPTED, Ended.REQUEUED, Ended.NODE_FAILURE])
-def test_why_a_job_was_started_again_is_the_schedulers_word(told, ended):
-    verdict = judge([rank(0, Cause.TERMINATED if told else None)])
-    assert refine(verdict, how=ended, restarted=True, by_job=told).cause.value == ended.value
+def test_why_a_job_was_started_again_is_the_schedulers_word(was_terminated, ended):
+    verdict = judge([rank(0, Cause.TERMINATED if was_terminated else None)])
+    assert refine(verdict, how=ended, restarted=True, by_job=was_terminated).cause.value == ended.value
 
 
 def test_a_restart_of_which_the_scheduler_remembers_nothing_is_no_preemption():
@@ -120,8 +120,8 @@ def test_a_restart_of_which_the_scheduler_remembers_nothing_is_no_preemption():
 
 
 def test_what_the_scheduler_remembers_is_of_the_restarts_of_the_last_attempt():
-    told = Exit(cause=Cause.TERMINATED, message="SIGTERM")
-    attempts = [attempt(name, exit=told) for name in ("1", "1.1", "2", "2.1", "2.2")]
+    ending = Exit(cause=Cause.TERMINATED, message="SIGTERM")
+    attempts = [attempt(name, exit=ending) for name in ("1", "1.1", "2", "2.1", "2.2")]
     assert causes(attempts, earlier_starts=[Ended.PREEMPTED, Ended.NODE_FAILURE]) == [
         Cause.REQUEUED,
         Cause.TERMINATED,

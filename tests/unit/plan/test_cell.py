@@ -155,14 +155,16 @@ def test_the_identity_changes_with_every_physical_field(path, value):
 def test_cells_that_differ_in_any_fields_have_different_identities(some, others):
     """A default that is left out of the identity is still another value than every one that is in it."""
 
-    def made(paths):
+    def any_cell(paths):
         plain = to_plain(cell())
         for path in paths:
             *holders, key = path.split(".")
             reduce(getitem, holders, plain)[key] = CHANGES[path]
         return parse(Cell, plain, source="test")
 
-    assert (made(some).cell_id == made(others).cell_id) == (made(some) == made(others)) == (some == others)
+    assert (
+        (any_cell(some).cell_id == any_cell(others).cell_id) == (any_cell(some) == any_cell(others)) == (some == others)
+    )
 
 
 def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
@@ -190,14 +192,14 @@ def test_the_identity_survives_a_change_of_code():
 
 
 @given(cells())
-def test_the_identity_reads_as_layout_and_batch_then_8_hex_digits(made):
-    prefix = f"n{made.nodes}-g{made.gpus}-mb{made.micro_batch}-ga{made.accum}"
-    assert re.fullmatch(rf"{prefix}-[0-9a-f]{{8}}", made.cell_id)
+def test_the_identity_reads_as_layout_and_batch_then_8_hex_digits(any_cell):
+    prefix = f"n{any_cell.nodes}-g{any_cell.gpus}-mb{any_cell.micro_batch}-ga{any_cell.accum}"
+    assert re.fullmatch(rf"{prefix}-[0-9a-f]{{8}}", any_cell.cell_id)
 
 
 @given(cells())
-def test_the_identity_survives_a_way_through_json(made):
-    assert parse(Cell, to_plain(made), source="test").cell_id == made.cell_id
+def test_the_identity_survives_a_way_through_json(any_cell):
+    assert parse(Cell, to_plain(any_cell), source="test").cell_id == any_cell.cell_id
 
 
 @given(gpus=st.sampled_from([1, 2, 4, 8, 16]), share=st.integers(16, 5000))
@@ -221,9 +223,9 @@ def test_the_builders_make_the_cell_of_their_point():
 
 
 @given(cells())
-def test_the_global_batch_is_micro_batch_times_accum_times_data_parallel_ranks(made):
-    assert made.global_batch == made.micro_batch * made.accum * made.nodes * made.gpus_per_node
-    assert replace(made, sequence=made.gpus).global_batch == made.micro_batch * made.accum
+def test_the_global_batch_is_micro_batch_times_accum_times_data_parallel_ranks(any_cell):
+    assert any_cell.global_batch == any_cell.micro_batch * any_cell.accum * any_cell.nodes * any_cell.gpus_per_node
+    assert replace(any_cell, sequence=any_cell.gpus).global_batch == any_cell.micro_batch * any_cell.accum
 
 
 @pytest.mark.parametrize(
@@ -234,17 +236,17 @@ def test_a_sequence_group_lies_on_as_many_nodes_as_its_ranks_next_to_each_other_
 
 
 @given(cells())
-def test_the_steps_cover_all_images_and_repeat_fewer_than_one_global_batch(made):
-    repeated = made.images_per_epoch - made.train_images
-    assert made.images_per_epoch == made.steps_per_epoch * made.global_batch
-    assert 0 <= repeated < made.global_batch
-    assert made.padding == pytest.approx(repeated / made.train_images)
+def test_the_steps_cover_all_images_and_repeat_fewer_than_one_global_batch(any_cell):
+    repeated = any_cell.images_per_epoch - any_cell.train_images
+    assert any_cell.images_per_epoch == any_cell.steps_per_epoch * any_cell.global_batch
+    assert 0 <= repeated < any_cell.global_batch
+    assert any_cell.padding == pytest.approx(repeated / any_cell.train_images)
 
 
 @given(cells())
-def test_images_that_fill_every_step_are_never_repeated(made):
-    full = replace(made, train_images=made.images_per_epoch)
-    assert (full.padding, full.steps_per_epoch) == (0, made.steps_per_epoch)
+def test_images_that_fill_every_step_are_never_repeated(any_cell):
+    full = replace(any_cell, train_images=any_cell.images_per_epoch)
+    assert (full.padding, full.steps_per_epoch) == (0, any_cell.steps_per_epoch)
 
 
 def test_a_node_is_oversubscribed_by_its_own_ranks_and_all_their_threads():

@@ -31,40 +31,43 @@ def origin(before, **changes):
 
 
 def before(**changes):
-    made = cell_of(point(**({"gpus": 2, "epochs": 3, "engine": replace(ENGINE, zero_stage=2)} | changes)))
-    assert isinstance(made, Cell)
-    return made
+    built = cell_of(point(**({"gpus": 2, "epochs": 3, "engine": replace(ENGINE, zero_stage=2)} | changes)))
+    assert isinstance(built, Cell)
+    return built
 
 
 def going_on(there, **changes):
     """What becomes of a point with one GPU, twice the batch and the same training."""
-    given = {"gpus": 1, "batch": 2 * point().batch, "epochs": 3, "origin": there, "continue_from": "s/c"}
-    return cell_of(point(**(given | changes)))
+    defaults = {"gpus": 1, "batch": 2 * point().batch, "epochs": 3, "origin": there, "continue_from": "s/c"}
+    return cell_of(point(**(defaults | changes)))
 
 
 def test_a_training_goes_on_with_another_number_of_gpus_and_another_engine_as_another_cell():
-    there = origin(before())
-    made = going_on(there, engine=DDP)
-    assert isinstance(made, Cell)
-    assert made.origin == there
-    assert made.global_batch == before().global_batch
-    assert made.epochs_here == 2
-    anew = replace(made, origin=None)
-    others = {anew.cell_id, replace(made, origin=replace(there, content="4567")).cell_id}
-    assert made.cell_id not in others
+    checkpoint_origin = origin(before())
+    continuation = going_on(checkpoint_origin, engine=DDP)
+    assert isinstance(continuation, Cell)
+    assert continuation.origin == checkpoint_origin
+    assert continuation.global_batch == before().global_batch
+    assert continuation.epochs_here == 2
+    anew = replace(continuation, origin=None)
+    others = {anew.cell_id, replace(continuation, origin=replace(checkpoint_origin, content="4567")).cell_id}
+    assert continuation.cell_id not in others
     # Where it lies, and what is compared, is not what it is.
-    assert replace(made, origin=replace(there, folder="/elsewhere", training=())).cell_id == made.cell_id
+    assert (
+        replace(continuation, origin=replace(checkpoint_origin, folder="/elsewhere", training=())).cell_id
+        == continuation.cell_id
+    )
 
 
 def test_it_is_of_no_curve_and_the_plan_says_why():
-    asked = point(gpus=1, batch=2 * point().batch, epochs=3, origin=origin(before()), continue_from="s/c")
-    plan = make_plan([asked])
+    requested_point = point(gpus=1, batch=2 * point().batch, epochs=3, origin=origin(before()), continue_from="s/c")
+    plan = make_plan([requested_point])
     (planned,) = plan.cells.values()
     assert planned.series == ()
     (remark, *_) = plan.points[0].remarks
     assert remark.startswith(f"goes on from epoch 2, step 3 of {before().cell_id}, which ran on 2 GPUs with ")
     # What is done is not paid again.
-    whole = make_plan([replace(asked, origin=None, continue_from=None)])
+    whole = make_plan([replace(requested_point, origin=None, continue_from=None)])
     if planned.time is not None:
         assert planned.time.seconds < next(iter(whole.cells.values())).time.seconds
 
@@ -104,9 +107,9 @@ def test_another_training_is_refused_with_both_values_and_the_words_to_use(chang
 
 def test_a_checkpoint_that_no_other_ranks_can_take_over_is_refused():
     for engine in (EngineSpec(name="own", zero_stage=None, kind="my.engine"), replace(ENGINE, zero_stage=2)):
-        there = origin(before(engine=engine))
-        there = replace(there, offloads=engine.kind == "deepspeed")
-        reasons = going_on(there)
+        checkpoint_origin = origin(before(engine=engine))
+        checkpoint_origin = replace(checkpoint_origin, offloads=engine.kind == "deepspeed")
+        reasons = going_on(checkpoint_origin)
         assert isinstance(reasons, tuple)
         assert "taken over" in reasons[0]
 
@@ -129,12 +132,12 @@ def test_all_that_only_says_how_it_is_computed_may_differ():
 
 
 def test_weak_scaling_covers_other_images_on_other_gpus():
-    there = origin(before(scaling=Scaling.WEAK))
-    (reason,) = going_on(there, scaling=Scaling.WEAK)
+    checkpoint_origin = origin(before(scaling=Scaling.WEAK))
+    (reason,) = going_on(checkpoint_origin, scaling=Scaling.WEAK)
     assert "images of an epoch is 160, there 320" in reason
-    assert isinstance(going_on(there, scaling=Scaling.WEAK, weak_fraction=0.2), Cell)
+    assert isinstance(going_on(checkpoint_origin, scaling=Scaling.WEAK, weak_fraction=0.2), Cell)
 
 
 def test_the_same_global_batch_may_be_said_as_such():
-    made = going_on(origin(before()), gpus=4, batch=2 * point().batch, batch_per=BatchPer.GLOBAL)
-    assert isinstance(made, Cell)
+    continuation = going_on(origin(before()), gpus=4, batch=2 * point().batch, batch_per=BatchPer.GLOBAL)
+    assert isinstance(continuation, Cell)

@@ -170,8 +170,8 @@ def test_only_the_spare_minutes_give_way_to_the_partitions_limit():
 
 
 def test_our_own_queues_have_no_limit_that_a_curve_could_be_too_long_for():
-    here = profile(scheduler=Scheduler.LOCAL, nodes=1, max_minutes=60)
-    assert len(plan_of(1, 2, 4, minutes=60, partition=here).cells) == 3
+    site = profile(scheduler=Scheduler.LOCAL, nodes=1, max_minutes=60)
+    assert len(plan_of(1, 2, 4, minutes=60, partition=site).cells) == 3
 
 
 def test_a_site_that_allows_the_cells_but_not_their_job_is_a_reason():
@@ -229,10 +229,12 @@ def rows(**hosts):
     """The curve of 1 and 2 GPUs, each run on the given nodes."""
     results = []
     for gpus, nodes in ((1, ("a",)), (2, hosts["two"])):
-        made = cell(gpus=gpus, nodes=gpus, **SHARED)
-        ran = record(made)
+        this_cell = cell(gpus=gpus, nodes=gpus, **SHARED)
+        ran = record(this_cell)
         results.append(
-            result(made, series(placement="spread"), record=replace(ran, resolved=replace(ran.resolved, hosts=nodes)))
+            result(
+                this_cell, series(placement="spread"), record=replace(ran, resolved=replace(ran.resolved, hosts=nodes))
+            )
         )
     (curve,) = group(runs_of(results), Scaling.STRONG)
     return curve.points

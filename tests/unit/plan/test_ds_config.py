@@ -17,15 +17,15 @@ TRIPLE = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumu
 
 
 @given(cells())
-def test_all_three_batch_keys_are_written_and_their_product_is_right(made):
-    total, micro, accum = (ds_config(made)[key] for key in TRIPLE)
-    assert (total, micro, accum) == (made.global_batch, made.micro_batch, made.accum)
-    assert total == micro * accum * made.gpus
+def test_all_three_batch_keys_are_written_and_their_product_is_right(any_cell):
+    total, micro, accum = (ds_config(any_cell)[key] for key in TRIPLE)
+    assert (total, micro, accum) == (any_cell.global_batch, any_cell.micro_batch, any_cell.accum)
+    assert total == micro * accum * any_cell.gpus
 
 
 @given(cells())
-def test_only_known_keys_are_written_and_json_keeps_them(made):
-    config = ds_config(made)
+def test_only_known_keys_are_written_and_json_keeps_them(any_cell):
+    config = ds_config(any_cell)
     assert set(config) <= KNOWN_KEYS
     assert json.loads(json.dumps(config)) == config
 

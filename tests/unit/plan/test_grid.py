@@ -41,27 +41,27 @@ counts = st.integers(1, 50)
 
 @given(gpus=counts, limits=limits, placement=st.sampled_from(Placement), nodes=st.none() | st.integers(1, 50))
 def test_a_layout_divides_evenly_and_keeps_the_partitions_limits_or_has_reasons(gpus, limits, placement, nodes):
-    made = cell_of(point(gpus=gpus, nodes=nodes, placement=placement, partition=limits, data=PLENTY))
-    if isinstance(made, Cell):
-        assert allowed(gpus, made.nodes, limits)
-        assert made.nodes * made.gpus_per_node == gpus
-        assert nodes in (None, made.nodes)
+    built = cell_of(point(gpus=gpus, nodes=nodes, placement=placement, partition=limits, data=PLENTY))
+    if isinstance(built, Cell):
+        assert allowed(gpus, built.nodes, limits)
+        assert built.nodes * built.gpus_per_node == gpus
+        assert nodes in (None, built.nodes)
     else:
-        assert made
+        assert built
         assert nodes is None or not allowed(gpus, nodes, limits)
 
 
 @given(gpus=counts, limits=limits)
 def test_packed_is_the_fewest_nodes_that_can_be_and_is_refused_only_if_none_can(gpus, limits):
     possible = [n for n in range(1, gpus + 1) if allowed(gpus, n, limits)]
-    made = cell_of(point(gpus=gpus, partition=limits, data=PLENTY))
-    assert made.nodes == possible[0] if possible else isinstance(made, tuple)
+    built = cell_of(point(gpus=gpus, partition=limits, data=PLENTY))
+    assert built.nodes == possible[0] if possible else isinstance(built, tuple)
 
 
 @given(gpus=counts, limits=limits)
 def test_spread_is_one_gpu_a_node_and_is_refused_only_if_nodes_are_too_few(gpus, limits):
-    made = cell_of(point(gpus=gpus, placement=Placement.SPREAD, partition=limits, data=PLENTY))
-    assert made.nodes == gpus if gpus <= limits.nodes else isinstance(made, tuple)
+    built = cell_of(point(gpus=gpus, placement=Placement.SPREAD, partition=limits, data=PLENTY))
+    assert built.nodes == gpus if gpus <= limits.nodes else isinstance(built, tuple)
 
 
 def test_a_given_node_count_wins_over_the_placement():
@@ -110,11 +110,11 @@ def test_the_advice_is_never_what_was_already_chosen():
 @given(gpus=st.integers(1, 32), accum=st.integers(1, 8), batch=st.integers(1, 4096))
 def test_a_global_batch_is_kept_exactly_or_refused_with_counts_that_work(gpus, accum, batch):
     wanted = point(gpus=gpus, accum=accum, batch=batch, partition=WIDE, data=PLENTY, **GLOBAL)
-    made = cell_of(wanted)
-    if isinstance(made, Cell):
-        assert (made.global_batch, made.accum) == (batch, accum)
+    built = cell_of(wanted)
+    if isinstance(built, Cell):
+        assert (built.global_batch, built.accum) == (batch, accum)
         return
-    menu = [int(count) for count in re.search(r"use (\d+)(?: or (\d+))?$", made[0]).groups() if count]
+    menu = [int(count) for count in re.search(r"use (\d+)(?: or (\d+))?$", built[0]).groups() if count]
     assert menu
     assert all(0 < abs(count - batch) < gpus * accum for count in menu)
     assert [cell_of(replace(wanted, batch=count)).global_batch for count in menu] == menu
@@ -122,8 +122,8 @@ def test_a_global_batch_is_kept_exactly_or_refused_with_counts_that_work(gpus, a
 
 @given(gpus=st.integers(1, 8), accum=st.integers(1, 8), batch=st.integers(1, 512))
 def test_a_batch_per_gpu_is_the_micro_batch_whatever_gpus_and_accum_are(gpus, accum, batch):
-    made = cell_of(point(gpus=gpus, accum=accum, batch=batch, data=PLENTY))
-    assert (made.micro_batch, made.global_batch) == (batch, batch * accum * gpus)
+    built = cell_of(point(gpus=gpus, accum=accum, batch=batch, data=PLENTY))
+    assert (built.micro_batch, built.global_batch) == (batch, batch * accum * gpus)
 
 
 def test_a_global_batch_that_does_not_divide_says_which_do():
@@ -217,9 +217,9 @@ def test_compiling_on_a_processor_is_refused_and_on_a_gpu_is_not():
 
 @pytest.mark.parametrize("stage", range(4))
 def test_compiling_goes_with_every_zero_stage_but_the_third(stage):
-    made = cell_of(point(compile=True, zero=stage))
-    assert isinstance(made, Cell) == (stage != 3)
-    assert isinstance(made, Cell) or "ZeRO stage 3 gathers the weights" in made[0]
+    built = cell_of(point(compile=True, zero=stage))
+    assert isinstance(built, Cell) == (stage != 3)
+    assert isinstance(built, Cell) or "ZeRO stage 3 gathers the weights" in built[0]
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.FP16_AMP, Precision.TF32])
@@ -254,8 +254,8 @@ def test_every_new_axis_reaches_the_cell():
         "activation_checkpointing": True,
         "compile": True,
     }
-    made = cell_of(point(**wanted))
-    assert {name: getattr(made, name) for name in wanted} == wanted
+    built = cell_of(point(**wanted))
+    assert {name: getattr(built, name) for name in wanted} == wanted
 
 
 # --- reasons -----------------------------------------------------------------------------------------

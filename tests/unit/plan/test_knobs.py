@@ -50,14 +50,14 @@ def test_every_field_that_deepspeed_alone_has_is_a_knob():
 def test_a_knob_reaches_deepspeed_where_its_stage_heeds_it_and_is_refused_elsewhere(name):
     value = VALUES[name]
     for stage in range(4):
-        made = on(stage, **{name: value})
+        refused = on(stage, **{name: value})
         if stage not in STAGES[name]:
-            (reason,) = made
+            (reason,) = refused
             assert reason.startswith(f"engine=zero{stage} engine.{name}=")
             assert f"stage {stage} has nothing that it could change; use zero={STAGES[name][0]}" in reason
             continue
-        assert isinstance(made, Cell)
-        config, plain = ds_config(made), ds_config(replace(made, engine=zero(stage)))
+        assert isinstance(refused, Cell)
+        config, plain = ds_config(refused), ds_config(replace(refused, engine=zero(stage)))
         assert config != plain
         assert str(getattr(value, "value", value)) in str(config)
     (reason,) = cell_of(point(engine=replace(ENGINE, kind="ddp", name="ddp", zero_stage=None, **{name: value}), gpus=2))
@@ -66,8 +66,8 @@ def test_a_knob_reaches_deepspeed_where_its_stage_heeds_it_and_is_refused_elsewh
 
 
 def test_a_stage_by_number_keeps_the_knobs():
-    made = cell_of(point(engine=zero(0, overlap_comm=True), zero=2))
-    assert made.engine == zero(2, overlap_comm=True)
+    built = cell_of(point(engine=zero(0, overlap_comm=True), zero=2))
+    assert built.engine == zero(2, overlap_comm=True)
 
 
 def test_a_second_copy_over_ranks_that_do_not_divide_is_refused():
@@ -92,8 +92,8 @@ def test_nvme_takes_stage_3_and_a_folder_that_the_profile_names():
     )
     (reason,) = on(3, offload_param=Offload.NVME)
     assert "lab names no folder on NVMe; write it into the profile (nvme: /local/nvme)" in reason
-    asked = point(engine=zero(3, offload_optimizer=Offload.NVME), partition=profile(nvme="/local"))
-    assert isinstance(cell_of(asked), Cell)
+    requested_point = point(engine=zero(3, offload_optimizer=Offload.NVME), partition=profile(nvme="/local"))
+    assert isinstance(cell_of(requested_point), Cell)
 
 
 def test_weights_on_nvme_take_a_gpu():
@@ -145,9 +145,9 @@ def test_identities_of_before_the_knobs_stay():
 
 def test_a_further_key_of_deepspeed_is_part_of_the_cell_and_of_its_configuration():
     words = ("fp16.initial_scale_power=12", "prescale_gradients=true", "zero_optimization.sub_group_size=1000000")
-    made = on(2, config=words)
-    assert made.cell_id != on(2).cell_id
-    config = ds_config(made)
+    refused = on(2, config=words)
+    assert refused.cell_id != on(2).cell_id
+    config = ds_config(refused)
     assert config["zero_optimization"]["sub_group_size"] == 1000000
     assert (config["fp16"]["initial_scale_power"], config["prescale_gradients"]) == (12, True)
     assert config["zero_optimization"]["stage"] == 2

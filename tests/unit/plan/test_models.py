@@ -68,9 +68,9 @@ def test_a_cell_is_the_same_whatever_was_counted_of_its_model():
     ],
 )
 def test_what_a_model_cannot_is_refused(changes, sentence):
-    given = point(partition=profile(), data=DATA, **changes)
-    assert sentence in wrong_model(given, None)
-    assert any(sentence in reason for reason in cell_of(given))
+    requested_point = point(partition=profile(), data=DATA, **changes)
+    assert sentence in wrong_model(requested_point, None)
+    assert any(sentence in reason for reason in cell_of(requested_point))
 
 
 def test_a_scalar_is_no_matter_without_deepspeed():

@@ -30,7 +30,7 @@ def pairs(**changes):
     return point(**({"task": Task.CONTRASTIVE, "model": TWO} | changes))
 
 
-def made(**changes):
+def pairs_cell(**changes):
     cell = cell_of(pairs(**changes))
     assert isinstance(cell, Cell), cell
     return cell
@@ -60,7 +60,7 @@ def test_what_cannot_be_trained_on_pairs_is_one_sentence_with_what_can(name):
 
 
 def test_one_pair_a_rank_is_enough_on_two_ranks():
-    assert made(batch=1, gpus=2).compared == 2
+    assert pairs_cell(batch=1, gpus=2).compared == 2
 
 
 def remarks(**changes):
@@ -77,7 +77,7 @@ def test_a_reader_is_told_what_the_number_of_compared_pairs_does_to_the_loss():
     assert "here 64, which is another loss: counts stand apart, each its own baseline; use batch_per=global" in grown
     (weak,) = remarks(gpus=4, scaling=Scaling.WEAK)
     assert "64 pairs are compared here, 16 on one GPU: another loss at each count" in weak
-    cell = made(gpus=4, scaling=Scaling.WEAK)
+    cell = pairs_cell(gpus=4, scaling=Scaling.WEAK)
     share = loss_flop(cell) / (loss_flop(cell) + train_flop(cell.model, cell.outputs))
     assert f"the loss is {share:.2%} of a GPU's operations" in weak
     assert remarks(gpus=1) == []
@@ -108,22 +108,22 @@ def test_a_text_tower_adds_to_the_model_what_its_shape_says():
     assert parameters(TWO, 64) == parameters(MODEL, 64) + own + 1
     assert forward_flop(TWO, 64) == forward_flop(MODEL, 64) + text.forward_flop(TEXT)
     assert train_flop(TWO, 64) == train_flop(MODEL, 64) + 3 * text.forward_flop(TEXT)
-    assert made().outputs == TEXT.embedding
+    assert pairs_cell().outputs == TEXT.embedding
 
 
 def test_the_loss_is_shared_work_of_the_compared_pairs():
     """At one global batch all ranks together do the same, whatever their number: strong scaling of one work."""
     whole = {"batch_per": BatchPer.GLOBAL, "batch": 64}
-    cells = [made(gpus=gpus, **whole) for gpus in (1, 2, 4, 8)]
+    cells = [pairs_cell(gpus=gpus, **whole) for gpus in (1, 2, 4, 8)]
     assert {loss_flop(cell) * cell.global_batch for cell in cells} == {12 * 64 * 64 * TEXT.embedding}
     assert {gathering(cell).size_bytes for cell in cells[1:]} == {64 * 2 * TEXT.embedding * 4}
     assert gathering(cells[0]) == (0, 0) == gathering(cell_of(point(gpus=2)))
-    assert gathering(made(gpus=2, accum=4, batch=16, batch_per=BatchPer.GPU)).calls == 4
+    assert gathering(pairs_cell(gpus=2, accum=4, batch=16, batch_per=BatchPer.GPU)).calls == 4
 
 
 def test_nothing_hides_what_the_loss_gathers_and_captions_take_memory():
     lab = profile(network=Network(inside=Link(gb_per_s=4.0, latency_us=10)))
-    two, one = made(gpus=2, accum=3), replace(made(gpus=2), model=MODEL, task=Task.CLASSIFICATION)
+    two, one = pairs_cell(gpus=2, accum=3), replace(pairs_cell(gpus=2), model=MODEL, task=Task.CLASSIFICATION)
     # As an all-reduce of all points in each micro step: on two ranks two messages of half of them.
     points = 32 * 2 * TEXT.embedding * 4
     assert exchanges_s(two, lab.network) == pytest.approx(3 * (2 * 10e-6 + points / 4e9))
@@ -135,14 +135,14 @@ def test_nothing_hides_what_the_loss_gathers_and_captions_take_memory():
 
 def test_cells_without_captions_keep_their_ids():
     assert cell_of(point()).cell_id == cell_of(replace(point(), model=replace(MODEL, text=None))).cell_id
-    assert cell_of(point(engine=ENGINE)).cell_id != made().cell_id
+    assert cell_of(point(engine=ENGINE)).cell_id != pairs_cell().cell_id
 
 
 def test_a_model_of_others_has_a_text_tower_beside_it_too():
     """Of which the shapes are known, where of the other only a number is."""
     counts = ModelCounts(parameters=1000, flop_per_image=9e6, forward_flop=3e6, kept_bytes_32=500.0)
     others = ModelSpec(name="x", image_size=32, target="timm", counts=counts, text=TEXT)
-    cell = made(model=others)
+    cell = pairs_cell(model=others)
     assert parameters(others, 64) == 1001 + text.parameters(TEXT)
     assert train_flop(others, 64) == 9e6 + 3 * text.forward_flop(TEXT)
     assert forward_flop(others, 64) == 3e6 + text.forward_flop(TEXT)

@@ -34,13 +34,15 @@ CURVES = st.sampled_from(
 def test_whatever_a_grid_asked_for_is_the_same_cell_again(curve, images, batch, **values):
     scaling, batch_per = curve
     ways = values["gpus"] // values["sequence"] * values["accum"] if batch_per is BatchPer.GLOBAL else 1
-    asked = point(data=data(images), scaling=scaling, batch_per=batch_per, batch=batch * max(1, ways), **values)
-    found = cell_of(asked)
-    assume(isinstance(found, Cell))
-    again = point_of(found, series_of(asked), asked.partition)
-    assert cell_of(again) == found
-    assert series_of(again) == series_of(asked)
-    assert changed_fields(found, found) == ()
+    requested_point = point(
+        data=data(images), scaling=scaling, batch_per=batch_per, batch=batch * max(1, ways), **values
+    )
+    built = cell_of(requested_point)
+    assume(isinstance(built, Cell))
+    again = point_of(built, series_of(requested_point), requested_point.partition)
+    assert cell_of(again) == built
+    assert series_of(again) == series_of(requested_point)
+    assert changed_fields(built, built) == ()
 
 
 @pytest.mark.parametrize(
@@ -74,14 +76,14 @@ def offers(*gpus, hours=1.0, repeats=1):
     budget=st.floats(0, 20),
 )
 def test_a_sample_keeps_its_bounds_and_does_not_hang_on_the_order_of_the_cells(gpus, repeats, most, seed, budget):
-    there = offers(*gpus, repeats=repeats)
-    made = sampled(there, count=most, seed=seed, budget=budget)
-    assert made == sampled(reversed(there), count=most, seed=seed, budget=budget)
-    assert len(made.chosen) == min(most, len(there), int(budget)) and made.gpu_hours <= budget
-    assert len({offer.cell_id for offer in made.chosen}) == len(made.chosen)
+    offers_made = offers(*gpus, repeats=repeats)
+    sample = sampled(offers_made, count=most, seed=seed, budget=budget)
+    assert sample == sampled(reversed(offers_made), count=most, seed=seed, budget=budget)
+    assert len(sample.chosen) == min(most, len(offers_made), int(budget)) and sample.gpu_hours <= budget
+    assert len({offer.cell_id for offer in sample.chosen}) == len(sample.chosen)
     ends = [min(gpus), max(gpus)]
-    assert [offer.gpus for offer in made.chosen[:2]] == ends[: len(made.chosen[:2])] or len(gpus) == 1
-    seen = [offer.gpus for offer in made.chosen]
+    assert [offer.gpus for offer in sample.chosen[:2]] == ends[: len(sample.chosen[:2])] or len(gpus) == 1
+    seen = [offer.gpus for offer in sample.chosen]
     assert max(map(seen.count, seen), default=0) <= min(map(seen.count, gpus), default=0) + 1
 
 
@@ -95,6 +97,6 @@ def test_another_seed_draws_other_cells_between_the_ends_and_a_machine_that_hold
 
 def test_what_is_too_dear_is_passed_over_and_named():
     there = [*offers(1, 2), *offers(8, hours=50.0)]
-    made = sampled(there, count=3, seed=0, budget=2.5)
-    assert [offer.gpus for offer in made.chosen] == [1, 2] and [offer.gpus for offer in made.dear] == [8]
+    sample = sampled(there, count=3, seed=0, budget=2.5)
+    assert [offer.gpus for offer in sample.chosen] == [1, 2] and [offer.gpus for offer in sample.dear] == [8]
     assert sampled([], count=2, seed=0, budget=1).chosen == ()

@@ -86,7 +86,7 @@ def test_what_a_refusal_proposes_is_not_refused_in_turn():
     for heads, size, pool, degree, kernel, device, method in itertools.product(
         (3, 4, 8), (16, 24, 32), Pool, (2, 3, 4, 8), Attention, Device, SequenceMethod
     ):
-        given = point(
+        requested_point = point(
             gpus=degree,
             sequence=degree,
             sequence_method=method,
@@ -95,13 +95,13 @@ def test_what_a_refusal_proposes_is_not_refused_in_turn():
             model=replace(MODEL, heads=heads, width=24 * heads, image_size=size, pool=pool),
             partition=profile(device=device),
         )
-        made = cell_of(given)
-        if isinstance(made, Cell) or not made[0].startswith(f"sequence={degree} sequence_method="):
+        built = cell_of(requested_point)
+        if isinstance(built, Cell) or not built[0].startswith(f"sequence={degree} sequence_method="):
             continue
-        if made[0].endswith("; use a smaller sequence"):
+        if built[0].endswith("; use a smaller sequence"):
             continue
-        for proposal in made[0].rpartition("; use ")[2].replace(", flash", "").split(", or "):
-            words, tried = dict(word.split("=") for word in proposal.split(" or ")[0].split()), given
+        for proposal in built[0].rpartition("; use ")[2].replace(", flash", "").split(", or "):
+            words, tried = dict(word.split("=") for word in proposal.split(" or ")[0].split()), requested_point
             for key, value in words.items():
                 match key:
                     case "sequence":
@@ -114,7 +114,7 @@ def test_what_a_refusal_proposes_is_not_refused_in_turn():
                         tried = replace(tried, model=replace(tried.model, pool=Pool(value)))
             seen |= set(words)
             again = cell_of(tried)
-            assert isinstance(again, Cell) or not again[0].startswith("sequence="), (made, again)
+            assert isinstance(again, Cell) or not again[0].startswith("sequence="), (built, again)
     assert {"sequence", "sequence_method", "model.pool"} <= seen
 
 
@@ -135,8 +135,8 @@ def test_what_can_is_a_cell(changes):
 
 
 def test_a_sequence_group_counts_its_images_once():
-    made = cell_of(point(gpus=8, sequence=2, accum=2))
-    assert (made.data_ranks, made.global_batch) == (4, 16 * 2 * 4)
+    built = cell_of(point(gpus=8, sequence=2, accum=2))
+    assert (built.data_ranks, built.global_batch) == (4, 16 * 2 * 4)
     shared = cell_of(point(gpus=8, sequence=2, batch=64, batch_per=BatchPer.GLOBAL))
     assert (shared.micro_batch, shared.global_batch) == (16, 64)
 

@@ -12,7 +12,7 @@ from vit_sweep.plan.predict.cost import predict
 
 
 def tesla(**changes):
-    given = {
+    defaults = {
         "name": "tesla",
         "scheduler": Scheduler.HOSTFILE,
         "device": Device.CUDA,
@@ -31,7 +31,7 @@ def tesla(**changes):
             Host(name="t4"),
         ),
     }
-    return profile(**(given | changes))
+    return profile(**(defaults | changes))
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 3])

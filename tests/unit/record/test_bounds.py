@@ -25,10 +25,10 @@ def numbers(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def test_each_number_of_a_record_has_a_least_and_a_most():
-    made = list(numbers(TypeAdapter(Record).json_schema()))
-    boundless = {path for path, number in made if not (LEAST & number.keys() and MOST & number.keys())}
+    all_numbers = list(numbers(TypeAdapter(Record).json_schema()))
+    boundless = {path for path, number in all_numbers if not (LEAST & number.keys() and MOST & number.keys())}
     assert {path for path in boundless if not UNBOUNDED & set(path)} == set()
     assert {name for path in boundless for name in path} >= UNBOUNDED
     assert {"memory_gb_per_s", "graphs", "breaks", "gpus", "differences_ms"} <= {
-        name for path, _ in made for name in path
+        name for path, _ in all_numbers for name in path
     }

@@ -166,21 +166,21 @@ def of_rounds(differences, *, without=20.0):
 
 
 def test_exposed_communication_is_the_median_of_the_rounds_with_their_interval():
-    seen = of_rounds([10.0, 9.0, 11.0, 10.0, 12.0, 8.0, 10.0, 9.5, 10.5])
-    assert (seen.exposed_ms, seen.interval_ms, seen.is_nothing) == (10.0, (9.0, 11.0), False)
+    interval = of_rounds([10.0, 9.0, 11.0, 10.0, 12.0, 8.0, 10.0, 9.5, 10.5])
+    assert (interval.exposed_ms, interval.interval_ms, interval.is_nothing) == (10.0, (9.0, 11.0), False)
     assert of_rounds([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]).is_nothing
     assert of_rounds([-10.0 - number for number in range(9)]).is_nothing, "no communication takes less than no time"
 
 
 def test_both_blocks_of_a_round_count_alike():
-    seen = exposed([23.0] * 9, [27.0] * 9, [20.0] * 9, block_steps=3)
-    assert seen.interval_ms == (5.0, 5.0)
+    exposure = exposed([23.0] * 9, [27.0] * 9, [20.0] * 9, block_steps=3)
+    assert exposure.interval_ms == (5.0, 5.0)
 
 
 def test_a_drift_over_the_rounds_drops_out():
     rounds = [20.0 + 5 * number for number in range(9)]
-    seen = exposed([ms + 3.0 for ms in rounds], [ms + 3.0 for ms in rounds], rounds, block_steps=3)
-    assert seen.interval_ms == (3.0, 3.0)
+    exposure = exposed([ms + 3.0 for ms in rounds], [ms + 3.0 for ms in rounds], rounds, block_steps=3)
+    assert exposure.interval_ms == (3.0, 3.0)
     jumps = exposed([23.0, 103.0, 50.0], [23.0, 103.0, 50.0], [20.0, 100.0, 30.0], block_steps=3)
     assert jumps.exposed_ms == 3.0, "of each round, not of medians that are of other rounds: 50 - 30"
 
@@ -228,13 +228,13 @@ def test_an_old_record_has_empty_columns():
 
 def measured(phases, **changes):
     """A record of two ranks whose epochs have these phases (first epoch: cold and much slower)."""
-    made = record(cell(gpus=2))
+    base_record = record(cell(gpus=2))
     slow = rank(*[step(forward=1000.0)] * 2)
     epochs = tuple(
         replace(epoch, phases_by_rank=(slow, slow) if number == 0 else phases)
-        for number, epoch in enumerate(made.epochs)
+        for number, epoch in enumerate(base_record.epochs)
     )
-    return replace(made, epochs=epochs, **changes)
+    return replace(base_record, epochs=epochs, **changes)
 
 
 def test_the_cold_first_epoch_is_not_in_the_breakdown():
@@ -242,7 +242,7 @@ def test_the_cold_first_epoch_is_not_in_the_breakdown():
 
 
 def test_columns_say_what_was_measured():
-    made = measured(
+    measured_record = measured(
         (rank(step(communication=34.0)), rank(step(forward=31.0, communication=4.0))),
         breakdown=Breakdown(
             exposed=of_rounds([10.0] * 9),
@@ -250,7 +250,7 @@ def test_columns_say_what_was_measured():
             notes=("one", "two"),
         ),
     )
-    columns = measured_columns(made)
+    columns = measured_columns(measured_record)
     assert tuple(columns) == MEASURED_COLUMNS
     assert columns["forward_ms"] == 31.0
     assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (4.0, 30.0)
@@ -271,8 +271,10 @@ def test_what_is_none_of_the_named_phases_has_a_column_too():
 
 def test_under_zero_the_wait_comes_from_the_window():
     inside = rank(step(communication=None))
-    made = measured((inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1)))
-    columns = measured_columns(made)
+    measured_record = measured(
+        (inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1))
+    )
+    columns = measured_columns(measured_record)
     assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (None, 3.0)
 
 

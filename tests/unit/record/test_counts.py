@@ -53,13 +53,13 @@ def test_the_peak_is_that_of_the_fullest_rank():
 
 def test_what_one_rank_does_not_know_is_not_known():
     blind = RANK._replace(kernels=None, synchronisations=None, peak_memory_bytes=None)
-    made = counted(RANK, blind)
-    assert (made.kernels, made.synchronisations, made.peak_memory_bytes) == (None, None, None)
+    counts = counted(RANK, blind)
+    assert (counts.kernels, counts.synchronisations, counts.peak_memory_bytes) == (None, None, None)
 
 
 def test_counts_come_back_from_a_file_and_older_files_have_none():
-    made = Breakdown(counts=counted(RANK))
-    plain = to_plain(made)
-    assert parse(Breakdown, plain, source="breakdown") == made
+    breakdown = Breakdown(counts=counted(RANK))
+    plain = to_plain(breakdown)
+    assert parse(Breakdown, plain, source="breakdown") == breakdown
     del plain["counts"]
-    assert parse(Breakdown, plain, source="breakdown") == replace(made, counts=None)
+    assert parse(Breakdown, plain, source="breakdown") == replace(breakdown, counts=None)

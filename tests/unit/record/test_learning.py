@@ -46,10 +46,10 @@ def test_the_base_batch_is_what_the_rate_was_meant_for():
     assert peak_rate(at_batch(1024, LrScaling.LINEAR, base=1024)) == RATE
 
 
-@given(made=cells(), rule=st.sampled_from(LrScaling), factor=st.sampled_from([2, 4]))
-def test_only_the_global_batch_counts_not_how_it_is_made(made, rule, factor):
+@given(any_cell=cells(), rule=st.sampled_from(LrScaling), factor=st.sampled_from([2, 4]))
+def test_only_the_global_batch_counts_not_how_it_is_made(any_cell, rule, factor):
     """More GPUs, a larger micro batch or more accumulation are the same to the rule."""
-    scaled = replace(made, lr_scaling=rule, train_images=10**6)
+    scaled = replace(any_cell, lr_scaling=rule, train_images=10**6)
     ways = [
         {"micro_batch": scaled.micro_batch * factor},
         {"accum": scaled.accum * factor},
@@ -70,16 +70,16 @@ def test_without_warm_up_the_rate_is_constant_from_the_first_step_on():
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 10), (2.0, 20), (0.5, 5)])
 def test_the_rate_rises_by_equal_parts_over_the_warm_up_and_stays(epochs, steps):
-    made = cell(**RISING, lr_warmup_epochs=epochs)
-    rates = [lr_at(made, step) for step in range(40)]
+    this_cell = cell(**RISING, lr_warmup_epochs=epochs)
+    rates = [lr_at(this_cell, step) for step in range(40)]
     assert rates[:steps] == pytest.approx([RATE * (step + 1) / steps for step in range(steps)])
     assert set(rates[steps:]) == {RATE}
 
 
 @given(cells(), st.floats(0, 3), st.integers(0, 10_000))
-def test_the_rate_never_falls_and_never_leaves_its_range(made, warmup, step):
-    made = replace(made, lr_warmup_epochs=warmup, lr_scaling=LrScaling.SQRT)
-    assert 0 < lr_at(made, step) <= lr_at(made, step + 1) <= peak_rate(made)
+def test_the_rate_never_falls_and_never_leaves_its_range(any_cell, warmup, step):
+    any_cell = replace(any_cell, lr_warmup_epochs=warmup, lr_scaling=LrScaling.SQRT)
+    assert 0 < lr_at(any_cell, step) <= lr_at(any_cell, step + 1) <= peak_rate(any_cell)
 
 
 def test_a_warm_up_shorter_than_a_step_is_none():
@@ -91,13 +91,13 @@ def test_a_warm_up_shorter_than_a_step_is_none():
 )
 def test_a_schedule_goes_from_the_peak_to_0_behind_the_last_step(schedule, halfway):
     """Ten steps of warm-up, thirty that follow the schedule."""
-    made = cell(**RISING, lr_warmup_epochs=1.0, schedule=schedule)
-    rates = [lr_at(made, step) for step in range(40)]
+    this_cell = cell(**RISING, lr_warmup_epochs=1.0, schedule=schedule)
+    rates = [lr_at(this_cell, step) for step in range(40)]
     assert rates[9] == rates[10] == RATE
     assert rates[25] == pytest.approx(halfway * RATE)
     assert 0 < rates[39] <= rates[25]
     if schedule is not LrSchedule.CONSTANT:
-        assert lr_at(made, 40) == pytest.approx(0)
+        assert lr_at(this_cell, 40) == pytest.approx(0)
         assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
@@ -111,12 +111,12 @@ def test_the_cosine_is_half_of_one_and_the_line_is_straight():
 
 
 def run(accuracies, seconds=(3.0, 1.0, 2.0), interrupted=()):
-    made = record(cell(epochs=len(accuracies)), seconds)
+    base_record = record(cell(epochs=len(accuracies)), seconds)
     epochs = tuple(
         replace(epoch, test_accuracy=accuracy, interrupted=epoch.epoch in interrupted)
-        for epoch, accuracy in zip(made.epochs, accuracies, strict=True)
+        for epoch, accuracy in zip(base_record.epochs, accuracies, strict=True)
     )
-    return replace(made, epochs=epochs)
+    return replace(base_record, epochs=epochs)
 
 
 def test_the_time_is_of_all_epochs_up_to_the_first_that_reached_it():
@@ -127,9 +127,9 @@ def test_the_time_is_of_all_epochs_up_to_the_first_that_reached_it():
 
 
 def test_the_clock_of_mlperf_is_that_of_the_epoch_whose_evaluation_had_it():
-    made = run((0.5, 0.7, 0.9))
-    made = replace(made, epochs=tuple(replace(epoch, wall_s=10.0 * epoch.epoch) for epoch in made.epochs))
-    assert time_to_accuracy(made, 0.7).wall_s == 20.0
+    this_run = run((0.5, 0.7, 0.9))
+    this_run = replace(this_run, epochs=tuple(replace(epoch, wall_s=10.0 * epoch.epoch) for epoch in this_run.epochs))
+    assert time_to_accuracy(this_run, 0.7).wall_s == 20.0
 
 
 def test_the_last_evaluation_below_is_the_last_that_is_known():

@@ -53,8 +53,8 @@ T4 = Gpu(
 
 
 def one(rank=0, host="a", gpu=T4, **changes):
-    given = {"cpu": "EPYC", "cuda": "12.4", "nccl": "2.21.5", "torch": "2.5.1", "deepspeed": "0.15.3"}
-    return Fingerprint(rank=rank, host=host, gpu=gpu, **(given | changes))
+    defaults = {"cpu": "EPYC", "cuda": "12.4", "nccl": "2.21.5", "torch": "2.5.1", "deepspeed": "0.15.3"}
+    return Fingerprint(rank=rank, host=host, gpu=gpu, **(defaults | changes))
 
 
 def run(count=2, **changes):
@@ -177,8 +177,8 @@ def samples(rank, throttled_s=0.0, reasons=(), energy_j=7000.0):
 
 
 def done(gpus=2, **changes):
-    made = record(cell(gpus=gpus))
-    return replace(made, **({"machine": run(gpus)} | changes))
+    base_record = record(cell(gpus=gpus))
+    return replace(base_record, **({"machine": run(gpus)} | changes))
 
 
 def test_a_clean_run_and_one_whose_machine_is_unknown_have_no_flags():
@@ -207,9 +207,9 @@ def test_throttling_is_flagged_above_five_percent(seconds, flagged):
 
 
 def test_a_gpu_at_its_power_limit_is_a_gpu_at_work():
-    made = done(samples=(samples(0, 100.0, ("power_cap",)), samples(1, 100.0, ("power_cap",))))
-    assert flags_of(made) == ()
-    assert machine_columns(made)["throttled"] == 0
+    finished_record = done(samples=(samples(0, 100.0, ("power_cap",)), samples(1, 100.0, ("power_cap",))))
+    assert flags_of(finished_record) == ()
+    assert machine_columns(finished_record)["throttled"] == 0
 
 
 def on_host(record_, *, host_cores=8, **changes):
@@ -228,8 +228,8 @@ def test_a_graph_that_was_compiled_again_in_an_epoch_that_counts_is_flagged():
     nothing, two = Compilations(graphs=0, breaks=0), Compilations(graphs=2, breaks=1)
 
     def with_graphs(cold, warm):
-        first, *rest = done().epochs
-        counts = (replace(first, compiled_by_rank=cold), *(replace(epoch, compiled_by_rank=warm) for epoch in rest))
+        first, *others = done().epochs
+        counts = (replace(first, compiled_by_rank=cold), *(replace(epoch, compiled_by_rank=warm) for epoch in others))
         return replace(done(), epochs=counts)
 
     assert flags_of(with_graphs((two, two), (nothing, nothing))) == ()
@@ -257,10 +257,12 @@ def test_a_rank_that_waited_for_a_core_is_flagged_unless_its_own_run_is_the_crow
 
 
 def test_an_epoch_in_which_the_process_stood_still_is_flagged_by_name():
-    made = on_host(done())
-    stopped = replace(made.epochs[1].host_by_rank[0], stopped_s=30.2)
-    second = replace(made.epochs[1], interrupted=True, host_by_rank=(stopped, stopped))
-    assert flags_of(replace(made, epochs=(made.epochs[0], second, *made.epochs[2:]))) == ("suspended: epoch 2 (30 s)",)
+    record_of_host = on_host(done())
+    stopped = replace(record_of_host.epochs[1].host_by_rank[0], stopped_s=30.2)
+    second = replace(record_of_host.epochs[1], interrupted=True, host_by_rank=(stopped, stopped))
+    assert flags_of(replace(record_of_host, epochs=(record_of_host.epochs[0], second, *record_of_host.epochs[2:]))) == (
+        "suspended: epoch 2 (30 s)",
+    )
 
 
 def test_many_ranks_of_a_kind_are_counted_not_listed():
@@ -272,9 +274,11 @@ def test_many_ranks_of_a_kind_are_counted_not_listed():
 
 
 def test_joules_per_image_are_power_times_time_by_images_of_all_gpus():
-    made = done(samples=(samples(0, energy_j=7000.0), samples(1, energy_j=5000.0)))  # 70 W and 50 W
-    images = made.epochs[-1].images
-    assert joules_per_image(made) == pytest.approx((70 + 50) * 1.0 / images)  # an epoch takes a second in steady state
+    finished_record = done(samples=(samples(0, energy_j=7000.0), samples(1, energy_j=5000.0)))  # 70 W and 50 W
+    images = finished_record.epochs[-1].images
+    assert joules_per_image(finished_record) == pytest.approx(
+        (70 + 50) * 1.0 / images
+    )  # an epoch takes a second in steady state
     assert joules_per_image(done(samples=(samples(0),))) is None, "one GPU of two is not the run"
     assert joules_per_image(done(samples=(samples(0), samples(1, energy_j=None)))) is None
 
@@ -325,29 +329,31 @@ def phases(compute=100.0, communication=10.0, data_wait=0.0):
 
 def measured(by_rank, **changes):
     """A finished run on as many GPUs, a host each, whose epochs all went like this."""
-    made = record(cell(gpus=len(by_rank), nodes=len(by_rank)))
+    base_record = record(cell(gpus=len(by_rank), nodes=len(by_rank)))
     phases = tuple(RankPhases(steps=1, sum_ms=times, median_ms=times) for times in by_rank)
-    return replace(made, epochs=tuple(replace(epoch, phases_by_rank=phases) for epoch in made.epochs), **changes)
+    return replace(
+        base_record, epochs=tuple(replace(epoch, phases_by_rank=phases) for epoch in base_record.epochs), **changes
+    )
 
 
 def test_a_slow_gpu_of_a_record_is_flagged_with_its_host():
-    made = measured([phases(), phases(), phases(150.0, 1.0), phases()])
-    assert explanation(made).blame is Blame.GPUS
-    assert flags_of(made) == ("slow: rank 2 on node2 (1.5 x)",)
+    measured_record = measured([phases(), phases(), phases(150.0, 1.0), phases()])
+    assert explanation(measured_record).blame is Blame.GPUS
+    assert flags_of(measured_record) == ("slow: rank 2 on node2 (1.5 x)",)
 
 
 def test_what_takes_the_steps_of_a_run_on_a_contended_host_is_said_with_that():
-    made = measured([phases(communication=40.0)] * 2)
-    quiet, busy = (explanation(on_host(made, waited_s=waited_s)).sentence for waited_s in (0.0, 0.6))
+    measured_record = measured([phases(communication=40.0)] * 2)
+    quiet, busy = (explanation(on_host(measured_record, waited_s=waited_s)).sentence for waited_s in (0.0, 0.6))
     assert busy == f"{quiet}; others used the host, and waiting for a core is in all of this"
 
 
 def test_a_thin_link_of_a_record_is_flagged_with_its_host():
     ring = [1.0, 1.0, 0.118, 0.118, 1.0]
     probes = tuple(Preflight(rank=r, precision="fp32", seconds=1.0, to_next_gb_per_s=s) for r, s in enumerate(ring))
-    made = measured([phases(communication=4700.0)] * 5, preflight=probes)
-    assert explanation(made).blame is Blame.LINK
-    assert flags_of(made) == ("slow link: node3 (8.47 x)",)
+    measured_record = measured([phases(communication=4700.0)] * 5, preflight=probes)
+    assert explanation(measured_record).blame is Blame.LINK
+    assert flags_of(measured_record) == ("slow link: node3 (8.47 x)",)
 
 
 def test_with_zero_1_to_3_the_profiled_window_says_how_long_ranks_communicate():
@@ -363,11 +369,11 @@ def test_one_rank_waits_for_nobody():
 
 
 def test_a_record_with_all_of_it_survives_its_file():
-    made = done(
+    finished_record = done(
         samples=(samples(0, 1.0, ("power_cap",)),),
         preflight=(Preflight(rank=0, precision="bf16", seconds=0.5, to_next_gb_per_s=1.0),),
     )
-    assert parse_json(Record, to_json(made), source="record") == made
+    assert parse_json(Record, to_json(finished_record), source="record") == finished_record
 
 
 def test_facts_that_were_recorded_alike_are_alike_by_every_rule():

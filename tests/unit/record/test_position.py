@@ -12,7 +12,7 @@ MADE = cell(gpus=2)
 
 
 def position(**changes):
-    given = {
+    defaults = {
         "cell_id": MADE.cell_id,
         "code": "abc",
         "world_size": 2,
@@ -23,20 +23,25 @@ def position(**changes):
         "attempts": ("1",),
         "files": {"state/a.pt": 10, "state/b.pt": 20},
     }
-    return Position(**(given | changes))
+    return Position(**(defaults | changes))
 
 
 def refused(position, **changes):
-    given = {"cell_id": MADE.cell_id, "world_size": 2, "zero_stage": 0, "sizes": {"state/a.pt": 10, "state/b.pt": 20}}
-    return refusal(position, **(given | changes))
+    defaults = {
+        "cell_id": MADE.cell_id,
+        "world_size": 2,
+        "zero_stage": 0,
+        "sizes": {"state/a.pt": 10, "state/b.pt": 20},
+    }
+    return refusal(position, **(defaults | changes))
 
 
 def test_sums_survive_the_file_bit_by_bit():
     part = PartEpoch(
         totals_by_rank=((0.1 + 0.2, 7.0), (1e-17, 3.0)), seconds_by_rank=(0.1, 0.3), step_ms_by_rank=((1.1,), (1.3,))
     )
-    made = position(part=part)
-    assert parse_json(Position, to_json(made), source="position") == made
+    saved_position = position(part=part)
+    assert parse_json(Position, to_json(saved_position), source="position") == saved_position
 
 
 def test_a_whole_checkpoint_of_this_run_is_taken():
@@ -78,14 +83,19 @@ def test_on_other_ranks_sums_stay_what_they_were_and_times_are_those_of_the_slow
         step_ms_by_rank=tuple(tuple(steps) for _, _, steps in ranks),
     )
     before = position(part=part)
-    made = moved(before, ranks=others, zero_stage=3, sequence=sequence)
-    assert (made.world_size, made.zero_stage, made.epoch, made.step) == (others, 3, before.epoch, before.step)
+    moved_position = moved(before, ranks=others, zero_stage=3, sequence=sequence)
+    assert (moved_position.world_size, moved_position.zero_stage, moved_position.epoch, moved_position.step) == (
+        others,
+        3,
+        before.epoch,
+        before.step,
+    )
     # Ranks of a sequence group count the same images, and their sums are divided by how many they are.
-    losses, rights = zip(*made.part.totals_by_rank, strict=True)
+    losses, rights = zip(*moved_position.part.totals_by_rank, strict=True)
     assert sum(losses) / sequence == pytest.approx(sum(loss for loss, _, _ in ranks))
     assert sum(rights) / sequence == len(ranks)
-    assert made.part.seconds_by_rank == (max(seconds for _, seconds, _ in ranks),) * others
-    assert made.part.step_ms_by_rank[-1] == tuple(max(ms) for ms in zip(*part.step_ms_by_rank, strict=True))
+    assert moved_position.part.seconds_by_rank == (max(seconds for _, seconds, _ in ranks),) * others
+    assert moved_position.part.step_ms_by_rank[-1] == tuple(max(ms) for ms in zip(*part.step_ms_by_rank, strict=True))
 
 
 def test_on_other_ranks_nothing_is_done_yet_and_what_was_done_is_kept_however_often_it_moves():

@@ -23,12 +23,12 @@ from vit_sweep.study.store import Study
 @pytest.fixture
 def study(tmp_path):
     """Two cells that are done: `g1` and `g2` by their GPUs."""
-    made, plan = planned_study(tmp_path / "s", point(), point(gpus=2))
+    study, plan = planned_study(tmp_path / "s", point(), point(gpus=2))
     for name, planned in plan.cells.items():
-        send(made, name, 1)
-        made.write_exit(name, "1", Exit(cause=Cause.DONE, message=""))
-        (made.cell_dir(name) / "record.json").write_text(to_json(record(planned.cell)))
-    return made
+        send(study, name, 1)
+        study.write_exit(name, "1", Exit(cause=Cause.DONE, message=""))
+        (study.cell_dir(name) / "record.json").write_text(to_json(record(planned.cell)))
+    return study
 
 
 def send(study, name, attempt, *, events=(Event.SUBMITTING, Event.SUBMITTED), batch=None):
@@ -48,8 +48,8 @@ def test_sound_studies_are_consistent_and_checking_changes_nothing(study, tmp_pa
     old = shutil.copytree(OLD_STUDY, tmp_path / "old")
     for sound, cells in ((study, 2), (Study(old), 10)):
         before = {path: path.stat().st_mtime_ns for path in sound.folder.rglob("*")}
-        seen = check(sound)
-        assert (seen.wrong, seen.notes, seen.cells) == ((), (), cells)
+        findings = check(sound)
+        assert (findings.wrong, findings.notes, findings.cells) == ((), (), cells)
         assert {path: path.stat().st_mtime_ns for path in sound.folder.rglob("*")} == before
 
 
@@ -170,8 +170,8 @@ def test_check_knows_every_file_that_the_reference_names():
     names = [name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)]
     meant = {"DIGEST": "0123456789ab", "SHAPE": "n1-g1", "CELL": "n1-g1-mb8-ga1-0123abcd", "EPOCH-STEP": "1-20"}
     meant |= {"INDEX": "3", "UID": "1000", "NAME": "strong", "/N/": "/2.1/", "*": "host"}
-    for word, value in meant.items():
-        names = [name.replace(word, value) for name in names]
+    for example, value in meant.items():
+        names = [name.replace(example, value) for name in names]
     short = {".parquet", ".md", ".tex", ".svg", ".pdf", "rank1.json", "rank1.log", "flops_profile.txt"}
     assert len(names) > 40
     assert [name for name in names if name not in short and kind_of(name) is not Kind.KNOWN] == []
@@ -180,9 +180,9 @@ def test_check_knows_every_file_that_the_reference_names():
 def test_what_may_be_of_a_writer_at_work_is_a_note(study):
     leftover(study)
     with study.changing():
-        seen = check(study)
-    assert seen.wrong == ()
-    assert "may be of a writer at work" in " ".join(seen.notes)
+        findings = check(study)
+    assert findings.wrong == ()
+    assert "may be of a writer at work" in " ".join(findings.notes)
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(study):

@@ -14,8 +14,8 @@ from vit_sweep.study.journal import Event
 
 @pytest.fixture
 def study(tmp_path):
-    made, _ = planned_study(tmp_path / "s", point(gpus=2, epochs=3))
-    return made
+    study, _ = planned_study(tmp_path / "s", point(gpus=2, epochs=3))
+    return study
 
 
 def cell_of(study):
@@ -25,42 +25,46 @@ def cell_of(study):
 
 def put_checkpoint(study, name="e0002-s000003", **changes):
     """Two files of states, and the position that names them."""
-    asked = cell_of(study)
-    folder = study.cell_dir(asked.cell_id) / "checkpoint" / name
+    built = cell_of(study)
+    folder = study.cell_dir(built.cell_id) / "checkpoint" / name
     (folder / "state").mkdir(parents=True)
     files = {"state/a.pt": b"weights", "state/b.pt": b"moments"}
     for path, content in files.items():
         (folder / path).write_bytes(content)
-    given = {"cell_id": asked.cell_id, "code": "x", "world_size": 2, "zero_stage": 0, "epoch": 2, "step": 3}
-    given |= {"epochs": record(asked).epochs[:1], "attempts": ("1",)}
+    defaults = {"cell_id": built.cell_id, "code": "x", "world_size": 2, "zero_stage": 0, "epoch": 2, "step": 3}
+    defaults |= {"epochs": record(built).epochs[:1], "attempts": ("1",)}
     sizes = {path: len(content) for path, content in files.items()}
-    (folder / "position.json").write_text(to_json(Position(**(given | {"files": sizes} | changes))))
+    (folder / "position.json").write_text(to_json(Position(**(defaults | {"files": sizes} | changes))))
     return folder
 
 
-def origin(study, given=None):
-    given = given or f"{study.folder}/{cell_of(study).cell_id}"
-    (made,) = continued([point(gpus=1, continue_from=given)])
-    return made.origin
+def origin(study, source=None):
+    source = source or f"{study.folder}/{cell_of(study).cell_id}"
+    (points,) = continued([point(gpus=1, continue_from=source)])
+    return points.origin
 
 
 def test_a_point_gets_the_newest_whole_checkpoint_by_its_content(study):
     put_checkpoint(study, "e0002-s000000", step=0)
     folder = put_checkpoint(study)
-    there = origin(study)
-    assert (there.cell_id, there.checkpoint, there.gpus) == (cell_of(study).cell_id, "e0002-s000003", 2)
-    assert (there.epoch, there.step, there.folder) == (2, 3, str(folder))
+    checkpoint_origin = origin(study)
+    assert (checkpoint_origin.cell_id, checkpoint_origin.checkpoint, checkpoint_origin.gpus) == (
+        cell_of(study).cell_id,
+        "e0002-s000003",
+        2,
+    )
+    assert (checkpoint_origin.epoch, checkpoint_origin.step, checkpoint_origin.folder) == (2, 3, str(folder))
     # As a shell completes it.
-    assert origin(study, str(study.cell_dir(there.cell_id))) == there
+    assert origin(study, str(study.cell_dir(checkpoint_origin.cell_id))) == checkpoint_origin
     (folder / "state/a.pt").write_bytes(b"Weights")
-    assert origin(study).content != there.content, "of equal size and another content"
+    assert origin(study).content != checkpoint_origin.content, "of equal size and another content"
     (plain,) = continued([point()])
     assert plain == point()
 
 
-def refused(study, given=None):
+def refused(study, source=None):
     with pytest.raises(UserError) as error:
-        origin(study, given)
+        origin(study, source)
     assert str(error.value).startswith("continue_from=")
     return str(error.value)
 
@@ -95,11 +99,11 @@ def test_the_study_itself_may_be_one(study, tmp_path):
 
 def test_what_is_done_and_what_still_runs_is_not_gone_on_with(study):
     put_checkpoint(study)
-    asked = cell_of(study)
-    study.journal(entry(Event.SUBMITTING, "b", (asked.cell_id, 1)))
+    built = cell_of(study)
+    study.journal(entry(Event.SUBMITTING, "b", (built.cell_id, 1)))
     assert "two trainings must not go on from one place" in refused(study)
     (study.folder / "jobs.jsonl").unlink()
-    (study.cell_dir(asked.cell_id) / "record.json").write_text(to_json(record(asked)))
+    (study.cell_dir(built.cell_id) / "record.json").write_text(to_json(record(built)))
     assert "it is done, all 3 epochs" in refused(study)
 
 

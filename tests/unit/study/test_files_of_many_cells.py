@@ -21,16 +21,16 @@ from vit_sweep.plan.specs import DEEPSPEED
 @pytest.fixture
 def waits(monkeypatch, tmp_path):
     """What is waited for: the file system, or the name of a file."""
-    seen, fsync, on_disk = [], os.fsync, atomic.on_disk
+    synced, fsync, on_disk = [], os.fsync, atomic.on_disk
     monkeypatch.setattr(
         os,
         "fsync",
-        lambda number: (seen.append(Path(f"/proc/self/fd/{number}").readlink().name), fsync(number)),
+        lambda number: (synced.append(Path(f"/proc/self/fd/{number}").readlink().name), fsync(number)),
     )
-    monkeypatch.setattr("vit_sweep.study.store.on_disk", lambda folder: (seen.append("all"), on_disk(folder)))
+    monkeypatch.setattr("vit_sweep.study.store.on_disk", lambda folder: (synced.append("all"), on_disk(folder)))
     monkeypatch.setattr("sys.argv", ["vit_sweep"])
     monkeypatch.chdir(tmp_path)
-    return seen
+    return synced
 
 
 def planned(waits, *words):
@@ -49,8 +49,8 @@ def test_the_disk_is_waited_for_as_often_for_many_cells_as_for_few(waits):
 
 
 def test_it_is_waited_for_before_the_plan_names_the_cells(waits):
-    seen = planned(waits)
-    assert seen.index("all") < min(place for place, name in enumerate(seen) if "plan.json" in name)
+    planned_cells = planned(waits)
+    assert planned_cells.index("all") < min(place for place, name in enumerate(planned_cells) if "plan.json" in name)
 
 
 def test_a_file_that_takes_the_place_of_another_is_on_disk_before(waits, tmp_path):

@@ -32,10 +32,10 @@ MOMENTS = st.floats(0, 1e7)
 
 def questions(until_s, **silence):
     """When is asked of a cell of which nothing is heard from 0 on."""
-    asked = [0.0]
-    while asked[-1] < until_s:
-        asked.append(due_at(asked[-1], [Silence(0.0, **silence)]))
-    return asked[:-1]
+    asked_at = [0.0]
+    while asked_at[-1] < until_s:
+        asked_at.append(due_at(asked_at[-1], [Silence(0.0, **silence)]))
+    return asked_at[:-1]
 
 
 def test_a_cell_that_waits_is_asked_after_seconds_and_then_every_three_minutes():
@@ -43,8 +43,8 @@ def test_a_cell_that_waits_is_asked_after_seconds_and_then_every_three_minutes()
 
 
 def test_an_end_is_asked_for_every_two_seconds_and_less_and_less_often_while_it_does_not_come():
-    asked = questions(400, overdue=True)
-    gaps = [later - before for before, later in pairwise(asked)]
+    question_times = questions(400, overdue=True)
+    gaps = [later - before for before, later in pairwise(question_times)]
     assert gaps[:2] == [SOON_S, SOON_S]
     assert gaps == sorted(gaps)
     assert gaps[-1] == LONGEST_AWAY_S
@@ -79,27 +79,27 @@ def watched(tmp_path, monkeypatch):
     study = Study(tmp_path / "s")
     folder = plan(study, cell())
     submit(study, cell())
-    here = SimpleNamespace(study=study, folder=folder, now=1000.0, asked=[], word=TaskStatus(state=TaskState.QUEUED))
+    world = SimpleNamespace(study=study, folder=folder, now=1000.0, asked=[], word=TaskStatus(state=TaskState.QUEUED))
 
     class Slurm:
         def states(self, submissions, *, max_age_s=None):
-            here.asked.append((here.now, max_age_s))
-            return {(s.batch_name, i): here.word for s in submissions for i in range(s.tasks)}
+            world.asked.append((world.now, max_age_s))
+            return {(s.batch_name, i): world.word for s in submissions for i in range(s.tasks)}
 
         def earlier_starts(self, submission, index):
             return ()
 
     monkeypatch.setattr(polling, "launcher_of", lambda _: Slurm())
-    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: here.now))
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: world.now))
     watcher = Watcher(study, asking=Asking(study))
 
     def look(after_s=0.0):
-        here.now += after_s
+        world.now += after_s
         result = next(r for r in watcher.results() if r.file.cell_id == cell().cell_id)
         return result.status
 
-    here.look = look
-    return here
+    world.look = look
+    return world
 
 
 def of_rank(number, cause):

@@ -81,7 +81,7 @@ def test_a_cell_of_which_something_cannot_be_read_does_not_run_again(filled, nam
         (path.parent / "exit.json").unlink()
     if path.name == "record.json":
         path.touch()
-    kept = path.read_bytes()
+    content_before = path.read_bytes()
     spoil(path)
     watcher = Watcher(study)
     watcher.results()
@@ -90,7 +90,7 @@ def test_a_cell_of_which_something_cannot_be_read_does_not_run_again(filled, nam
     assert not path.is_file() or path.stat().st_size > LARGEST, "what was there stays"
     # Once it can be read again, its cell has its state back.
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    path.write_bytes(kept)
+    path.write_bytes(content_before)
     assert {r.file.cell_id: r.status for r in watcher.results()} != {done: "done", failed: "unreadable"}
     study.journal_batch(Event.SUBMITTING, task_of(failed))
 

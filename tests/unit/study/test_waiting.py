@@ -34,7 +34,7 @@ def study(tmp_path):
 
 
 def sent(**changes):
-    given = {
+    defaults = {
         "batch": "b",
         "scheduler": Scheduler.SLURM,
         "handle": "7",
@@ -43,7 +43,7 @@ def sent(**changes):
         "attempt": 1,
         "since": 1,
     }
-    return SubmittedAttempt(**(given | changes))
+    return SubmittedAttempt(**(defaults | changes))
 
 
 def queued(expected_s=None):
@@ -58,11 +58,11 @@ def before(start_s):
 def test_slurms_first_word_on_a_batch_is_shown_and_kept(study):
     study.write_forecast("b", forecast_file(batch()))
     start_s = time.time() + HOUR
-    said = Waiting(study).expected(sent(), queued(start_s))
-    assert seconds(said.start) == pytest.approx(start_s, abs=1)
-    assert study.forecast("b").submitted == said
+    forecast = Waiting(study).expected(sent(), queued(start_s))
+    assert seconds(forecast.start) == pytest.approx(start_s, abs=1)
+    assert study.forecast("b").submitted == forecast
     Waiting(study).expected(sent(), queued(start_s + HOUR))
-    assert study.forecast("b").submitted == said
+    assert study.forecast("b").submitted == forecast
 
 
 def test_what_was_foreseen_counts_until_slurm_says_more(study):
@@ -82,8 +82,8 @@ def test_a_start_that_has_passed_is_expected_no_more(study):
 
 @pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.UNKNOWN])
 def test_only_what_waits_is_expected(study, state):
-    word = TaskStatus(state=state, expected_s=time.time() + HOUR)
-    assert Waiting(study).expected(sent(), word) is None
+    status = TaskStatus(state=state, expected_s=time.time() + HOUR)
+    assert Waiting(study).expected(sent(), status) is None
 
 
 def test_cells_of_this_machine_are_not_looked_up(study):
@@ -151,8 +151,8 @@ def test_later_forecasts_are_corrected_by_how_far_off_slurms_plans_were(study):
         began = instant(seconds(at) + HOUR / 10)
         leave(study.cell_dir(one.cell_id), "1", "rank0.json", rank(0, at=began))
     at_s = time.time()
-    said = Waiting(study).expected(sent(), queued(at_s + HOUR))
-    assert seconds(said.start) - at_s < HOUR / 4
-    assert seconds(said.latest) - at_s < HOUR / 2
-    assert "corrected by 10 earlier jobs of this study" in said.basis
-    assert "few" not in said.basis
+    forecast = Waiting(study).expected(sent(), queued(at_s + HOUR))
+    assert seconds(forecast.start) - at_s < HOUR / 4
+    assert seconds(forecast.latest) - at_s < HOUR / 2
+    assert "corrected by 10 earlier jobs of this study" in forecast.basis
+    assert "few" not in forecast.basis

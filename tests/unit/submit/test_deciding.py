@@ -25,8 +25,8 @@ AT = "2026-11-30T00:00:00+00:00"
 
 
 def done(gpus, seed, seconds):
-    made = replace(OFFERED[gpus].cell, seed=seed)
-    return result(made, record=record(made, epoch_seconds=(2 * seconds, seconds, seconds)))
+    this_cell = replace(OFFERED[gpus].cell, seed=seed)
+    return result(this_cell, record=record(this_cell, epoch_seconds=(2 * seconds, seconds, seconds)))
 
 
 def decide(entries=(), results=(), rule=RULE):
@@ -49,19 +49,19 @@ def test_the_first_decision_names_cells_of_the_grid_with_the_grids_own_seed_firs
 
 def test_a_decision_whose_cells_were_not_added_is_not_made_anew():
     """Killed between the line and the cells, or in the middle of these."""
-    for there in range(len(FIRST.cells)):
-        made = decide([FIRST], results_of(FIRST)[:there])
-        assert not made.new
-        assert made.entry == FIRST
-        assert len(made.cells) == len(FIRST.cells) - there
+    for finished in range(len(FIRST.cells)):
+        decision = decide([FIRST], results_of(FIRST)[:finished])
+        assert not decision.new
+        assert decision.entry == FIRST
+        assert len(decision.cells) == len(FIRST.cells) - finished
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "missing", "cancelled", "unreadable"])
 def test_nothing_is_decided_while_a_cell_may_still_get_its_record(status):
     *others, last = results_of(FIRST)
-    made = decide([FIRST], [*others, result(last.file.cell, status=status)])
-    assert made.entry is None
-    assert not made.cells
+    decision = decide([FIRST], [*others, result(last.file.cell, status=status)])
+    assert decision.entry is None
+    assert not decision.cells
 
 
 def test_the_same_records_give_the_same_decision_in_any_order():
@@ -76,19 +76,19 @@ def test_further_runs_have_seeds_that_nobody_has_used():
 
 
 def test_an_answer_is_written_once_and_another_budget_asks_again():
-    made = decide([FIRST], results_of(FIRST))
-    assert made.entry.decision.stop == "answered"
-    again = decide([FIRST, made.entry], results_of(FIRST))
-    assert (again.new, again.entry) == (False, made.entry)
+    decision = decide([FIRST], results_of(FIRST))
+    assert decision.entry.decision.stop == "answered"
+    again = decide([FIRST, decision.entry], results_of(FIRST))
+    assert (again.new, again.entry) == (False, decision.entry)
     other = replace(RULE, budget_gpu_hours=7)
-    assert decide([FIRST, made.entry], results_of(FIRST), other).new
+    assert decide([FIRST, decision.entry], results_of(FIRST), other).new
 
 
 def test_another_question_begins_with_what_is_known_and_its_own_looks():
     other = replace(RULE, until="time(8) +- 1 %")
-    made = decide([FIRST], results_of(FIRST, noise=0.08), other)
-    assert made.entry.decision.look == 1
-    assert {gpus for gpus, _ in made.entry.cells} == {8}
+    decision = decide([FIRST], results_of(FIRST, noise=0.08), other)
+    assert decision.entry.decision.look == 1
+    assert {gpus for gpus, _ in decision.entry.cells} == {8}
 
 
 def test_a_count_of_which_nothing_ran_is_given_up_and_one_failed_repeat_is_not():

@@ -61,7 +61,7 @@ def test_a_cell_stays_for_a_point_that_stays_without_the_curve_that_has_gone(tmp
 
 
 @pytest.mark.parametrize(
-    ("condition", "said"),
+    ("condition", "message"),
     [
         ("gpus==4", "no point of this study has it – gpus is 1 or 2 or 8"),
         ("gpus>0", "all 6 points of study s would go"),
@@ -69,9 +69,9 @@ def test_a_cell_stays_for_a_point_that_stays_without_the_curve_that_has_gone(tmp
         ("gpus", "is not a comparison"),
     ],
 )
-def test_a_condition_that_takes_out_nothing_or_all_is_refused_and_changes_nothing(study, condition, said):
+def test_a_condition_that_takes_out_nothing_or_all_is_refused_and_changes_nothing(study, condition, message):
     before = (study.folder / "plan.json").read_bytes()
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         drop(study, [condition])
     assert (study.folder / "plan.json").read_bytes() == before
     assert len(files(study)) == 6
@@ -80,8 +80,8 @@ def test_a_condition_that_takes_out_nothing_or_all_is_refused_and_changes_nothin
 def test_what_is_under_way_is_ended_first(study):
     cell = next(cell for cell, file in files(study).items() if file.cell.gpus == 8)
     study.journal(entry(Event.SUBMITTING, "b", (cell, 1)))
-    told = r"1 cell is queued or running: n.* – wait, or end it first: .* cancel s --cells n"
-    with pytest.raises(UserError, match=told):
+    message = r"1 cell is queued or running: n.* – wait, or end it first: .* cancel s --cells n"
+    with pytest.raises(UserError, match=message):
         drop(study, ["gpus==8"])
     assert len(files(study)) == 6
 

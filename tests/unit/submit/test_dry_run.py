@@ -13,7 +13,7 @@ POINTS = ["data=synthetic", "study=s"]
 
 
 @pytest.fixture
-def looked(tmp_path, monkeypatch):
+def dry_run(tmp_path, monkeypatch):
     """Give a dry run of some gpus; returns the study."""
     monkeypatch.chdir(tmp_path)
 
@@ -28,49 +28,51 @@ def gpus(study):
     return sorted(file.cell.gpus for file in study.cell_files())
 
 
-def test_a_second_look_takes_the_place_of_the_first(looked):
-    looked("1,2,4")
-    study = looked("1,2")
+def test_a_second_look_takes_the_place_of_the_first(dry_run):
+    dry_run("1,2,4")
+    study = dry_run("1,2")
     assert gpus(study) == [1, 2]
     assert {point.axes["gpus"] for point in study.points()} == {1, 2}
     assert check(study).wrong == ()
 
 
-def test_a_look_adds_nothing_to_a_study_that_somebody_asked_for(looked, capsys):
-    study = looked("1,2")
+def test_a_look_adds_nothing_to_a_study_that_somebody_asked_for(dry_run, capsys):
+    study = dry_run("1,2")
     asked_for(study.folder)
-    kept = {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts}
+    content_before = {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts}
     capsys.readouterr()
-    study = looked("1,2,4", "epochs=5")
+    study = dry_run("1,2,4", "epochs=5")
     assert "3 cells are not in study s, and a dry run adds none" in capsys.readouterr().out.replace("\n", " ")
-    assert {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts} == kept
+    assert {
+        path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts
+    } == content_before
     assert len(list(study.folder.glob("jobs/*/job.sh"))) == 2 + 3
     assert check(study).wrong == ()
 
 
-def test_a_look_at_what_a_study_has_says_nothing_of_that(looked, capsys):
-    asked_for(looked("1,2").folder)
+def test_a_look_at_what_a_study_has_says_nothing_of_that(dry_run, capsys):
+    asked_for(dry_run("1,2").folder)
     capsys.readouterr()
-    assert gpus(looked("2")) == [1, 2]
+    assert gpus(dry_run("2")) == [1, 2]
     assert "a dry run adds none" not in capsys.readouterr().out
 
 
-def test_a_cell_in_which_something_lies_is_not_forgotten(looked):
-    study = looked("1,2")
+def test_a_cell_in_which_something_lies_is_not_forgotten(dry_run):
+    study = dry_run("1,2")
     cell = next(file.cell_id for file in study.cell_files() if file.cell.gpus == 2)
     (study.cell_dir(cell) / "attempts" / "1").mkdir()
-    assert gpus(looked("1")) == [1, 2]
+    assert gpus(dry_run("1")) == [1, 2]
 
 
-def test_where_nobody_can_say_what_was_asked_for_a_look_changes_nothing(looked):
-    study = looked("1,2")
+def test_where_nobody_can_say_what_was_asked_for_a_look_changes_nothing(dry_run):
+    study = dry_run("1,2")
     (study.folder / "study.json").write_text("{")
-    assert gpus(looked("1")) == [1, 2]
+    assert gpus(dry_run("1")) == [1, 2]
 
 
-def test_tasks_and_batches_are_in_the_order_of_the_grid_s_words(looked, capsys):
+def test_tasks_and_batches_are_in_the_order_of_the_grid_s_words(dry_run, capsys):
     """What its user named first runs first: neither ids nor sizes decide where `order` does not say so."""
-    study = looked("2,1", "batch=32,16", "seed=3,1,2")
+    study = dry_run("2,1", "batch=32,16", "seed=3,1,2")
     assert "2 batches: n1-g2 x 6, n1-g1 x 6" in capsys.readouterr().out
     batches = [json.loads(path.read_text()) for path in study.folder.glob("jobs/*/batch.json")]
     cells = {file.cell_id: file.cell for file in study.cell_files()}

@@ -111,9 +111,9 @@ def in_a_finaliser(_):
 
 def in_the_callback_of_a_weak_reference(_):
     thing = {1}
-    kept = weakref.ref(thing, lambda _: press())
+    reference = weakref.ref(thing, lambda _: press())
     del thing
-    assert kept() is None
+    assert reference() is None
 
 
 def in_a_generator_that_is_thrown_away(_):

@@ -135,7 +135,7 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
 
 
 @pytest.mark.parametrize(
-    ("told", "points", "why"),
+    ("outlook", "points", "why"),
     [
         ("no squeue and no scontrol on this machine", AUTO, "no squeue and no scontrol on this machine"),
         (replace(ONE_GPU_LEFT, hidden="this site shows nobody the jobs of others"), AUTO, "this site shows nobody"),
@@ -171,8 +171,8 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
         (ONE_GPU_LEFT, [point(seed=seed, partition=KNOWN) for seed in (0, 1)], "2 repeat one another and share no job"),
     ],
 )
-def test_where_nothing_can_be_foreseen_auto_packs_nothing_and_says_why(queue, written, told, points, why):
-    queue(told)
+def test_where_nothing_can_be_foreseen_auto_packs_nothing_and_says_why(queue, written, outlook, points, why):
+    queue(outlook)
     rendered, (remark,), choice = written(*points, pack="auto")
     assert choice is None
     assert not any(item.batch.shared for item in rendered)
@@ -202,13 +202,13 @@ def test_a_dry_run_says_what_is_packed_and_json_names_the_cells_of_each_job(dry,
     assert dry("batch=8,16,32,64", "pack=2") == 0
     assert "2 arrays: 2 times n1-g1 x 2 in one allocation" in capsys.readouterr().out
     assert dry("batch=8,16,32,64", "pack=2", "dry_run=json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(batch["shared"], len(batch["cells"]), batch["limit_minutes"]) for batch in told["batches"]] == [
+    parsed = json.loads(capsys.readouterr().out)
+    assert [(batch["shared"], len(batch["cells"]), batch["limit_minutes"]) for batch in parsed["batches"]] == [
         (True, 2, 45),
         (True, 2, 45),
     ]
-    assert sorted(cell for batch in told["batches"] for cell in batch["cells"]) == sorted(
-        cell["cell"] for cell in told["cells"]
+    assert sorted(cell for batch in parsed["batches"] for cell in batch["cells"]) == sorted(
+        cell["cell"] for cell in parsed["cells"]
     )
 
 
@@ -268,9 +268,9 @@ def test_a_number_that_no_job_can_hold_is_as_good_as_the_largest(dry, capsys):
 def test_where_nothing_waits_in_a_queue_nothing_is_packed_and_that_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "partition=local", "data=synthetic", "batch=8,16", "dry_run=true", "study=s", "pack=4"]) == 0
-    said = capsys.readouterr().out.replace("\n", " ")
-    assert "pack=4 leaves 2 cells as they are: local has no jobs that wait" in said
-    assert "in one allocation" not in said
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert "pack=4 leaves 2 cells as they are: local has no jobs that wait" in printed
+    assert "in one allocation" not in printed
 
 
 def test_cells_of_unlike_shapes_share_no_job_also_where_their_gpus_are_as_many(tmp_path):

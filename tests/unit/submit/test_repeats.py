@@ -85,9 +85,9 @@ def test_repeats_count_the_epochs_that_the_tables_count():
     results = []
     for seed in range(ALONE):
         repeat = cell(seed=seed, epochs=2)
-        made = record(repeat, epoch_seconds=(2.0, 9.0))
-        interrupted = replace(made.epochs[1], interrupted=True)
-        results.append(result(repeat, record=replace(made, epochs=(made.epochs[0], interrupted))))
+        base_record = record(repeat, epoch_seconds=(2.0, 9.0))
+        interrupted = replace(base_record.epochs[1], interrupted=True)
+        results.append(result(repeat, record=replace(base_record, epochs=(base_record.epochs[0], interrupted))))
     assert {run_of(r).epoch_s for r in results} == {(2.0,)}
     assert repeats_to_add(results, TWO_PERCENT) == {}
 
@@ -95,6 +95,6 @@ def test_repeats_count_the_epochs_that_the_tables_count():
 @pytest.mark.parametrize("wanted", [0.05, 0.02, 0.01])
 def test_advice_gives_the_fewest_repeats_that_reach_the_wanted_precision(wanted):
     """Eight cells whose runs differ by 2 %; t and the rest by `half_width`."""
-    made = advise(8, 1, seen=SeenSpread(deviation=0.02, freedom=20), target=wanted)
-    assert half_width(made.repeats, 8, 0.02) <= wanted or made.repeats == MOST_ADVISED
-    assert made.repeats == 2 or half_width(made.repeats - 1, 8, 0.02) > wanted
+    advice = advise(8, 1, seen=SeenSpread(deviation=0.02, freedom=20), target=wanted)
+    assert half_width(advice.repeats, 8, 0.02) <= wanted or advice.repeats == MOST_ADVISED
+    assert advice.repeats == 2 or half_width(advice.repeats - 1, 8, 0.02) > wanted

@@ -41,11 +41,11 @@ def prepared(tmp_path):
 @pytest.fixture
 def queue(monkeypatch):
     """Have Slurm's queue look like this; returns the clusters that were looked at."""
-    looked = []
+    clusters_asked = []
 
-    def see(seen):
-        monkeypatch.setattr(queue_snapshot, "look", lambda cluster: looked.append(cluster) or seen)
-        return looked
+    def see(outlook):
+        monkeypatch.setattr(queue_snapshot, "look", lambda cluster: clusters_asked.append(cluster) or outlook)
+        return clusters_asked
 
     return see
 
@@ -70,13 +70,13 @@ def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_
     study, rendered, todo = prepared()
     now = time.time()
     queue(full(now + 3600, now))
-    told = foretell(study, Written(rendered, (), None), todo)
-    (forecast,) = told.forecasts.values()
+    outlook = foretell(study, Written(rendered, (), None), todo)
+    (forecast,) = outlook.forecasts.values()
     assert now < seconds(forecast.before.start) <= now + 3600 + 61
     assert seconds(forecast.before.earliest) <= seconds(forecast.before.start) <= seconds(forecast.before.latest)
-    assert told.lines[0].startswith("expected starts, never a promise (a look at the queue, no earlier job")
-    assert told.lines[1].startswith("  n1-g1 x 1: about ")
-    assert told.seen
+    assert outlook.lines[0].startswith("expected starts, never a promise (a look at the queue, no earlier job")
+    assert outlook.lines[1].startswith("  n1-g1 x 1: about ")
+    assert outlook.seen
 
 
 def test_on_a_free_cluster_it_is_at_once(prepared, queue):
@@ -89,10 +89,10 @@ def test_on_a_free_cluster_it_is_at_once(prepared, queue):
 def test_where_nobody_can_look_one_line_says_why_and_the_file_keeps_it(prepared, queue):
     study, rendered, todo = prepared()
     queue("squeue: no controller")
-    told = foretell(study, Written(rendered, (), None), todo)
-    assert told.lines == ("expected starts: not known – squeue: no controller",)
-    assert not told.seen
-    (forecast,) = told.forecasts.values()
+    outlook = foretell(study, Written(rendered, (), None), todo)
+    assert outlook.lines == ("expected starts: not known – squeue: no controller",)
+    assert not outlook.seen
+    (forecast,) = outlook.forecasts.values()
     assert (forecast.before, forecast.unknown) == (None, "squeue: no controller")
 
 
@@ -123,16 +123,16 @@ def test_a_shape_that_never_starts_says_why(prepared, queue):
 
 def test_a_cluster_that_the_profile_names_is_the_one_that_is_looked_at(prepared, queue):
     study, rendered, todo = prepared(profile(partition="lab", cluster="west"))
-    looked = queue("no")
+    clusters_asked = queue("no")
     foretell(study, Written(rendered, (), None), todo)
-    assert looked == ["west"]
+    assert clusters_asked == ["west"]
 
 
 def test_cells_of_this_machine_ask_nobody(prepared, queue):
     study, rendered, todo = prepared(profile(scheduler=Scheduler.LOCAL, nodes=1))
-    looked = queue("no")
-    told = foretell(study, Written(rendered, (), None), todo)
-    assert (told.lines, told.forecasts, looked) == ((), {}, [])
+    clusters_asked = queue("no")
+    outlook = foretell(study, Written(rendered, (), None), todo)
+    assert (outlook.lines, outlook.forecasts, clusters_asked) == ((), {}, [])
 
 
 @pytest.fixture
@@ -152,10 +152,10 @@ def test_the_forecast_lies_beside_the_batch_before_slurm_has_it(prepared, queue,
     study, rendered, todo = prepared()
     now = time.time()
     queue(full(now + 3600, now))
-    told = foretell(study, Written(rendered, (), None), todo)
-    Submitter(study, rendered, say=print, forecasts=told.forecasts).submit(alone=True)
+    outlook = foretell(study, Written(rendered, (), None), todo)
+    Submitter(study, rendered, say=print, forecasts=outlook.forecasts).submit(alone=True)
     (item,) = rendered
-    assert study.forecast(item.batch.name) == told.forecasts[item.batch.name]
+    assert study.forecast(item.batch.name) == outlook.forecasts[item.batch.name]
 
 
 def test_what_is_sent_again_unasked_is_written_too_though_nobody_looked(prepared, takes_all):
@@ -192,8 +192,8 @@ def test_what_was_expected_of_each_way_to_send_the_cells_is_kept_with_each_batch
         Strategy(pack=pack, jobs=8 // pack, makespan_s=100.0 * pack, low_s=1.0, high_s=900.0, gpu_hours=1.0)
         for pack in (1, 4)
     ]
-    told = foretell(study, Written(rendered, (), Choice(strategies=tuple(ways), pack=1, why="sooner")), todo)
-    (forecast,) = told.forecasts.values()
+    outlook = foretell(study, Written(rendered, (), Choice(strategies=tuple(ways), pack=1, why="sooner")), todo)
+    (forecast,) = outlook.forecasts.values()
     assert (forecast.strategies, forecast.pack) == (tuple(ways), 1)
     name = rendered[0].batch.name
     study.write_forecast(name, forecast)
@@ -201,8 +201,9 @@ def test_what_was_expected_of_each_way_to_send_the_cells_is_kept_with_each_batch
 
 
 @pytest.mark.parametrize(
-    ("seen", "dry_run", "says"), [(False, True, False), (True, True, True), (False, False, True), (True, False, True)]
+    ("any_queue", "dry_run", "says"),
+    [(False, True, False), (True, True, True), (False, False, True), (True, False, True)],
 )
-def test_only_a_dry_run_without_a_queue_at_hand_says_nothing(seen, dry_run, says, capsys):
-    show.foretold(Console(), Foretold({}, ("expected starts: ...",), seen), dry_run=dry_run)
+def test_only_a_dry_run_without_a_queue_at_hand_says_nothing(any_queue, dry_run, says, capsys):
+    show.foretold(Console(), Foretold({}, ("expected starts: ...",), any_queue), dry_run=dry_run)
     assert ("expected starts" in capsys.readouterr().out) == says

@@ -75,11 +75,11 @@ def slurm(tmp_path, monkeypatch):
 
 def items(slurm, *counts):
     cells = iter(range(1000))
-    made = []
+    rendered = []
     for count in counts:
         tasks = tuple(Task(name=f"c{next(cells)}", attempt=1) for _ in range(count))
-        made.append(slurm.render(replace(batch(tasks=tasks), study_dir=str(slurm.study.folder))))
-    return made
+        rendered.append(slurm.render(replace(batch(tasks=tasks), study_dir=str(slurm.study.folder))))
+    return rendered
 
 
 def submitter(slurm, *counts):
@@ -88,8 +88,8 @@ def submitter(slurm, *counts):
 
 def sent(slurm):
     """Cells with a handle, by the journal; every one must be in exactly one job."""
-    held = [task.name for tasks in slurm.jobs.values() for task in tasks]
-    assert len(held) == len(set(held))
+    task_names = [task.name for tasks in slurm.jobs.values() for task in tasks]
+    assert len(task_names) == len(set(task_names))
     return {cell for cell, attempt in latest_attempts(slurm.study.jobs()).items() if attempt.handle}
 
 

@@ -110,9 +110,9 @@ def repeated(slurm):
     for seed, seconds in ((0, 1.0), (1, 1.4), (2, 0.7)):
         plan = make_plan([point(seed=seed)])
         slurm.study.write_plan(plan, data_root="data", options=JobOptions(), repeat=RepeatRule(half_width=0.02, most=6))
-        (made,) = plan.cells.values()
-        finished = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
-        (slurm.study.cell_dir(made.cell.cell_id) / "record.json").write_text(to_json(finished))
+        (cells,) = plan.cells.values()
+        finished = record(cells.cell, epoch_seconds=(2.0, seconds, seconds))
+        (slurm.study.cell_dir(cells.cell.cell_id) / "record.json").write_text(to_json(finished))
     return slurm
 
 
@@ -133,10 +133,10 @@ def test_what_slurm_holds_for_a_cell_that_is_done_is_cancelled_and_said(slurm):
     """It put the job back after the record was written, and could not start it again."""
     done = slurm.study.planned()[slurm.first].cell
     (slurm.study.cell_dir(slurm.first) / "record.json").write_text(to_json(record(done)))
-    results, said, cancelled = settled_results(slurm.study), [], []
-    held = TaskStatus(state=TaskState.QUEUED, detail="launch failed requeued held")
-    slurm.states = lambda submissions: {(s.batch_name, i): held for s in submissions for i in range(s.tasks)}
+    results, lines, cancelled = settled_results(slurm.study), [], []
+    status = TaskStatus(state=TaskState.QUEUED, detail="launch failed requeued held")
+    slurm.states = lambda submissions: {(s.batch_name, i): status for s in submissions for i in range(s.tasks)}
     slurm.cancel = cancelled.extend
-    Keeper(slurm.study, say=said.append).end_needless(results)
+    Keeper(slurm.study, say=lines.append).end_needless(results)
     assert [(submission.handle, indices) for submission, indices in cancelled] == [("17", [0])]
-    assert said == ["1 job of finished cells still waited in the queue (launch failed requeued held): now cancelled"]
+    assert lines == ["1 job of finished cells still waited in the queue (launch failed requeued held): now cancelled"]

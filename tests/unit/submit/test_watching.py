@@ -74,10 +74,10 @@ def test_what_its_queue_says_wakes_it_at_once(waiting):
 
 
 def test_on_slurm_files_are_looked_at_ever_less_often_and_squeue_is_asked_when_that_is_due(waiting):
-    pauses, asked = waiting(Scheduler.SLURM)
+    pauses, asked_at = waiting(Scheduler.SLURM)
     assert pauses[0] == 0.5
     assert max(pauses) == 25.0
-    assert asked[:6] == pytest.approx([0, 10, 30, 90, 270, 450], abs=0.01)
+    assert asked_at[:6] == pytest.approx([0, 10, 30, 90, 270, 450], abs=0.01)
 
 
 @pytest.mark.parametrize(("cells", "first_s"), [(1, 0.5), (20, 1.0), (40, 2.0), (400, 2.0)])

@@ -137,9 +137,9 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tmp_path):
     for file in (job.dir / "checkpoint" / job.checkpoints()[-1]).rglob("*.pt"):
         torch.save({"module": Planted(tmp_path / "ran")}, file)  # to its last byte: with more of them it is no archive
     position = job.dir / "checkpoint" / job.checkpoints()[-1] / "position.json"
-    told = json.loads(position.read_text())
-    told["files"] = {name: (position.parent / name).stat().st_size for name in told["files"]}
-    position.write_text(json.dumps(told))
+    parsed = json.loads(position.read_text())
+    parsed["files"] = {name: (position.parent / name).stat().st_size for name in parsed["files"]}
+    position.write_text(json.dumps(parsed))
     assert job.run(2) == [1]
     assert not (tmp_path / "ran").exists()
     assert "cannot be read" in job.log(attempt=2)

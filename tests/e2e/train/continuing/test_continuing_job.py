@@ -67,9 +67,9 @@ def test_it_goes_on_survives_a_stop_of_its_own_and_leaves_the_other_cell_alone(s
     assert (record["restarts"], record["attempts"]) == (1, ["1", "2"]), "of its own attempts"
     # The other cell goes on as well, on its own two ranks: the truth.
     assert stopped.run(attempt=2) == [0, 0], stopped.log(attempt=2)
-    told = learned(stopped)
-    assert [epoch["test_loss"] for epoch in record["earlier"]] == [told[0][2]]
-    for own, true in zip(learned(job), told[1:], strict=True):
+    learning = learned(stopped)
+    assert [epoch["test_loss"] for epoch in record["earlier"]] == [learning[0][2]]
+    for own, true in zip(learned(job), learning[1:], strict=True):
         assert own == pytest.approx(true, rel=1e-6)
 
 
@@ -92,9 +92,9 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stopped, kept
     place = copied(kept, tmp_path / "other")
     for file in place.rglob("*.pt"):
         torch.save({"module": Planted(tmp_path / "ran")}, file)
-    told = json.loads((place / "position.json").read_text())
-    told["files"] = {name: (place / name).stat().st_size for name in told["files"]}
-    (place / "position.json").write_text(json.dumps(told))
+    parsed = json.loads((place / "position.json").read_text())
+    parsed["files"] = {name: (place / name).stat().st_size for name in parsed["files"]}
+    (place / "position.json").write_text(json.dumps(parsed))
     job = going_on(tmp_path, origin(stopped, place))
     assert job.run() == [1]
     assert not (tmp_path / "ran").exists()

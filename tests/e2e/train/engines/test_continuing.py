@@ -49,10 +49,10 @@ NOISE = "in_proj_bias"
 def cell_on(ranks, name):
     """Two groups of weights, of which one does not decay."""
     precision = Precision.BF16 if name in BF16 else Precision.FP32
-    given = {"gpus": ranks, "engine": ENGINES[name], "optimizer": replace(OPTIMIZER, decay_all=False)}
+    fields = {"gpus": ranks, "engine": ENGINES[name], "optimizer": replace(OPTIMIZER, decay_all=False)}
     if name == SHARED and ranks > 1:
-        given |= {"sequence": 2, "micro_batch": 2 * 8 // ranks}
-    return small_cell(precision=precision, **given)
+        fields |= {"sequence": 2, "micro_batch": 2 * 8 // ranks}
+    return small_cell(precision=precision, **fields)
 
 
 def to_others(shift):
@@ -72,8 +72,8 @@ def gone_on(truth, folder, ranks, pairs):
     at, reached = truth
     cells = {f"{a} to {b}": cell_on(ranks, b) for a, b in pairs}
     origins = {f"{a} to {b}": left_in(at, a, cell_on(2, a)) for a, b in pairs}
-    made = train(folder, ranks, cells, origins)
-    return {f"{a} to {b}": (made[f"{a} to {b}"], reached[a], a in BF16) for a, b in pairs}
+    losses = train(folder, ranks, cells, origins)
+    return {f"{a} to {b}": (losses[f"{a} to {b}"], reached[a], a in BF16) for a, b in pairs}
 
 
 def test_on_as_many_ranks_any_engine_reaches_bit_by_bit_what_the_first_would_have(truth, tmp_path):

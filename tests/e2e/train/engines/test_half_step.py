@@ -45,7 +45,7 @@ def trained(dtype, *, ours, spoilt=None, optimizer=torch.optim.AdamW):
     """Weights, masters, scale and skipped steps after steps with made-up gradients; step `spoilt` has an infinity."""
     torch.manual_seed(0)
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(LAYERS)]).to(dtype)
-    made = FP16_UnfusedOptimizer(
+    half_optimizer = FP16_UnfusedOptimizer(
         optimizer(model.parameters(), lr=0.1),
         low_precision_dtype=dtype,
         dynamic_loss_scale=dtype is torch.float16,
@@ -53,21 +53,21 @@ def trained(dtype, *, ours, spoilt=None, optimizer=torch.optim.AdamW):
         verbose=False,
     )
     if ours:
-        lean(made)
+        lean(half_optimizer)
     skipped, scales, reads = [], [], Counter()
     for number in range(STEPS):
         for parameter in model.parameters():
             parameter.grad = torch.randn_like(parameter)
         if number == spoilt:
             next(model.parameters()).grad[0, 0] = math.inf
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
-            made.step()
-        reads[number] = sum(event.name == "aten::_local_scalar_dense" for event in seen.events())
-        made.zero_grad()
-        skipped.append(made.overflow)
-        scales.append(made.loss_scale_config.cur_scale)
+        with profile(activities=[ProfilerActivity.CPU]) as site:
+            half_optimizer.step()
+        reads[number] = sum(event.name == "aten::_local_scalar_dense" for event in site.events())
+        half_optimizer.zero_grad()
+        skipped.append(half_optimizer.overflow)
+        scales.append(half_optimizer.loss_scale_config.cur_scale)
     weights = [p.detach().clone() for p in model.parameters()]
-    return weights, [p.detach().clone() for group in made.fp32_groups for p in group], skipped, scales, reads
+    return weights, [p.detach().clone() for group in half_optimizer.fp32_groups for p in group], skipped, scales, reads
 
 
 @pytest.mark.parametrize("spoilt", [None, 2])
@@ -110,9 +110,9 @@ def by_engine(stage, dtype, *, ours, spoilt=None):
     for number in range(STEPS):
         loss = engine(torch.randn(4, 8, dtype=dtype)).float().square().sum()
         engine.backward(loss * math.inf if number == spoilt else loss)
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
+        with profile(activities=[ProfilerActivity.CPU]) as site:
             engine.step()
-        reads.append(sum(event.name == "aten::_local_scalar_dense" for event in seen.events()))
+        reads.append(sum(event.name == "aten::_local_scalar_dense" for event in site.events()))
         skipped.append(bool(engine.optimizer.overflow))
     state = {name: weight.detach().clone() for name, weight in engine.module_state_dict().items()}
     engine.destroy()
@@ -137,14 +137,14 @@ def test_in_16_bits_a_stage_asks_the_device_for_its_one_norm():
 
 def test_an_optimizer_that_clips_is_left_alone():
     model = nn.Linear(4, 4).to(torch.bfloat16)
-    made = FP16_UnfusedOptimizer(
+    half_optimizer = FP16_UnfusedOptimizer(
         torch.optim.SGD(model.parameters(), lr=0.1), low_precision_dtype=torch.bfloat16, clip_grad=1.0, verbose=False
     )
-    lean(made)
-    assert made.step.__func__ is FP16_UnfusedOptimizer.step
+    lean(half_optimizer)
+    assert half_optimizer.step.__func__ is FP16_UnfusedOptimizer.step
 
 
 def test_what_trains_a_cell_in_16_bits_updates_so():
-    made = small_cell(precision=Precision.BF16)
-    updates = wrapped(made, vision_transformer(made)).optimizer
+    trained_cell = small_cell(precision=Precision.BF16)
+    updates = wrapped(trained_cell, vision_transformer(trained_cell)).optimizer
     assert updates.step.func is half_step._step

@@ -62,10 +62,10 @@ def _on_a_processor(folder, rank):
 
     class WithoutCuda(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
-            given = dict(kwargs or {})
-            if given.get("device") == "cuda":
-                given["device"] = "cpu"
-            made = func(*args, **given)
+            options = dict(kwargs or {})
+            if options.get("device") == "cuda":
+                options["device"] = "cpu"
+            made = func(*args, **options)
             is_name = func is torch.Tensor.type and isinstance(made, str)
             return made.replace("torch.Float", "torch.cuda.Float") if is_name else made
 

@@ -54,11 +54,11 @@ def test_a_folder_for_swapping_must_be_there_and_have_room(tmp_path, monkeypatch
 def test_states_in_files_train_bit_for_bit_as_those_in_memory(tmp_path):
     run_all(_swap, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=1800)
     for rank in range(2):
-        made = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert made["same"]
-        assert made["moved"], "nothing was trained"
-        assert made["files"]["cpu"] == []
-        assert {"exp_avg", "exp_avg_sq"} <= {name.partition("-")[0] for name in made["files"]["nvme"]}
+        parsed = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert parsed["same"]
+        assert parsed["moved"], "nothing was trained"
+        assert parsed["files"]["cpu"] == []
+        assert {"exp_avg", "exp_avg_sq"} <= {name.partition("-")[0] for name in parsed["files"]["nvme"]}
 
 
 def _swap(folder, rank):

@@ -144,9 +144,9 @@ def _update_bytes(kind, numbers=10_000):
     cell = small_cell(device=Device.CUDA)
     model = torch.nn.Module()
     model.weight = torch.nn.Parameter(torch.randn(numbers))
-    made = optimizer(replace(cell, optimizer=replace(cell.optimizer, kind=kind)), model)
+    optimizer_made = optimizer(replace(cell, optimizer=replace(cell.optimizer, kind=kind)), model)
     for _ in range(2):
         model.weight.grad = torch.randn(numbers)
         with Touched() as touched:
-            made.step()
+            optimizer_made.step()
     return touched.size / numbers

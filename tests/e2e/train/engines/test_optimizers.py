@@ -52,8 +52,8 @@ def _difference(kind, engine, rank):
     spec = replace(OPTIMIZER, name=kind, kind=OptimizerKind(kind), weight_decay=0.05, learning_rate=rate)
     cell = small_cell(gpus=2, engine=ENGINES[engine], optimizer=replace(spec, decay_all=False))
     try:
-        made = certificate.certify(cell, rank=rank, device=torch.device("cpu"))
+        certificate_made = certificate.certify(cell, rank=rank, device=torch.device("cpu"))
     except RuntimeError as error:
         assert (kind, engine) == ("adafactor", "fsdp2"), error
         return None
-    return made.difference if made.holds else None
+    return certificate_made.difference if certificate_made.holds else None

@@ -10,8 +10,8 @@ CLASSES = ("china", "flower")
 
 def spec(name="photos", train_images=24, test_images=8, side=16, **changes):
     """What a site's YAML would say of `make(root, name, ...)`."""
-    given = {"classes": 2, "source": DataSource.IMAGEFOLDER, "side": side}
-    return replace(DATA, name=name, train_images=train_images, test_images=test_images, **(given | changes))
+    defaults = {"classes": 2, "source": DataSource.IMAGEFOLDER, "side": side}
+    return replace(DATA, name=name, train_images=train_images, test_images=test_images, **(defaults | changes))
 
 
 def make(root, name="photos", train_images=24, test_images=8):

@@ -43,7 +43,7 @@ def split(photograph):
 
 def made(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
     """A cell of two ranks and two micro steps, 3 steps of 16 images an epoch."""
-    given = {
+    defaults = {
         "gpus": 2,
         "micro_batch": 4,
         "accum": 2,
@@ -53,7 +53,7 @@ def made(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
         "model": replace(MODEL, image_size=model),
         "pipeline": pipeline,
     }
-    return cell(**(given | changes))
+    return cell(**(defaults | changes))
 
 
 def pipeline(cell, train, *, rank=0, workers=0, dtype=None):
@@ -112,12 +112,12 @@ def test_rectangles_of_five_channels_come_out_alike_too(rows, columns, levels):
     coarse = torch.rand((IMAGES, 5, rows // 8, columns // 8), generator=noise) * 255  # an image, not only noise
     images = torch.nn.functional.interpolate(coarse, size=(rows, columns), mode="bilinear").to(torch.uint8)
     train = Split(images=images, labels=torch.arange(IMAGES))
-    given = {
+    fields = {
         "augment": True,
         "model": (48, 32),
         "data": replace(DATA, train_images=IMAGES, augment=True, channels=5),
     }
-    device, loader = (batches(pipeline(made(kind, **given), train)) for kind in Pipeline)
+    device, loader = (batches(pipeline(made(kind, **fields), train)) for kind in Pipeline)
     assert all(pixels.shape[1:] == (5, 48, 32) for pixels, _ in device)
     assert grey_levels_apart(device, loader) < levels + 0.01  # of a level: fp32 rounds -1 to 1
 

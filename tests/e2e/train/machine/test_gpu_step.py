@@ -91,13 +91,13 @@ class Fake:
 
 
 def found_by(fake, *, clock=None, seconds=100.0):
-    made = gpu_step.Run(
+    run = gpu_step.Run(
         fake, begun=gpu_step.time.perf_counter(), seconds=seconds, peak={"bf16": 1.0}, matmul={}, head={}, args=None
     )
     if clock is not None:
-        made.left_s = clock
-    made.go()
-    return made.results()
+        run.left_s = clock
+    run.go()
+    return run.results()
 
 
 def test_a_variant_that_fails_is_a_reason_and_the_others_go_on(monkeypatch):

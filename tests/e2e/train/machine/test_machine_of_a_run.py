@@ -122,10 +122,10 @@ def test_zero_stages_are_probed_with_the_whole_gradient(stage, tmp_path):
 )
 def test_who_makes_four_ranks_wait_is_found_in_what_they_measured(delay, who, blame, tmp_path):
     """80 ms a step beside 10 of every rank's own, by clocks that nothing else moves."""
-    made = measured_cell(gpus=4)
+    trained_cell = measured_cell(gpus=4)
     delays = [("backward", None, 0.01), (delay, who, 0.08)]
-    epochs, _, _ = measured(tmp_path / "run", made, delays=delays, measure=False)
-    run = replace(built(made), epochs=tuple(epochs))
+    epochs, _, _ = measured(tmp_path / "run", trained_cell, delays=delays, measure=False)
+    run = replace(built(trained_cell), epochs=tuple(epochs))
     why = explanation(run)
     assert why.blame is blame, why
     share = {Blame.GPUS: why.gpus_ms, Blame.DATA: why.data_ms, Blame.NETWORK: why.network_ms}[blame]

@@ -13,9 +13,9 @@ X, A, B = torch.ones(100), torch.ones(10, 20), torch.ones(20, 30)
 
 
 def moved_bytes(work):
-    with counting() as seen:
+    with counting() as counter:
         work()
-    return seen.moved_bytes
+    return counter.moved_bytes
 
 
 @pytest.mark.parametrize(

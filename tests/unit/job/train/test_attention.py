@@ -20,8 +20,8 @@ SHAPE = ModelSpec(name="vit", image_size=32, patch_size=4, layers=2, heads=3, wi
 
 def pair(**changes):
     """Ours and torchvision's own, with the same weights, none of them zero."""
-    made = cell(device=Device.CPU, model=replace(SHAPE, **changes))
-    ours, theirs = vision_transformer(made).train(), built(made.model, made.data.classes).train()
+    this_cell = cell(device=Device.CPU, model=replace(SHAPE, **changes))
+    ours, theirs = vision_transformer(this_cell).train(), built(this_cell.model, this_cell.data.classes).train()
     for weight in ours.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     theirs.load_state_dict(ours.state_dict())

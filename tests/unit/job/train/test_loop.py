@@ -63,14 +63,14 @@ def trainer(engine, **changes):
 def test_exposed_communication_of_ddp_is_measured_without_a_step_before():
     """In a run that goes on after its last epoch: DDP learns its graph in its first step, which must exchange."""
     engine = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
-    made, _ = trainer_of(small_cell(engine=engine), 0)
-    assert measure_exposed(made._bench(), seed=0, usual_step_s=0.001, trained_steps=18).rounds > 0
+    this_trainer, _ = trainer_of(small_cell(engine=engine), 0)
+    assert measure_exposed(this_trainer._bench(), seed=0, usual_step_s=0.001, trained_steps=18).rounds > 0
 
 
 def test_steps_that_the_engine_skipped_are_noted_by_their_number_in_their_epoch():
     """Planted: an overflow in the second and the last step of the first epoch, and in the third of the second."""
-    made = trainer(Engine(overflows={1, 5, 8}))
-    assert [made.epoch().skipped_steps for _ in range(3)] == [(1, 5), (2,), ()]
+    trainer_made = trainer(Engine(overflows={1, 5, 8}))
+    assert [trainer_made.epoch().skipped_steps for _ in range(3)] == [(1, 5), (2,), ()]
 
 
 def test_in_timed_steps_no_old_object_is_looked_at_for_garbage():
@@ -78,11 +78,11 @@ def test_in_timed_steps_no_old_object_is_looked_at_for_garbage():
     circle = Engine()
     circle.itself, gone = circle, ref(circle)
     del circle
-    engine, seen = Engine(), []
-    engine.at_step.append(lambda: seen.append((gone() is None, len(gc.get_objects()), gc.get_freeze_count())))
+    engine, observations = Engine(), []
+    engine.at_step.append(lambda: observations.append((gone() is None, len(gc.get_objects()), gc.get_freeze_count())))
     trainer(engine).epoch()
-    assert len(seen) == 6
-    assert all(collected and frozen > 10 * looked_at for collected, looked_at, frozen in seen)
+    assert len(observations) == 6
+    assert all(collected and frozen > 10 * looked_at for collected, looked_at, frozen in observations)
     assert gc.isenabled(), "what a step leaves behind may hold device memory"
 
 
@@ -96,9 +96,9 @@ def test_graphs_that_break_and_are_compiled_again_are_counted_in_their_epoch():
         return total / images.numel()
 
     compiled = torch.compile(broken, backend="eager")
-    made = trainer(Engine(mean=lambda images: compiled(images.to(dtype[0])).float()), compile=True)
-    first, second = made.epoch(), made.epoch()
+    trainer_made = trainer(Engine(mean=lambda images: compiled(images.to(dtype[0])).float()), compile=True)
+    first, second = trainer_made.epoch(), trainer_made.epoch()
     dtype[0] = torch.float64
-    third = made.epoch()
+    third = trainer_made.epoch()
     counts = [[(rank.graphs, rank.breaks) for rank in epoch.compiled_by_rank] for epoch in (first, second, third)]
     assert counts == [[(2, 1)], [(0, 0)], [(2, 1)]]

@@ -29,11 +29,11 @@ def test_every_byte_of_the_images_is_asked_for_from_the_start_of_a_page(tmp_path
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, side, side), dtype=np.uint8)
     path.write_bytes(pixels.tobytes())
     mapped = MappedImages(path, pixels.shape, pixels.dtype)
-    mapped._map = asked = Asked(mapped._map)
+    mapped._map = advised = Asked(mapped._map)
     mapped.ahead(images)
     assert np.array_equal(mapped.array, pixels)
     size = 3 * side * side
-    for image, (advice, begin, end) in zip(images, asked.ranges, strict=True):
+    for image, (advice, begin, end) in zip(images, advised.ranges, strict=True):
         assert advice == mmap.MADV_WILLNEED
         assert begin % mmap.PAGESIZE == 0
         assert image * size - mmap.PAGESIZE < begin <= image * size

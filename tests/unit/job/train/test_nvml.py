@@ -266,13 +266,13 @@ def test_no_gpu_no_thread_and_no_samples():
 
 def test_the_thread_samples_at_once_and_ends_with_the_training():
     library = FakeNvml(PowerUsage=70_000)
-    seen = threading.Event()
+    event = threading.Event()
 
     def training():
-        seen.set()
+        event.set()
         return 1
 
     with Sampler(0, NvmlGpu(library, "handle"), training) as sampler:
-        assert seen.wait(300)
+        assert event.wait(300)
     assert not sampler._thread.is_alive()
     assert sampler.samples is not None

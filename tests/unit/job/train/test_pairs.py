@@ -40,14 +40,14 @@ def test_each_digit_is_said_and_a_third_of_them_is_thin_and_a_third_bold():
     plain, _ = load(data, Path("/nowhere"))
     train, test = load(data, Path("/nowhere"), task=Task.CONTRASTIVE, text=text)
     words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    said = [bytes(t for t in row if t < BEGIN).decode() for row in train.labels.tolist()]
-    assert [caption.rsplit(" ", 1)[1] for caption in said] == [words[digit] for digit in plain.labels.tolist()]
-    strokes = Counter(caption.split()[1] for caption in said)
-    assert all(abs(count / len(said) - 1 / 3) < 0.03 for count in strokes.values()), strokes
+    captions = [bytes(t for t in row if t < BEGIN).decode() for row in train.labels.tolist()]
+    assert [caption.rsplit(" ", 1)[1] for caption in captions] == [words[digit] for digit in plain.labels.tolist()]
+    strokes = Counter(caption.split()[1] for caption in captions)
+    assert all(abs(count / len(captions) - 1 / 3) < 0.03 for count in strokes.values()), strokes
     assert set(strokes) == {"thin", "handwritten", "bold"}
     ink = plain.images.double().mean(dim=(1, 2, 3))
-    thin = torch.tensor([caption.split()[1] == "thin" for caption in said])
-    bold = torch.tensor([caption.split()[1] == "bold" for caption in said])
+    thin = torch.tensor([caption.split()[1] == "thin" for caption in captions])
+    bold = torch.tensor([caption.split()[1] == "bold" for caption in captions])
     assert ink[thin].max() < ink[bold].min()
     assert {*train.labels[:, -1].tolist(), *test.labels[:, -1].tolist()} == {END}, "none is cut"
 

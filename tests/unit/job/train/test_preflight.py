@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 
 
 def probe(ranks=1, parameters=1000, **changes):
-    given = {"rank": 0, "device": CPU, "precision": Precision.FP32, "beat": lambda: None}
-    return preflight.preflight(ranks=ranks, parameters=parameters, **(given | changes))
+    defaults = {"rank": 0, "device": CPU, "precision": Precision.FP32, "beat": lambda: None}
+    return preflight.preflight(ranks=ranks, parameters=parameters, **(defaults | changes))
 
 
 def test_messages_grow_from_4_kib_to_the_gradient():

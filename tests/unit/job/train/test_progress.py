@@ -43,7 +43,7 @@ def execution_of(trains, folder, clock):
     return Execution(file=file, me=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf())
 
 
-def said(folder):
+def progress_of(folder):
     return parse_json(Progress, (folder / "progress.json").read_text(), source="progress")
 
 
@@ -58,15 +58,18 @@ def test_only_in_its_first_epoch_is_an_attempt_written_of_in_the_middle_and_not_
     for step in range(trains.steps_per_epoch):
         clock.now += 0.5
         execution.step("training", 1, step)
-        written.append(said(tmp_path).steps)
+        written.append(progress_of(tmp_path).steps)
     assert written[:9] == [0, 0, 0, 3, 3, 3, 3, 7, 7]
-    assert (said(tmp_path).trained_steps, said(tmp_path).trained_s) == (written[-1], (written[-1] + 1) / 2)
+    assert (progress_of(tmp_path).trained_steps, progress_of(tmp_path).trained_s) == (
+        written[-1],
+        (written[-1] + 1) / 2,
+    )
     execution.tell("training", 2, 0)
-    before = said(tmp_path)
+    before = progress_of(tmp_path)
     for step in range(trains.steps_per_epoch):
         clock.now += 5
         execution.step("training", 2, step)
-    assert said(tmp_path) == before
+    assert progress_of(tmp_path) == before
 
 
 def test_steps_and_seconds_are_those_of_this_attempt_and_only_of_its_training(tmp_path, monkeypatch):
@@ -75,16 +78,16 @@ def test_steps_and_seconds_are_those_of_this_attempt_and_only_of_its_training(tm
     trains = cell(epochs=4)
     execution = execution_of(trains, tmp_path, clock)
 
-    def told(after_s, *where):
+    def report_after(after_s, *where):
         clock.now += after_s
         execution.tell(*where)
-        now = said(tmp_path)
+        now = progress_of(tmp_path)
         return now.steps, now.trained_steps, now.trained_s, bool(now.at)
 
     steps = trains.steps_per_epoch
-    assert told(7, "preflight") == (0, 0, 0.0, False)
-    assert told(1, "training", 2, 5) == (steps + 5, 0, 0.0, True)
-    assert told(30, "training", 3, 0) == (2 * steps, steps - 5, 30.0, True)
-    assert told(9, "saving a checkpoint", 4, 0) == (2 * steps, steps - 5, 30.0, True)
-    assert told(2, "training", 4, 0) == (3 * steps, 2 * steps - 5, 41.0, True)
-    assert told(20, "measuring", 4) == (3 * steps, 2 * steps - 5, 41.0, True)
+    assert report_after(7, "preflight") == (0, 0, 0.0, False)
+    assert report_after(1, "training", 2, 5) == (steps + 5, 0, 0.0, True)
+    assert report_after(30, "training", 3, 0) == (2 * steps, steps - 5, 30.0, True)
+    assert report_after(9, "saving a checkpoint", 4, 0) == (2 * steps, steps - 5, 30.0, True)
+    assert report_after(2, "training", 4, 0) == (3 * steps, 2 * steps - 5, 41.0, True)
+    assert report_after(20, "measuring", 4) == (3 * steps, 2 * steps - 5, 41.0, True)

@@ -36,9 +36,9 @@ def test_a_step_of_a_shipped_model_has_the_planned_shapes_and_reads_nothing(name
     from vit_sweep.job.train.model import vision_transformer
 
     spec = of_file(name)
-    made = cell(model=spec, data=replace(DATA, classes=CLASSES), precision=Precision.BF16, **changes)
+    this_cell = cell(model=spec, data=replace(DATA, classes=CLASSES), precision=Precision.BF16, **changes)
     with torch.device("meta"):
-        model = vision_transformer(made).to(torch.bfloat16)
+        model = vision_transformer(this_cell).to(torch.bfloat16)
         images = torch.empty(IMAGES, spec.channels, *spec.image_shape, dtype=torch.bfloat16)
         logits = model(images)
         cross_entropy(logits.float(), torch.zeros(IMAGES, dtype=torch.int64)).backward()

@@ -39,10 +39,10 @@ class Fake:
     def abandon(self):
         self._do("abandon", None)
 
-    def _do(self, what, given):
-        if what in self.fails:
+    def _do(self, call, arguments):
+        if call in self.fails:
             raise OSError("No space left on device")
-        self.told.append((what, given))
+        self.told.append((call, arguments))
 
     @property
     def calls(self):
@@ -140,12 +140,12 @@ def test_a_sweep_with_a_missing_library_submits_nothing(sweep, tmp_path):
 
 
 def test_an_epoch_is_told_as_the_record_has_it():
-    made = record(cell())
-    logged = epoch_figures(made.requested, made.epochs[1])
+    base_record = record(cell())
+    logged = epoch_figures(base_record.requested, base_record.epochs[1])
     assert set(logged) == set(epoch_names(Task.CLASSIFICATION))
     assert (logged["train/loss"], logged["test/accuracy"], logged["epoch/seconds"]) == (2.0, 0.125, 1.0)
-    assert logged["epoch/images_per_s"] == made.epochs[1].images / 1.0
-    assert logged["epoch/learning_rate"] == made.requested.optimizer.learning_rate
+    assert logged["epoch/images_per_s"] == base_record.epochs[1].images / 1.0
+    assert logged["epoch/learning_rate"] == base_record.requested.optimizer.learning_rate
 
 
 def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step():
@@ -155,8 +155,8 @@ def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step():
 
 
 def test_the_runs_figures_are_numbers_and_leave_out_what_was_not_measured():
-    made = replace(record(cell()), breakdown=Breakdown(notes=("no profile",)))
-    logged = run_figures(made)
+    without_profile = replace(record(cell()), breakdown=Breakdown(notes=("no profile",)))
+    logged = run_figures(without_profile)
     assert logged["final/epoch_s"] == 1.0
     assert logged["final/peak_host_mib"] == 500.0
     assert "final/peak_device_mib" not in logged
@@ -171,14 +171,16 @@ def test_every_field_of_the_cell_is_a_parameter():
 
 
 def test_a_count_lies_beside_the_formulas():
-    made = cell()
-    formula = forward_flop(made.model, 10) * 16
-    count = counted_flop(made.model, 10, images=16, flop=1.25 * formula, macs=0.5 * formula, parameters=7, file="f.txt")
+    this_cell = cell()
+    formula = forward_flop(this_cell.model, 10) * 16
+    count = counted_flop(
+        this_cell.model, 10, images=16, flop=1.25 * formula, macs=0.5 * formula, parameters=7, file="f.txt"
+    )
     assert (count.formula_flop, count.flop_ratio) == (formula, 1.25)
-    assert count.formula_parameters == model_parameters(made.model, 10)
+    assert count.formula_parameters == model_parameters(this_cell.model, 10)
     assert "FLOP ratio 1.2500" in count.sentence
-    kept = replace(record(made), breakdown=Breakdown(flop=count))
-    assert to_plain(kept)["breakdown"]["flop"]["flop_ratio"] == 1.25
+    with_count = replace(record(this_cell), breakdown=Breakdown(flop=count))
+    assert to_plain(with_count)["breakdown"]["flop"]["flop_ratio"] == 1.25
 
 
 def test_nothing_is_logged_or_profiled_unless_asked_for():

@@ -106,8 +106,8 @@ TWO = Shape(nodes=2, gpus_per_node=2, minutes=60)
 
 
 def rendered(site=None, **changes):
-    given = {"profile": site or partition("a:2", "b:4"), "shape": TWO}
-    return HostfileLauncher().render(batch(**(given | changes)))
+    defaults = {"profile": site or partition("a:2", "b:4"), "shape": TWO}
+    return HostfileLauncher().render(batch(**(defaults | changes)))
 
 
 def test_the_hostfile_gives_each_host_the_ranks_of_the_shape():

@@ -78,7 +78,7 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
     """Where clients look, and once in the queue's log; not only once the server that forks has its imports done."""
     names = ["core-0", "core-1"]
     waiting, neighbour = Slots(names, tmp_path), Slots(names, tmp_path)
-    held = neighbour.take(2, "study /theirs (process 7) since 2026-01-01T00:00:00+00:00")
+    slots_taken = neighbour.take(2, "study /theirs (process 7) since 2026-01-01T00:00:00+00:00")
     machine = _Machine.__new__(_Machine)
     machine._slots, machine._can_fork = waiting, threading.Event()
     if can_fork:
@@ -96,7 +96,7 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
     sentence = "waits for cores of study /theirs (process 7) since 2026-01-01T00:00:00+00:00"
     assert task.status.detail == sentence
     assert capsys.readouterr().err.count(sentence) == 1
-    neighbour.release(held)
+    neighbour.release(slots_taken)
     assert waiting.take(2) == names
 
 

@@ -45,7 +45,7 @@ def queue(tmp_path):
     ):
         folders = []
         for number, words in enumerate(orders):
-            made = batch(
+            this_batch = batch(
                 study_dir=str(tmp_path / str(number)),
                 profile=cores(),
                 shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
@@ -56,9 +56,9 @@ def queue(tmp_path):
                 }
                 | changes,
             )
-            folder = Path(made.folder)
+            folder = Path(this_batch.folder)
             folder.mkdir(parents=True)
-            (folder / "batch.json").write_text(to_json(made))
+            (folder / "batch.json").write_text(to_json(this_batch))
             (folder / "orders.json").write_text(json.dumps(dict(enumerate(words)) | {"closing": closing or 0}))
             folders.append(folder)
         process = subprocess.Popen(

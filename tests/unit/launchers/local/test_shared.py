@@ -132,8 +132,8 @@ def test_every_task_has_a_hostfile_with_the_first_hosts_and_a_script_for_them(tm
 
 
 def test_all_hosts_are_held_from_the_first_task_to_the_last(tmp_path):
-    made = over_hosts(tmp_path, (2, 1), (1, 2), (3, 1))
-    folder = written(made, **HostfileLauncher().render(made).files)
+    hosts_batch = over_hosts(tmp_path, (2, 1), (1, 2), (3, 1))
+    folder = written(hosts_batch, **HostfileLauncher().render(hosts_batch).files)
     mpirun = (
         f'echo "$VIT_SWEEP_TASK_INDEX $VIT_SWEEP_NODES $VIT_SWEEP_ALLOCATED_GPUS" >> {tmp_path}/ran\n'
         f"until [ -e {tmp_path}/go-$VIT_SWEEP_TASK_INDEX ]; do sleep 0.05; done"

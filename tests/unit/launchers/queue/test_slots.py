@@ -28,9 +28,9 @@ def test_two_holders_never_share_a_slot(tmp_path):
 
 def test_slots_given_back_are_free_for_everyone(tmp_path):
     slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
-    taken = slots.take(3)
+    slots_taken = slots.take(3)
     assert other.take(1) is None
-    slots.release(taken[1:])
+    slots.release(slots_taken[1:])
     assert other.take(2) == ["core-1", "core-2"]
 
 
@@ -111,10 +111,10 @@ def test_a_lock_follows_no_link(tmp_path):
 
 def test_who_waits_reads_whose_slots_are_missing_and_nobody_once_they_are_free(tmp_path):
     slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
-    taken = slots.take(2, "study /s (process 7) since noon")
+    slots_taken = slots.take(2, "study /s (process 7) since noon")
     assert other.take(2) is None
     assert other.waits_for == ("study /s (process 7) since noon",)
-    slots.release(taken)
+    slots.release(slots_taken)
     assert other.take(2) == ["core-0", "core-1"]
     assert other.waits_for == ()
 

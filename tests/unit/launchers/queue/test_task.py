@@ -63,10 +63,10 @@ def started(monkeypatch):
         "launchers.queue.task.subprocess.Popen",
         lambda *words, **how: closings.append(Closing(*words, **how)) or closings[-1],
     )
-    made = QueueTask(batch=batch(closing="some.closing"), folder=Path("/s/jobs/b"), index=1, limit_s=3600.0)
+    task = QueueTask(batch=batch(closing="some.closing"), folder=Path("/s/jobs/b"), index=1, limit_s=3600.0)
     ranks = Ranks()
-    assert begin(made, lambda _cell, _place: ranks, "local-7-1", 0.0)
-    return made, ranks, closings
+    assert begin(task, lambda _cell, _place: ranks, "local-7-1", 0.0)
+    return task, ranks, closings
 
 
 def test_a_task_waits_while_there_is_no_room_and_says_why():

@@ -78,10 +78,10 @@ def test_slots_that_are_given_back_ring_and_slots_that_are_tried_in_vain_do_not(
     """Two queues that wait for the same cores would else wake each other for ever."""
     slots, other = Slots(["core-0"], tmp_path), Slots(["core-0"], tmp_path)
     assert bell.watches.file(slots.returned())
-    taken = slots.take(1)
+    slots_taken = slots.take(1)
     assert other.take(1) is None
     assert not bell.wait([], 0)
-    slots.release(taken)
+    slots.release(slots_taken)
     assert bell.wait([], LONG_S)
 
 

@@ -302,8 +302,8 @@ def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(
         pass
     programs(squeue="true", sacct=NO_ACCOUNTING, scontrol=config)
     assert SlurmLauncher().states([anothers])["wide", 0].state is TaskState(state)
-    doubt = Unconfirmed(batch_name="wide", folder=anothers.folder, study="s", tasks=1)
-    assert SlurmLauncher().find([doubt]) == ({} if state == "unknown" else {"wide": None})
+    unconfirmed = Unconfirmed(batch_name="wide", folder=anothers.folder, study="s", tasks=1)
+    assert SlurmLauncher().find([unconfirmed]) == ({} if state == "unknown" else {"wide": None})
     if state == "ended":
         SlurmLauncher().cancel([(anothers, None)])
     else:
@@ -316,7 +316,7 @@ def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(
 
 
 @pytest.fixture
-def doubt(tmp_path):
+def unconfirmed(tmp_path):
     """A batch whose submission was begun, and nobody knows how that ended."""
     folder = tmp_path / "studies" / "s" / "jobs" / "n1-g1-abc"
     folder.mkdir(parents=True)
@@ -325,92 +325,92 @@ def doubt(tmp_path):
     return Unconfirmed(batch_name="n1-g1-abc", folder=str(folder), study="s", tasks=3)
 
 
-def study(doubt):
-    return Path(doubt.folder).parent.parent
+def study(unconfirmed):
+    return Path(unconfirmed.folder).parent.parent
 
 
-def test_a_job_is_found_by_its_folder_and_comment(programs, doubt):
-    programs(squeue=f"echo '21|(null)|{study(doubt)}|s/n1-g1-abc'")
-    assert SlurmLauncher().find([doubt]) == {
-        "n1-g1-abc": Submission(batch_name="n1-g1-abc", folder=doubt.folder, handle="21", tasks=3)
+def test_a_job_is_found_by_its_folder_and_comment(programs, unconfirmed):
+    programs(squeue=f"echo '21|(null)|{study(unconfirmed)}|s/n1-g1-abc'")
+    assert SlurmLauncher().find([unconfirmed]) == {
+        "n1-g1-abc": Submission(batch_name="n1-g1-abc", folder=unconfirmed.folder, handle="21", tasks=3)
     }
 
 
-def test_a_job_is_found_by_its_script_where_the_site_rewrites_comments(programs, doubt):
-    programs(squeue=f"echo '22|{doubt.folder}/job.sbatch|{study(doubt)}|cost centre 7 | physics'")
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "22"
+def test_a_job_is_found_by_its_script_where_the_site_rewrites_comments(programs, unconfirmed):
+    programs(squeue=f"echo '22|{unconfirmed.folder}/job.sbatch|{study(unconfirmed)}|cost centre 7 | physics'")
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "22"
 
 
-def test_a_job_is_found_through_a_link_to_its_study(programs, doubt, tmp_path):
-    (tmp_path / "link").symlink_to(study(doubt))
-    programs(squeue=f"echo '23|(null)|{study(doubt)}|s/n1-g1-abc'")
+def test_a_job_is_found_through_a_link_to_its_study(programs, unconfirmed, tmp_path):
+    (tmp_path / "link").symlink_to(study(unconfirmed))
+    programs(squeue=f"echo '23|(null)|{study(unconfirmed)}|s/n1-g1-abc'")
     through = Unconfirmed(batch_name="n1-g1-abc", folder=f"{tmp_path}/link/jobs/n1-g1-abc", study="s", tasks=3)
     assert SlurmLauncher().find([through])["n1-g1-abc"].handle == "23"
 
 
-def test_a_study_of_the_same_name_elsewhere_is_another_one(programs, doubt):
+def test_a_study_of_the_same_name_elsewhere_is_another_one(programs, unconfirmed):
     other = "/elsewhere/s"
     programs(squeue=f"echo '21|{other}/jobs/n1-g1-abc/job.sbatch|{other}|s/n1-g1-abc'", sacct=NO_ACCOUNTING)
-    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+    assert SlurmLauncher().find([unconfirmed]) == {"n1-g1-abc": None}
 
 
-def test_a_copy_of_the_study_below_another_folder_is_another_one(programs, doubt):
-    copy = f"/copies{study(doubt)}"
-    line = f"21|/copies{doubt.folder}/job.sbatch|{copy}|s/n1-g1-abc"
+def test_a_copy_of_the_study_below_another_folder_is_another_one(programs, unconfirmed):
+    copy = f"/copies{study(unconfirmed)}"
+    line = f"21|/copies{unconfirmed.folder}/job.sbatch|{copy}|s/n1-g1-abc"
     programs(squeue=f"echo '{line}'", sacct=f"echo '21_0|lab|sbatch --parsable {line[3:]}'")
-    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+    assert SlurmLauncher().find([unconfirmed]) == {"n1-g1-abc": None}
 
 
-def test_a_job_of_another_user_is_found_too(programs, doubt):
-    job = f"21|{doubt.folder}/job.sbatch|{study(doubt)}|s/n1-g1-abc"
+def test_a_job_of_another_user_is_found_too(programs, unconfirmed):
+    job = f"21|{unconfirmed.folder}/job.sbatch|{study(unconfirmed)}|s/n1-g1-abc"
     programs(squeue=f"[[ $* = *--me* || $* = *--user* ]] || echo '{job}'", sacct="true")
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "21"
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "21"
     programs(squeue="true", sacct=f"[[ $* != *--allusers* ]] || echo '21_0|lab|{job[3:]}'")
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "21"
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "21"
 
 
-def test_of_two_jobs_of_a_batch_the_first_is_taken(programs, doubt):
-    lines = "".join(f"{n}|(null)|{study(doubt)}|s/n1-g1-abc\\n" for n in (101, 99, 100))
+def test_of_two_jobs_of_a_batch_the_first_is_taken(programs, unconfirmed):
+    lines = "".join(f"{n}|(null)|{study(unconfirmed)}|s/n1-g1-abc\\n" for n in (101, 99, 100))
     programs(squeue=f"printf '{lines}'")
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "99"
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "99"
 
 
 @pytest.mark.parametrize("row", ["{script}|{study}|s/n1-g1-abc", "sbatch --parsable {script}|{study}|"])
-def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, doubt, row):
-    row = row.format(script=f"sbatch --parsable {doubt.folder}/job.sbatch", study=study(doubt))
+def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, unconfirmed, row):
+    row = row.format(script=f"sbatch --parsable {unconfirmed.folder}/job.sbatch", study=study(unconfirmed))
     programs(squeue="true", sacct=f"printf '%s\\n' '31_[0-2]|lab|{row}' '9|lab|allocation||'")
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31"
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "31"
     (call,) = programs.calls("sacct")
     assert "--starttime=20" in call
-    with under_way(Path(doubt.folder), clusters="lab,west"):
+    with under_way(Path(unconfirmed.folder), clusters="lab,west"):
         pass
-    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31;lab"
+    assert SlurmLauncher().find([unconfirmed])["n1-g1-abc"].handle == "31;lab"
     assert "--clusters=lab,west" in programs.calls("sacct")[1].split()
 
 
-def test_when_squeue_cannot_be_asked_nothing_is_said(programs, doubt, monkeypatch):
+def test_when_squeue_cannot_be_asked_nothing_is_said(programs, unconfirmed, monkeypatch):
     programs(squeue="exit 1")
-    assert SlurmLauncher().find([doubt]) == {}
+    assert SlurmLauncher().find([unconfirmed]) == {}
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert SlurmLauncher().find([doubt]) == {}
+    assert SlurmLauncher().find([unconfirmed]) == {}
 
 
-def test_a_submission_that_never_began_is_none_without_asking(programs, doubt):
+def test_a_submission_that_never_began_is_none_without_asking(programs, unconfirmed):
     programs()
-    Path(doubt.folder, ".submitting").unlink()
-    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+    Path(unconfirmed.folder, ".submitting").unlink()
+    assert SlurmLauncher().find([unconfirmed]) == {"n1-g1-abc": None}
     assert programs.calls("squeue") == []
 
 
-def test_a_submission_that_is_still_under_way_is_waited_for_and_then_left_out(programs, doubt, monkeypatch):
-    programs(squeue=f"echo '21|(null)|{study(doubt)}|s/n1-g1-abc'")
+def test_a_submission_that_is_still_under_way_is_waited_for_and_then_left_out(programs, unconfirmed, monkeypatch):
+    programs(squeue=f"echo '21|(null)|{study(unconfirmed)}|s/n1-g1-abc'")
     monkeypatch.setattr(slurm, "_SETTLE_S", 0.2)
-    with under_way(Path(doubt.folder)):
-        assert SlurmLauncher().find([doubt]) == {}
+    with under_way(Path(unconfirmed.folder)):
+        assert SlurmLauncher().find([unconfirmed]) == {}
     monkeypatch.setattr(slurm, "_SETTLE_S", 300)
     answers = []
-    with under_way(Path(doubt.folder)):
-        thread = threading.Thread(target=lambda: answers.append(SlurmLauncher().find([doubt])))
+    with under_way(Path(unconfirmed.folder)):
+        thread = threading.Thread(target=lambda: answers.append(SlurmLauncher().find([unconfirmed])))
         thread.start()
         assert programs.calls("squeue") == []
     thread.join(timeout=300)
@@ -422,12 +422,12 @@ def test_a_submission_that_is_still_under_way_is_waited_for_and_then_left_out(pr
 
 @pytest.fixture
 def rendered(tmp_path):
-    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile()))
-    folder = Path(made.batch.folder)
+    rendered_batch = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile()))
+    folder = Path(rendered_batch.batch.folder)
     folder.mkdir(parents=True)
-    for name, text in made.files.items():
+    for name, text in rendered_batch.files.items():
         (folder / name).write_text(text)
-    return made
+    return rendered_batch
 
 
 @pytest.mark.parametrize(("account", "seen"), [(None, "SBATCH_ACCOUNT=mine"), ("physics", "")])
@@ -436,9 +436,9 @@ def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, t
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
     programs(sbatch=f"env | grep ^SBATCH_ > {tmp_path}/seen; echo 5")
-    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(account=account)))
-    Path(made.batch.folder).mkdir(parents=True)
-    list(SlurmLauncher().submit([made]))
+    rendered_batch = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(account=account)))
+    Path(rendered_batch.batch.folder).mkdir(parents=True)
+    list(SlurmLauncher().submit([rendered_batch]))
     assert (tmp_path / "seen").read_text().strip() == seen
 
 
@@ -453,8 +453,10 @@ def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, t
 )
 def test_a_submission_names_its_job_and_its_cluster_however_sbatch_says_it(programs, rendered, printed, handle):
     programs(sbatch=f"printf '{printed}\n'")
-    (made,) = SlurmLauncher().submit([rendered])
-    assert made == Submission(batch_name=rendered.batch.name, folder=rendered.batch.folder, handle=handle, tasks=2)
+    (submission,) = SlurmLauncher().submit([rendered])
+    assert submission == Submission(
+        batch_name=rendered.batch.name, folder=rendered.batch.folder, handle=handle, tasks=2
+    )
 
 
 def test_clusters_that_are_none_are_refused_by_the_variables_they_may_come_from(monkeypatch, tmp_path):
@@ -470,19 +472,21 @@ def test_a_profiles_cluster_or_else_the_users_is_said_to_sbatch_and_to_whoever_l
 ):
     monkeypatch.setenv(variable, "west,north")
     programs(sbatch=f"env | grep _CLUSTERS= > {tmp_path}/seen; kill -9 $$")
-    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(cluster=own)))
-    assert ("#SBATCH --clusters=east" in made.files["job.sbatch"]) == (own == "east")
-    Path(made.batch.folder).mkdir(parents=True)
+    rendered_batch = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(cluster=own)))
+    assert ("#SBATCH --clusters=east" in rendered_batch.files["job.sbatch"]) == (own == "east")
+    Path(rendered_batch.batch.folder).mkdir(parents=True)
     with pytest.raises(SubmitError):
-        list(SlurmLauncher().submit([made]))
+        list(SlurmLauncher().submit([rendered_batch]))
     (call,) = programs.calls("sbatch")
     assert call.split()[:2] == ["--parsable", f"--clusters={own or 'west,north'}"]
     assert (tmp_path / "seen").read_text() == "", "a job would hand them on to its own squeue"
     monkeypatch.delenv(variable)
-    script = f"{made.batch.folder}/job.sbatch"
+    script = f"{rendered_batch.batch.folder}/job.sbatch"
     programs(squeue=f"printf 'CLUSTER: west\n\nCLUSTER: {own or 'north'}\nJOB|COMMAND|DIR|X\n31|{script}|/|c\n'")
-    doubt = Unconfirmed(batch_name=made.batch.name, folder=made.batch.folder, study="s", tasks=2)
-    found = SlurmLauncher().find([doubt])[made.batch.name]
+    unconfirmed = Unconfirmed(
+        batch_name=rendered_batch.batch.name, folder=rendered_batch.batch.folder, study="s", tasks=2
+    )
+    found = SlurmLauncher().find([unconfirmed])[rendered_batch.batch.name]
     assert found is not None and found.handle == f"31;{own or 'north'}"
     assert f"--clusters={own or 'west,north'}" in programs.calls("squeue")[0].split()
 

@@ -49,8 +49,8 @@ def shared(folder="/studies/s", minutes=10, **changes):
         Task(name=name, attempt=1, shape=Shape(nodes=nodes, gpus_per_node=gpus, minutes=minutes))
         for name, (nodes, gpus) in SHAPES.items()
     ]
-    given = {"shape": Shape(nodes=4, gpus_per_node=1, minutes=35), "tasks": tuple(tasks), "shared": True}
-    return batch(study_dir=str(folder), **(given | changes))
+    defaults = {"shape": Shape(nodes=4, gpus_per_node=1, minutes=35), "tasks": tuple(tasks), "shared": True}
+    return batch(study_dir=str(folder), **(defaults | changes))
 
 
 class Job:
@@ -398,10 +398,12 @@ def test_a_step_asks_for_its_gpus_in_the_dialect_of_its_site(dialect, flag):
 
 def test_ranks_of_a_step_run_in_the_container_and_the_queue_does_not():
     site = profile(container=Container(runtime=ContainerRuntime.APPTAINER, image="vit.sif"), python="/site/python")
-    made = shared(profile=site)
-    assert "apptainer" in step_command(made, 0, ["a", "b"], name="0.0", job="9")
-    assert f"/site/python -m launchers.slurm.shared_queue {made.folder} &" in render(made, python="/client/python")
-    assert "apptainer" not in render(made, python="/client/python")
+    shared_batch = shared(profile=site)
+    assert "apptainer" in step_command(shared_batch, 0, ["a", "b"], name="0.0", job="9")
+    assert f"/site/python -m launchers.slurm.shared_queue {shared_batch.folder} &" in render(
+        shared_batch, python="/client/python"
+    )
+    assert "apptainer" not in render(shared_batch, python="/client/python")
 
 
 @pytest.mark.parametrize("spawner", [Spawner.TORCHRUN, Spawner.MPIRUN])
@@ -416,7 +418,7 @@ def test_a_site_that_forbids_it_is_not_asked_to_start_the_job_again():
 
 
 def test_a_shared_batch_is_one_job_however_small_arrays_must_be():
-    made = shared(profile=profile(max_array_size=1, max_submit=1))
-    assert split(made) == [made]
+    shared_batch = shared(profile=profile(max_array_size=1, max_submit=1))
+    assert split(shared_batch) == [shared_batch]
     alone = batch(shape=Shape(nodes=1, gpus_per_node=1, minutes=5))
-    assert [b.parallel for b in throttle([made, alone], 100)] == [1, 2]
+    assert [b.parallel for b in throttle([shared_batch, alone], 100)] == [1, 2]

@@ -25,7 +25,7 @@ SLURM = {
 
 
 def script(spawner, *, environment=None, study_dir="/studies/s", closing=None, code=None, **changes):
-    made = batch(
+    this_batch = batch(
         profile=profile(spawner=spawner, **changes),
         shape=TWO_BY_FOUR,
         study_dir=study_dir,
@@ -33,7 +33,7 @@ def script(spawner, *, environment=None, study_dir="/studies/s", closing=None, c
         closing=closing,
         code=code,
     )
-    text = render(made, python="/usr/bin/python3")
+    text = render(this_batch, python="/usr/bin/python3")
     assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
     return text
 
@@ -137,8 +137,12 @@ def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variab
         "vit_sweep.job.task",
         batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder,
     ]
-    seen = seen_by_ranks(tmp_path)
-    assert (seen["NASTY"], seen["VIT_SWEEP_NODES"], seen["VIT_SWEEP_TASK_INDEX"]) == ("it's $HOME", "2", "3")
+    environment_of_ranks = seen_by_ranks(tmp_path)
+    assert (
+        environment_of_ranks["NASTY"],
+        environment_of_ranks["VIT_SWEEP_NODES"],
+        environment_of_ranks["VIT_SWEEP_TASK_INDEX"],
+    ) == ("it's $HOME", "2", "3")
 
 
 def test_root_may_run_mpirun_only_where_the_profile_says_so():

@@ -19,9 +19,9 @@ from vit_sweep.plan.deciding.question import Quantity, question_of
     ],
 )
 def test_a_number_is_asked_for_by_quantity_count_and_width(text, quantity, gpus, width):
-    asked = question_of(text)
-    assert (asked.quantity, asked.gpus, asked.confidence) == (quantity, gpus, 0.95)
-    assert asked.half_width == pytest.approx(width)
+    question = question_of(text)
+    assert (question.quantity, question.gpus, question.confidence) == (quantity, gpus, 0.95)
+    assert question.half_width == pytest.approx(width)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_a_number_is_asked_for_by_quantity_count_and_width(text, quantity, gpus,
     ],
 )
 def test_the_largest_count_is_asked_for_by_a_threshold(text, threshold, confidence):
-    asked = question_of(text)
-    assert (asked.gpus, asked.half_width) == (None, None)
-    assert (asked.threshold, asked.confidence) == (pytest.approx(threshold), pytest.approx(confidence))
+    question = question_of(text)
+    assert (question.gpus, question.half_width) == (None, None)
+    assert (question.threshold, question.confidence) == (pytest.approx(threshold), pytest.approx(confidence))
 
 
 @pytest.mark.parametrize(

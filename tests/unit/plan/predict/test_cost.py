@@ -64,10 +64,10 @@ def test_autocast_computes_as_16_bits_do_and_communicates_as_fp32_does():
 
 
 def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
-    made = predict(cell(device=Device.CUDA), T4, ())
-    assert "30% of 8.1 TFLOP/s" in made.basis
-    assert not made.measured
-    assert made.seconds > STARTUP_S
+    estimate = predict(cell(device=Device.CUDA), T4, ())
+    assert "30% of 8.1 TFLOP/s" in estimate.basis
+    assert not estimate.measured
+    assert estimate.seconds > STARTUP_S
 
 
 def test_a_start_that_was_seen_replaces_the_assumed_one_on_no_more_nodes_than_it_was_seen_on():
@@ -178,11 +178,11 @@ def test_without_peak_and_runs_there_is_no_estimate():
 
 def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
     finished = cell(gpus=1, nodes=1)
-    made = predict(replace(finished, epochs=7), profile(), (throughput(record(finished, (9.0, 2.0, 2.0))),))
-    assert made.measured
-    assert finished.cell_id in made.basis
+    estimate = predict(replace(finished, epochs=7), profile(), (throughput(record(finished, (9.0, 2.0, 2.0))),))
+    assert estimate.measured
+    assert finished.cell_id in estimate.basis
     step_s = 2.0 / finished.steps_per_epoch
-    assert made.step_ms == pytest.approx(1000 * step_s)
+    assert estimate.step_ms == pytest.approx(1000 * step_s)
     other = replace(finished, gpu_model="another GPU")
     assert predict(other, profile(), (throughput(record(finished, (9.0, 2.0))),)) is None
 
@@ -240,10 +240,10 @@ def batches(shapes):
 )
 def test_arrays_together_never_exceed_the_gpus_in_flight_and_waste_none(shapes, room):
     most = sum(gpus for gpus, _ in shapes) + room
-    made = throttle(batches(shapes), most)
-    used = sum(batch.parallel * batch.shape.gpus for batch in made)
+    throttled = throttle(batches(shapes), most)
+    used = sum(batch.parallel * batch.shape.gpus for batch in throttled)
     assert used <= most
-    waiting = [batch.shape.gpus for batch in made if batch.parallel < len(batch.tasks)]
+    waiting = [batch.shape.gpus for batch in throttled if batch.parallel < len(batch.tasks)]
     assert all(used + gpus > most for gpus in waiting)
 
 
@@ -278,8 +278,8 @@ def shared(**changes):
     ],
 )
 def test_what_attention_exchanges_is_counted_by_blocks_passes_and_micro_steps(changes, calls, tensors):
-    made = exchange(shared(**changes))
-    assert (made.calls, made.size_bytes) == (calls, tensors * 16 * 9 * 64 * 4)
+    exchanged = exchange(shared(**changes))
+    assert (exchanged.calls, exchanged.size_bytes) == (calls, tensors * 16 * 9 * 64 * 4)
 
 
 def test_a_step_of_a_group_computes_its_part_and_waits_for_its_exchanges():
@@ -296,11 +296,11 @@ def test_a_step_of_a_group_computes_its_part_and_waits_for_its_exchanges():
 
 
 def test_a_finished_run_of_a_group_says_how_long_an_image_takes_and_only_to_its_like():
-    made = shared(accum=2, micro_batch=4096)  # so that it computes longer than it waits
-    rate = made.global_batch / (predict(made, T4, ()).step_ms / 1000)
-    finished = (Throughput(cell=made, images_per_s=rate / 8),)
-    assert predict(made, T4, finished).step_ms == pytest.approx(predict(made, T4, ()).step_ms)
-    assert not predict(replace(made, sequence=1), T4, finished).measured
+    shared_batch = shared(accum=2, micro_batch=4096)  # so that it computes longer than it waits
+    rate = shared_batch.global_batch / (predict(shared_batch, T4, ()).step_ms / 1000)
+    finished = (Throughput(cell=shared_batch, images_per_s=rate / 8),)
+    assert predict(shared_batch, T4, finished).step_ms == pytest.approx(predict(shared_batch, T4, ()).step_ms)
+    assert not predict(replace(shared_batch, sequence=1), T4, finished).measured
 
 
 # --- states outside of the GPU ------------------------------------------------------------------------------
@@ -321,14 +321,14 @@ def test_offloaded_states_take_their_copies_their_update_and_their_files():
     shape = {"gpus": 2, "nodes": 1, "device": Device.CUDA, "accum": 2, "model": of_others}
 
     def offload_ms(**places):
-        made = cell(**shape, precision=Precision.FP16, engine=offloaded(3, **places))
-        plain = replace(made, engine=offloaded(3))
+        this_cell = cell(**shape, precision=Precision.FP16, engine=offloaded(3, **places))
+        plain = replace(this_cell, engine=offloaded(3))
         with_fp16 = replace(slow, peak_tflops={"fp16": 65.0})
-        ms = predict(made, with_fp16, ()).step_ms - predict(plain, with_fp16, ()).step_ms
+        ms = predict(this_cell, with_fp16, ()).step_ms - predict(plain, with_fp16, ()).step_ms
         # From a finished run it is the same: what its own states took is taken off first.
-        step_s = predict(made, with_fp16, ()).step_ms / 1000
-        ran = Throughput(cell=made, images_per_s=made.micro_batch * made.accum / step_s)
-        assert predict(made, with_fp16, (ran,)).step_ms == pytest.approx(1000 * step_s)
+        step_s = predict(this_cell, with_fp16, ()).step_ms / 1000
+        ran = Throughput(cell=this_cell, images_per_s=this_cell.micro_batch * this_cell.accum / step_s)
+        assert predict(this_cell, with_fp16, (ran,)).step_ms == pytest.approx(1000 * step_s)
         return pytest.approx(ms)
 
     on_host, both = {"offload_optimizer": Offload.CPU}, {"offload_param": Offload.CPU}
@@ -344,10 +344,10 @@ def test_offloaded_states_take_their_copies_their_update_and_their_files():
 
 def test_an_estimate_says_that_offload_is_in_it_and_a_cpu_partition_offloads_to_itself():
     engine = offloaded(2, offload_optimizer=Offload.CPU)
-    made = cell(gpus=2, device=Device.CUDA, engine=engine)
-    assert predict(made, T4, ()).basis.endswith("+ offload")
-    assert predict(replace(made, engine=offloaded(2)), T4, ()).basis.endswith("+ communication")
-    assert offload.step_s(replace(made, device=Device.CPU), T4.offload) == 0
+    this_cell = cell(gpus=2, device=Device.CUDA, engine=engine)
+    assert predict(this_cell, T4, ()).basis.endswith("+ offload")
+    assert predict(replace(this_cell, engine=offloaded(2)), T4, ()).basis.endswith("+ communication")
+    assert offload.step_s(replace(this_cell, device=Device.CPU), T4.offload) == 0
 
 
 def test_few_cores_slow_an_update_down_until_the_nodes_memory_is_full():

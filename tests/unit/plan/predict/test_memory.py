@@ -20,7 +20,7 @@ T4_GIB = 15
 
 
 def on_t4(**changes):
-    given = {
+    defaults = {
         "model": VIT_B,
         "data": replace(DATA, classes=1000),
         "device": Device.CUDA,
@@ -30,7 +30,7 @@ def on_t4(**changes):
         "accum": 1,
         "precision": Precision.FP32,
     }
-    return cell(**(given | changes))
+    return cell(**(defaults | changes))
 
 
 @pytest.mark.parametrize(("micro_batch", "seen_mib"), [(16, 5077), (64, 11_055)])
@@ -99,11 +99,11 @@ def test_arithmetic_of_vit_b_16_is_the_published_one():
 @given(checkpointing=st.booleans(), precision=st.sampled_from(list(Precision)), layers=st.integers(2, 48))
 def test_checkpointing_keeps_a_blocks_input_each_and_one_block_whole(checkpointing, precision, layers):
     model = replace(VIT_B, layers=layers)
-    kept = kept_bytes(model, precision, checkpointing=checkpointing)
+    bytes_kept = kept_bytes(model, precision, checkpointing=checkpointing)
     whole = kept_bytes(model, precision, checkpointing=False)
     inputs = precision.bytes * layers * 197 * 768
-    assert kept == pytest.approx(inputs + whole / layers if checkpointing else whole)
-    assert kept <= whole
+    assert bytes_kept == pytest.approx(inputs + whole / layers if checkpointing else whole)
+    assert bytes_kept <= whole
 
 
 def test_checkpointed_vit_b_16_keeps_what_was_counted():

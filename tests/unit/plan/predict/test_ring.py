@@ -64,10 +64,10 @@ def test_more_bytes_more_calls_and_more_nodes_never_take_less(nodes, local, size
     def seconds(nodes, size, calls):
         return ring.over_nodes_s(H100, gpus=nodes * local, nodes=nodes, size_bytes=size, calls=calls)
 
-    here = seconds(nodes, size, calls)
-    assert here <= seconds(nodes, 2 * size, calls)
-    assert here <= seconds(nodes, size, calls + 1)
-    assert here <= seconds(2 * nodes, size, calls)
+    duration = seconds(nodes, size, calls)
+    assert duration <= seconds(nodes, 2 * size, calls)
+    assert duration <= seconds(nodes, size, calls + 1)
+    assert duration <= seconds(2 * nodes, size, calls)
 
 
 def test_ports_that_carry_more_than_the_links_inside_are_as_fast_as_these():

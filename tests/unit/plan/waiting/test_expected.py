@@ -21,7 +21,7 @@ from vit_sweep.plan.waiting.expected import (
 DAY = 24 * HOUR
 
 
-def said(wait_s, *, at=NOW, low=None, high=None):
+def raw(wait_s, *, at=NOW, low=None, high=None):
     """A forecast, without an interval where none is given."""
     return RawForecast(at, at + wait_s, at + (wait_s if low is None else low), at + (wait_s if high is None else high))
 
@@ -29,7 +29,7 @@ def said(wait_s, *, at=NOW, low=None, high=None):
 def past(factor, *, looks=1, jobs=1, wait_s=HOUR):
     """Earlier jobs that waited so many times as long as was said."""
     return [
-        PastForecast(said(wait_s, at=NOW - (look + 1) * DAY), NOW - (look + 1) * DAY + wait_s * factor)
+        PastForecast(raw(wait_s, at=NOW - (look + 1) * DAY), NOW - (look + 1) * DAY + wait_s * factor)
         for look in range(looks)
         for _ in range(jobs)
     ]
@@ -73,33 +73,33 @@ def test_slurm_says_the_latest_time():
 
 
 def test_without_earlier_jobs_nothing_is_corrected():
-    told = corrected(said(HOUR, low=60, high=2 * HOUR), [])
-    assert (told.start_s, told.earliest_s, told.latest_s) == (NOW + HOUR, NOW + 60, NOW + 2 * HOUR)
-    assert told.basis("from the queue at 14:02") == (
+    expected = corrected(raw(HOUR, low=60, high=2 * HOUR), [])
+    assert (expected.start_s, expected.earliest_s, expected.latest_s) == (NOW + HOUR, NOW + 60, NOW + 2 * HOUR)
+    assert expected.basis("from the queue at 14:02") == (
         "from the queue at 14:02, no earlier job of this study to correct it by"
     )
 
 
 def test_what_chance_explains_is_not_corrected_and_what_it_does_not_is():
-    waited = [corrected(said(HOUR), past(0.25, looks=looks)).start_s - NOW for looks in (1, 2, 40)]
+    waited = [corrected(raw(HOUR), past(0.25, looks=looks)).start_s - NOW for looks in (1, 2, 40)]
     assert HOUR > waited[0] > waited[1] > waited[2] == pytest.approx(HOUR * 0.25, rel=0.1)
-    assert corrected(said(HOUR), past(0.6, looks=1)).start_s == NOW + HOUR, "one job, less than twice as fast"
-    assert corrected(said(HOUR), past(0.6, looks=20)).start_s < NOW + 0.7 * HOUR
+    assert corrected(raw(HOUR), past(0.6, looks=1)).start_s == NOW + HOUR, "one job, less than twice as fast"
+    assert corrected(raw(HOUR), past(0.6, looks=20)).start_s < NOW + 0.7 * HOUR
 
 
 def test_with_few_looks_no_interval_is_narrower_than_it_was_said():
-    told = corrected(said(HOUR, low=60, high=2 * HOUR), past(0.2, looks=ENOUGH_LOOKS - 1))
-    assert (told.earliest_s, told.latest_s) == (NOW, NOW + 2 * HOUR)
+    expected = corrected(raw(HOUR, low=60, high=2 * HOUR), past(0.2, looks=ENOUGH_LOOKS - 1))
+    assert (expected.earliest_s, expected.latest_s) == (NOW, NOW + 2 * HOUR)
 
 
 def test_jobs_that_were_expected_at_once_teach_nothing_about_waits():
     at_once = past(1, looks=20, wait_s=0)
-    assert corrected(said(HOUR), at_once) == corrected(said(HOUR), [])
-    assert corrected(said(0), past(0.1, looks=20)) == corrected(said(0), [])
+    assert corrected(raw(HOUR), at_once) == corrected(raw(HOUR), [])
+    assert corrected(raw(0), past(0.1, looks=20)) == corrected(raw(0), [])
 
 
 def test_jobs_of_one_look_count_once():
-    many, one = (corrected(said(HOUR), past(0.5, jobs=jobs)) for jobs in (9, 1))
+    many, one = (corrected(raw(HOUR), past(0.5, jobs=jobs)) for jobs in (9, 1))
     assert many.start_s == one.start_s
     assert (
         many.basis("from Slurm's plan") == "from Slurm's plan, corrected by 9 earlier jobs of this study (1 look: few)"
@@ -107,28 +107,28 @@ def test_jobs_of_one_look_count_once():
 
 
 def test_enough_looks_are_not_called_few():
-    assert "few" not in corrected(said(HOUR), past(2, looks=ENOUGH_LOOKS)).basis("")
+    assert "few" not in corrected(raw(HOUR), past(2, looks=ENOUGH_LOOKS)).basis("")
 
 
 def test_one_wild_error_moves_nothing_far():
     usual = past(1, looks=8)
-    assert corrected(said(HOUR), [*usual, *past(1000)]).start_s == pytest.approx(NOW + HOUR, rel=1e-9)
+    assert corrected(raw(HOUR), [*usual, *past(1000)]).start_s == pytest.approx(NOW + HOUR, rel=1e-9)
 
 
 def test_a_forecast_does_not_learn_from_later_ones():
-    later = PastForecast(said(HOUR, at=NOW + DAY), NOW + 9 * DAY)
-    assert corrected(said(HOUR), [later]) == corrected(said(HOUR), [])
+    later = PastForecast(raw(HOUR, at=NOW + DAY), NOW + 9 * DAY)
+    assert corrected(raw(HOUR), [later]) == corrected(raw(HOUR), [])
 
 
 def test_an_end_that_nobody_knows_stays_open():
-    told = corrected(said(HOUR, high=inf), past(2, looks=3))
-    assert told.latest_s == inf
-    assert told.start_s < inf
+    expected = corrected(raw(HOUR, high=inf), past(2, looks=3))
+    assert expected.latest_s == inf
+    assert expected.start_s < inf
 
 
 def test_ends_that_were_left_open_teach_nothing():
     open_ended = [PastForecast(one.forecast._replace(latest_s=inf), one.started_s) for one in past(2, looks=20)]
-    assert corrected(said(HOUR, high=2 * HOUR), open_ended).latest_s - NOW == pytest.approx(4 * HOUR, rel=0.1)
+    assert corrected(raw(HOUR, high=2 * HOUR), open_ended).latest_s - NOW == pytest.approx(4 * HOUR, rel=0.1)
 
 
 @settings(max_examples=200)
@@ -139,10 +139,10 @@ def test_ends_that_were_left_open_teach_nothing():
     st.lists(st.tuples(st.floats(1, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)), max_size=30),
 )
 def test_it_stays_in_order_and_never_in_the_past(wait, low, high, waits_of_old):
-    one = said(wait, low=wait * low, high=wait * high)
-    known = [PastForecast(said(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]
-    told = corrected(one, known)
-    assert NOW <= told.earliest_s <= told.start_s <= told.latest_s < inf
+    one = raw(wait, low=wait * low, high=wait * high)
+    known = [PastForecast(raw(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]
+    expected = corrected(one, known)
+    assert NOW <= expected.earliest_s <= expected.start_s <= expected.latest_s < inf
 
 
 @pytest.mark.parametrize("looks", [ENOUGH_LOOKS, 14, 30])
@@ -159,7 +159,7 @@ def test_planted_errors_are_covered_as_stated(looks, bias, spread):
             wait = draw.uniform(HOUR, DAY)
             at = NOW - ago * DAY * 9
             came = at + wait * bias * exp(draw.gauss(0, spread))
-            told.append(PastForecast(said(wait, at=at, low=wait / 2, high=wait * 2), came))
+            told.append(PastForecast(raw(wait, at=at, low=wait / 2, high=wait * 2), came))
         expected = corrected(told[0].forecast, told[1:])
         held += expected.earliest_s <= told[0].started_s <= expected.latest_s
     assert held / trials >= COVERED - 0.05
@@ -169,12 +169,12 @@ def test_a_forecast_that_is_right_by_itself_is_narrowed_by_experience():
     draw = random.Random(1)
     old = [
         PastForecast(
-            said(HOUR, at=NOW - day * DAY, low=60, high=9 * HOUR), NOW - day * DAY + HOUR * exp(draw.gauss(0, 0.1))
+            raw(HOUR, at=NOW - day * DAY, low=60, high=9 * HOUR), NOW - day * DAY + HOUR * exp(draw.gauss(0, 0.1))
         )
         for day in range(1, 21)
     ]
-    told = corrected(said(HOUR, low=60, high=9 * HOUR), old)
-    assert NOW + HOUR / 2 < told.earliest_s < told.latest_s < NOW + 2 * HOUR
+    expected = corrected(raw(HOUR, low=60, high=9 * HOUR), old)
+    assert NOW + HOUR / 2 < expected.earliest_s < expected.latest_s < NOW + 2 * HOUR
 
 
 def test_others_that_wait_are_waited_for():

@@ -28,7 +28,7 @@ SAID = RawForecast(NOW, NOW + HOUR, NOW, NOW + 2 * HOUR)
 
 
 def batch(**changes):
-    given = {
+    defaults = {
         "study": "s",
         "study_dir": "/s",
         "profile": profile(),
@@ -36,7 +36,7 @@ def batch(**changes):
         "tasks": (Task(name="a", attempt=1), Task(name="b", attempt=1)),
         "module": "m",
     }
-    return Batch(**(given | changes))
+    return Batch(**(defaults | changes))
 
 
 def waited(said, started_s, *, source=QUEUE, submitted_s=NOW):
@@ -50,9 +50,13 @@ def waited(said, started_s, *, source=QUEUE, submitted_s=NOW):
 
 
 def test_without_earlier_jobs_it_is_what_was_said_with_its_interval():
-    told = start_forecast(SAID, [], QUEUE)
-    assert (seconds(told.start), seconds(told.earliest), seconds(told.latest)) == (NOW + HOUR, NOW, NOW + 2 * HOUR)
-    assert told.basis == "a look at the queue, no earlier job of this study to correct it by"
+    forecast = start_forecast(SAID, [], QUEUE)
+    assert (seconds(forecast.start), seconds(forecast.earliest), seconds(forecast.latest)) == (
+        NOW + HOUR,
+        NOW,
+        NOW + 2 * HOUR,
+    )
+    assert forecast.basis == "a look at the queue, no earlier job of this study to correct it by"
 
 
 def test_what_is_written_comes_back_and_teaches_what_was_said_and_not_what_was_shown():
@@ -65,9 +69,9 @@ def test_what_is_written_comes_back_and_teaches_what_was_said_and_not_what_was_s
 
 
 def test_an_end_that_nobody_knows_stays_open():
-    told = start_forecast(SAID._replace(latest_s=inf), [], QUEUE)
-    assert told.latest == ""
-    (past,) = earlier([waited(told, NOW)], QUEUE)
+    forecast = start_forecast(SAID._replace(latest_s=inf), [], QUEUE)
+    assert forecast.latest == ""
+    (past,) = earlier([waited(forecast, NOW)], QUEUE)
     assert past.forecast.latest_s == inf
 
 

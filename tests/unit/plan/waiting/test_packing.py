@@ -141,9 +141,9 @@ def test_a_cell_that_is_not_small_is_a_job_of_its_own():
 
 def test_repeats_that_make_more_jobs_are_said():
     cells = cells_of(*(point(batch=b, seed=s) for b, seeds in ((8, 4), (16, 1)) for s in range(seeds)))
-    made = packed(cells, 5)
-    assert [len(job.cell_ids) for job in made.jobs] == [2]
-    assert made.remarks == (
+    packing = packed(cells, 5)
+    assert [len(job.cell_ids) for job in packing.jobs] == [2]
+    assert packing.remarks == (
         "pack=5: of 5 cells of n1-g1 on lab 4 repeat one another and share no job, so there are 4 jobs",
     )
 

@@ -22,9 +22,9 @@ def snapshot(*jobs, gpus=8, nodes=1):
 
 
 def other(gpus, hours, *, state=QueueState.RUNNING, **changes):
-    given = {"handle": "7", "mine": False, "partitions": ("vector",), "nodes": 1}
+    defaults = {"handle": "7", "mine": False, "partitions": ("vector",), "nodes": 1}
     runs = {"hosts": ("n0",), "started_s": NOW} if state is QueueState.RUNNING else {"priority": 100.0}
-    return QueuedJob(state=state, gpus_per_node=gpus, limit_s=3600.0 * hours, **(given | runs | changes))
+    return QueuedJob(state=state, gpus_per_node=gpus, limit_s=3600.0 * hours, **(defaults | runs | changes))
 
 
 FOR_EVER = replace(other(7, 1), limit_s=None)
@@ -103,8 +103,8 @@ def test_both_ways_cost_the_same_gpu_hours_and_the_same_question_has_the_same_an
 
 
 def test_whole_nodes_and_excluded_ones_are_asked_for_as_the_script_does():
-    made = batch(profile=profile(partition="a,b", exclusive=True, cpus_per_gpu=4), exclude=("n1",), parallel=3)
-    (one,) = wanted([made], {"n1-g2-a": 10.0, "n1-g2-b": 20.0})
+    this_batch = batch(profile=profile(partition="a,b", exclusive=True, cpus_per_gpu=4), exclude=("n1",), parallel=3)
+    (one,) = wanted([this_batch], {"n1-g2-a": 10.0, "n1-g2-b": 20.0})
     assert (one.partitions, one.whole_nodes, one.exclude, one.at_once) == (("a", "b"), True, ("n1",), 3)
     assert (one.nodes, one.gpus_per_node, one.cpus_per_node, one.limit_s) == (1, 2, 8, 3600.0)
     assert one.runs_s == (10.0 + LAG_S, 20.0 + LAG_S)

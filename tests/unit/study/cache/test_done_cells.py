@@ -27,12 +27,12 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(done_cells, "NOTE_FROM", 1)
     monkeypatch.setattr(done_cells, "clock_ns", lambda folder: LATER)
     points = (point(gpus=planned.gpus, seed=planned.seed) for planned in CELLS)
-    made, _ = planned_study(tmp_path / "s", *points)
+    study, _ = planned_study(tmp_path / "s", *points)
     for planned in CELLS:
-        put(made, planned, 4.0)
-    (made.folder / "jobs.jsonl").write_text("")
-    assert told(made) == anew(made)
-    return made
+        put(study, planned, 4.0)
+    (study.folder / "jobs.jsonl").write_text("")
+    assert results_of(study) == anew(study)
+    return study
 
 
 def put(study, planned, seconds, **changes):
@@ -51,16 +51,16 @@ def _told(results, problems):
     return [(r.file, r.status, r.detail, r.attempt, r.history, r.brief, r.cause) for r in results], problems
 
 
-def told(study):
+def results_of(study):
     """What is said of the cells, and of files that were passed over."""
-    looked = Study(study.folder)
-    return _told(results_in_short(looked), looked.problems)
+    reread = Study(study.folder)
+    return _told(results_in_short(reread), reread.problems)
 
 
 def anew(study):
     """The same without a note."""
-    looked = Study(study.folder)
-    return _told(settled_results(looked), looked.problems)
+    reread = Study(study.folder)
+    return _told(settled_results(reread), reread.problems)
 
 
 def were_read(study, monkeypatch):
@@ -73,7 +73,7 @@ def were_read(study, monkeypatch):
 
 
 def test_no_record_of_a_cell_that_was_done_is_read_again(study, monkeypatch):
-    assert told(study) == anew(study)
+    assert results_of(study) == anew(study)
     assert were_read(study, monkeypatch) == []
 
 
@@ -101,7 +101,7 @@ def test_only_what_has_changed_is_read_again(study, monkeypatch):
     put(study, CELLS[3], 5.0, job_s=77.0)
     assert were_read(study, monkeypatch) == [CELLS[3].cell_id]
     assert were_read(study, monkeypatch) == []
-    assert told(study) == anew(study)
+    assert results_of(study) == anew(study)
 
 
 def _in_place(study, name):
@@ -144,8 +144,8 @@ CHANGES = {
 def test_whatever_changes_the_status_is_that_without_a_note(study, change, monkeypatch):
     monkeypatch.setattr("vit_sweep.study.status.ask", _queued)
     CHANGES[change](study)
-    assert told(study) == anew(study)
-    assert told(study) == anew(study)
+    assert results_of(study) == anew(study)
+    assert results_of(study) == anew(study)
 
 
 def _queued(_study, open_cells):
@@ -174,7 +174,7 @@ def test_what_did_not_end_well_at_its_first_attempt_is_not_noted(study, monkeypa
     (study.cell_dir(CELLS[4].cell_id) / "record.json").unlink()
     for _ in range(2):
         assert CELLS[2].cell_id in were_read(study, monkeypatch)
-    assert told(study) == anew(study)
+    assert results_of(study) == anew(study)
 
 
 def test_nothing_is_said_where_no_note_can_be_written(study, monkeypatch):
@@ -183,7 +183,7 @@ def test_nothing_is_said_where_no_note_can_be_written(study, monkeypatch):
 
     file_of(study).unlink()
     monkeypatch.setattr(done_cells, "replacing", refused)
-    assert told(study) == anew(study)
+    assert results_of(study) == anew(study)
     assert not file_of(study).exists()
 
 

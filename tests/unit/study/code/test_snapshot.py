@@ -60,17 +60,17 @@ def python(*words, path, cwd, **more):
 @pytest.fixture
 def edited(checkout, tmp_path):
     """A copy taken from a checkout that was edited afterwards."""
-    taken = Path(python("-c", TAKE, tmp_path / "study", path=[checkout], cwd=tmp_path))
+    path = Path(python("-c", TAKE, tmp_path / "study", path=[checkout], cwd=tmp_path))
     with (checkout / "vit_sweep" / "__init__.py").open("a") as file:
         file.write("\nEDITED = 'new'\n")
-    return taken
+    return path
 
 
 def test_a_copy_is_named_by_its_content_and_is_the_code_that_runs(tmp_path):
-    taken = snapshot.take(tmp_path / "study")
-    folder = Path(taken.folder)
-    assert folder == tmp_path / "study" / ".code" / taken.digest
-    assert taken.digest == snapshot.digest_of(code_in(folder)) == snapshot.running_digest()
+    slots_taken = snapshot.take(tmp_path / "study")
+    folder = Path(slots_taken.folder)
+    assert folder == tmp_path / "study" / ".code" / slots_taken.digest
+    assert slots_taken.digest == snapshot.digest_of(code_in(folder)) == snapshot.running_digest()
     some = "vit_sweep/job/train/images/data.py"
     assert (folder / some).read_bytes() == (ROOT / some).read_bytes()
     assert {path.name for path in folder.iterdir()} == {"vit_sweep", "launchers"}
@@ -87,8 +87,8 @@ def test_an_edit_of_the_checkout_does_not_reach_a_job_that_runs_from_the_copy(ed
 
 def test_the_copy_is_before_an_editable_install(tmp_path):
     """Here the checkout is on sys.path by its .pth file alone, as after `pip install --editable`."""
-    taken = snapshot.take(tmp_path / "study")
-    assert python("-c", TELL, path=[taken.folder], cwd=tmp_path).startswith(taken.folder)
+    slots_taken = snapshot.take(tmp_path / "study")
+    assert python("-c", TELL, path=[slots_taken.folder], cwd=tmp_path).startswith(slots_taken.folder)
 
 
 def test_a_job_that_starts_in_the_edited_checkout_needs_safe_path_to_run_the_copy(edited, checkout, tmp_path):
@@ -142,27 +142,27 @@ def test_moving_bytes_from_one_file_to_the_next_is_other_code():
 
 
 def test_files_are_read_only_and_a_job_may_still_cache_its_bytecode(tmp_path):
-    taken = snapshot.take(tmp_path / "study")
-    files = [path for path in Path(taken.folder).rglob("*") if path.is_file()]
+    slots_taken = snapshot.take(tmp_path / "study")
+    files = [path for path in Path(slots_taken.folder).rglob("*") if path.is_file()]
     assert files
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o444}
-    python("-c", "import vit_sweep.job.task", path=[taken.folder], cwd=tmp_path, PYTHONDONTWRITEBYTECODE="")
-    assert list(Path(taken.folder).glob("vit_sweep/job/__pycache__/task.*.pyc"))
-    assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
+    python("-c", "import vit_sweep.job.task", path=[slots_taken.folder], cwd=tmp_path, PYTHONDONTWRITEBYTECODE="")
+    assert list(Path(slots_taken.folder).glob("vit_sweep/job/__pycache__/task.*.pyc"))
+    assert snapshot.digest_of(code_in(Path(slots_taken.folder))) == slots_taken.digest
 
 
 def test_a_sound_copy_is_not_touched_again(tmp_path):
-    taken = snapshot.take(tmp_path / "study")
-    files = {path: path.stat() for path in Path(taken.folder).rglob("*") if path.is_file()}
-    assert snapshot.take(tmp_path / "study") == taken
+    slots_taken = snapshot.take(tmp_path / "study")
+    files = {path: path.stat() for path in Path(slots_taken.folder).rglob("*") if path.is_file()}
+    assert snapshot.take(tmp_path / "study") == slots_taken
     for path, about in files.items():
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (about.st_ino, about.st_mtime_ns)
 
 
 def test_a_damaged_copy_is_mended_file_by_file(tmp_path):
     """Jobs may be running from it: what is sound stays the very same file."""
-    taken = snapshot.take(tmp_path / "study")
-    package = Path(taken.folder) / "vit_sweep" / "plan"
+    slots_taken = snapshot.take(tmp_path / "study")
+    package = Path(slots_taken.folder) / "vit_sweep" / "plan"
     sound = (package / "point.py").stat().st_ino
     size = (package / "cell.py").stat().st_size
     for name, content in (("cell.py", b"x" * size), ("plan.py", b""), ("stray.py", b"not ours")):
@@ -170,8 +170,8 @@ def test_a_damaged_copy_is_mended_file_by_file(tmp_path):
         (package / name).write_bytes(content)
     (package / "grid.py").unlink()
     shutil.rmtree(package.parent / "job")
-    assert snapshot.take(tmp_path / "study") == taken
-    assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
+    assert snapshot.take(tmp_path / "study") == slots_taken
+    assert snapshot.digest_of(code_in(Path(slots_taken.folder))) == slots_taken.digest
     assert (package / "point.py").stat().st_ino == sound
 
 
@@ -221,10 +221,10 @@ def test_a_loser_of_the_race_uses_the_winners_copy(tmp_path, monkeypatch):
         return look(path)
 
     monkeypatch.setattr(Path, "is_dir", not_yet)
-    taken = snapshot.take(tmp_path / "study")
-    assert taken_paths == [Path(taken.folder)]
-    assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
-    assert [path.name for path in Path(taken.folder).parent.iterdir()] == [taken.digest]
+    slots_taken = snapshot.take(tmp_path / "study")
+    assert taken_paths == [Path(slots_taken.folder)]
+    assert snapshot.digest_of(code_in(Path(slots_taken.folder))) == slots_taken.digest
+    assert [path.name for path in Path(slots_taken.folder).parent.iterdir()] == [slots_taken.digest]
 
 
 def test_a_study_that_cannot_be_written_is_told(tmp_path):
