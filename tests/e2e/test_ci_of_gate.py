@@ -93,28 +93,28 @@ def run(file, folder, tmp_path, program):
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def judged(file, folder, tmp_path):
+def run_of_ci(file, folder, tmp_path):
     """The exit code of the job, what a person reads of it, and the request's tests."""
     answer = run(file, folder, tmp_path, f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} -m vit_sweep "$@"')
-    said = answer.stdout + answer.stderr
-    assert (folder / "gate.xml").is_file(), said
+    output = answer.stdout + answer.stderr
+    assert (folder / "gate.xml").is_file(), output
     summary = tmp_path / "summary.md" if file == GITHUB else folder / "gate.md"
-    return answer.returncode, said, summary.read_text(), ElementTree.parse(folder / "gate.xml").getroot()
+    return answer.returncode, output, summary.read_text(), ElementTree.parse(folder / "gate.xml").getroot()
 
 
 def test_lines_more_in_the_model_fail_the_request_by_what_they_add_to_a_step(request_with, tmp_path):
-    code, said, summary, tests = judged(GITHUB, request_with(f"{READ}\n        {ALL_REDUCE}"), tmp_path)
-    assert code == 1, said
+    code, output, summary, tests = run_of_ci(GITHUB, request_with(f"{READ}\n        {ALL_REDUCE}"), tmp_path)
+    assert code == 1, output
     for name in ("host reads of a step", "all_reduce calls of a step"):
-        match = re.search(rf"worse: gpus=2: {name} .*?(?=worse: |$)", " ".join(said.split()))
-        assert match and "(+1, " in match[0], said
+        match = re.search(rf"worse: gpus=2: {name} .*?(?=worse: |$)", " ".join(output.split()))
+        assert match and "(+1, " in match[0], output
         assert f"| ❌ worse | gpus=2 | {name} |" in summary.replace("\\", "")
         assert tests.find(f".//testcase[@name='gpus=2: {name}']/failure") is not None
 
 
 def test_a_request_that_changes_nothing_passes_with_every_count_equal(request_with, tmp_path):
-    code, said, summary, tests = judged(GITLAB, request_with("# a comment"), tmp_path)
-    assert code == 0, said
+    code, output, summary, tests = run_of_ci(GITLAB, request_with("# a comment"), tmp_path)
+    assert code == 0, output
     assert tests[0].get("failures") == "0"
     counts = tests.findall(".//testcase[@classname='gate.count']")
     assert len(counts) > 5 and not tests.findall(".//testcase[@classname='gate.count']/skipped")

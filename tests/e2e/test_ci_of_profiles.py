@@ -101,33 +101,33 @@ def test_a_request_shows_what_changed_what_is_new_and_what_is_the_same_and_passe
     tesla = profile_of(origin, "tesla")
     changed = profile_of(origin, "vector_t4v2").replace("qos: normal", "qos: long")
     folder = request_with(vector_t4v2=changed, mine=tesla.replace("name: tesla", "name: mine"))
-    code, said = run(file, folder, tmp_path)
-    assert code == 0, said
-    assert "## vector_t4v2: changed" in said
-    assert "-#SBATCH --qos=normal\n" in said
-    assert "+#SBATCH --qos=long\n" in said
-    assert "## mine: new\n\n```diff\n--- /dev/null\n" in said
-    assert "## tesla: the same\n\n## vector_t4v2" in said
-    assert "## local: the same" in said
+    code, output = run(file, folder, tmp_path)
+    assert code == 0, output
+    assert "## vector_t4v2: changed" in output
+    assert "-#SBATCH --qos=normal\n" in output
+    assert "+#SBATCH --qos=long\n" in output
+    assert "## mine: new\n\n```diff\n--- /dev/null\n" in output
+    assert "## tesla: the same\n\n## vector_t4v2" in output
+    assert "## local: the same" in output
 
 
 @pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])
 def test_in_a_repository_of_profiles_alone_one_variable_names_their_folder(origin, file, tmp_path):
     site = tmp_path / "site_origin"
     (site / "site" / "partition").mkdir(parents=True)
-    mine = site / "site" / "partition" / "mine.yaml"
-    mine.write_text(profile_of(origin, "vector_t4v2").replace("name: vector_t4v2", "name: mine"))
+    profile_file = site / "site" / "partition" / "mine.yaml"
+    profile_file.write_text(profile_of(origin, "vector_t4v2").replace("name: vector_t4v2", "name: mine"))
     git(site, "init", "--quiet", "--initial-branch=main")
     git(site, "add", ".")
     git(site, "commit", "--quiet", "--message=base")
     git(tmp_path, "clone", "--quiet", str(site), str(tmp_path / "clone"))
     changed = tmp_path / "clone" / "site" / "partition" / "mine.yaml"
-    changed.write_text(mine.read_text().replace("qos: normal", "qos: long"))
+    changed.write_text(profile_file.read_text().replace("qos: normal", "qos: long"))
     git(tmp_path / "clone", "commit", "--quiet", "--all", "--message=request")
-    code, said = run(file, tmp_path / "clone", tmp_path, code=ROOT, SITE="--config-dir=site")
-    assert code == 0, said
-    assert "## mine: changed" in said
-    assert "+#SBATCH --qos=long\n" in said
+    code, output = run(file, tmp_path / "clone", tmp_path, code=ROOT, SITE="--config-dir=site")
+    assert code == 0, output
+    assert "## mine: changed" in output
+    assert "+#SBATCH --qos=long\n" in output
 
 
 def test_a_profile_that_cannot_be_rendered_fails_the_job_with_its_error_first_and_hides_no_other(
@@ -135,12 +135,12 @@ def test_a_profile_that_cannot_be_rendered_fails_the_job_with_its_error_first_an
 ):
     changed = profile_of(origin, "vector_t4v2").replace("qos: normal", "qos: long")
     broken = profile_of(origin, "tesla").replace("nodes:", "nods:")
-    code, said = run(GITHUB, request_with(vector_t4v2=changed, tesla=broken), tmp_path)
+    code, output = run(GITHUB, request_with(vector_t4v2=changed, tesla=broken), tmp_path)
     assert code != 0
-    first, _, rest = said.partition("## local")
+    first, _, later_sections = output.partition("## local")
     assert first.startswith("## tesla: cannot be rendered\n\n```\nthe dry run of HEAD failed (")
     assert "unknown key partition.nods – did you mean nodes?" in first
-    assert "+#SBATCH --qos=long\n" in rest
+    assert "+#SBATCH --qos=long\n" in later_sections
 
 
 def test_the_grid_that_they_try_has_every_gpu_count_and_placement_of_the_shipped_grids():

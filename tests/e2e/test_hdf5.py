@@ -60,6 +60,6 @@ def test_fastmri_trains_from_the_words_of_the_docs(sweep, tmp_path):
         else:
             # Volumes of 1.2e-5 at most: an error in the data's own units, which 8 bits would have lost.
             assert 0 < last["test_metrics"]["mae"] < 1e-6
-    for study, word in (("classes", "test_accuracy"), ("numbers", "test_mae")):
+    for study, metric in (("classes", "test_accuracy"), ("numbers", "test_mae")):
         header = (tmp_path / "outputs" / study / "tables" / "runs.csv").read_text().splitlines()[0]
-        assert word in header
+        assert metric in header

@@ -77,9 +77,9 @@ def assert_same_tables(study):
         if name == "runs":  # where `n` counted epochs; it counts runs now, wherever it stands
             before = [row | {"epochs_counted": row["n"]} for row in before]
             before = [{key: value for key, value in row.items() if key != "n"} for row in before]
-        kept = before[0].keys() - NO_LONGER
-        assert [{key: row.get(key) for key in kept} for row in now] == [
-            {key: row[key] for key in kept} for row in before
+        columns = before[0].keys() - NO_LONGER
+        assert [{key: row.get(key) for key in columns} for row in now] == [
+            {key: row[key] for key in columns} for row in before
         ]
 
 

@@ -125,8 +125,8 @@ def test_wait_false_returns_at_once_and_the_cell_ends_without_a_client(sweep, st
 
 def test_a_cancelled_cell_goes_on_from_its_checkpoint_when_the_study_is_resumed(sweep, study):
     """Ended on purpose in the middle, resumed by its study's files alone; test_checkpoint.py compares the losses."""
-    held = f"++partition.environment.PYTHONPATH={ROOT}/tests/hold"
-    started = sweep(*QUICK, "gpus=2", "epochs=3", held, "wait=false", env={"HOLD_EPOCH": "2"})
+    hold_setting = f"++partition.environment.PYTHONPATH={ROOT}/tests/hold"
+    started = sweep(*QUICK, "gpus=2", "epochs=3", hold_setting, "wait=false", env={"HOLD_EPOCH": "2"})
     assert started.returncode == 0, started.stdout + started.stderr
     wait_until(lambda: list(study.glob("cells/*/checkpoint/e*")))
     assert sweep("cancel", str(study)).returncode == 0

@@ -108,13 +108,16 @@ def ask(shared_cluster):
     return shared_cluster.ask
 
 
-def trivial(**acts):
+def trivial(**variables):
     """Environment in which `trivial` is an interpreter, and what its cells do.
 
     By their seed: `s2="die-once"`; by their GPUs: `g4="hold"`.
     """
     path = f"{RANKS}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # noqa: PTH120
-    return {"PATH": path, "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in acts.items())}
+    return {
+        "PATH": path,
+        "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in variables.items()),
+    }
 
 
 wait_for = partial(conftest.wait_for, interval_s=0.2)

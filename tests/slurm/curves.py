@@ -37,9 +37,9 @@ class Curve(Lab):
         """Where its ranks ran, by rank."""
         return [self.read(gpus, attempt, f"rank{rank}.json")["host"] for rank in range(gpus)]
 
-    def states(self, acts):
+    def states(self, variables):
         """What `status` says, by GPUs."""
-        lines = [line.split() for line in self.verb("status", acts=acts).stdout.splitlines() if line.strip()]
+        lines = [line.split() for line in self.verb("status", variables=variables).stdout.splitlines() if line.strip()]
         states = {words[0]: words[1] for words in lines if len(words) > 1}
         return {gpus: states[self.cell(gpus).name] for gpus in (1, 2, 4)}
 

@@ -23,23 +23,23 @@ class Lab:
     def __init__(self, sweep, cluster, folder):
         self.sweep, self.cluster, self.folder = sweep, cluster, folder
 
-    def run(self, *words, acts, timeout=900):
+    def run(self, *words, variables, timeout=900):
         """A sweep to its end."""
-        return self.sweep(*self.words(*words), env=self.cluster.environment | acts, timeout=timeout)
+        return self.sweep(*self.words(*words), env=self.cluster.environment | variables, timeout=timeout)
 
-    def start(self, *words, acts):
+    def start(self, *words, variables):
         """A sweep that goes on by itself."""
-        answer = self.run(*words, "wait=false", acts=acts)
+        answer = self.run(*words, "wait=false", variables=variables)
         assert answer.returncode == 0, answer.stdout + answer.stderr
 
-    def verb(self, verb, *words, acts):
+    def verb(self, verb, *words, variables):
         """`status`, `resume`, ... of the study."""
-        return self.sweep(verb, str(self.folder), *words, env=self.cluster.environment | acts)
+        return self.sweep(verb, str(self.folder), *words, env=self.cluster.environment | variables)
 
     @contextmanager
-    def client(self, *words, acts, cwd=None, stdout=subprocess.DEVNULL):
+    def client(self, *words, variables, cwd=None, stdout=subprocess.DEVNULL):
         """A client that runs beside the test."""
-        environment = clean_environment() | self.cluster.environment | acts
+        environment = clean_environment() | self.cluster.environment | variables
         command = [sys.executable, "-m", "vit_sweep", *words]
         with subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT) as client:
             try:
@@ -47,9 +47,9 @@ class Lab:
             finally:
                 client.kill()
 
-    def watching(self, *, acts):
+    def watching(self, *, variables):
         """A client that watches."""
-        return self.client("status", str(self.folder), "--watch", acts=acts)
+        return self.client("status", str(self.folder), "--watch", variables=variables)
 
     def words(self, *words):
         """A sweep's command line."""

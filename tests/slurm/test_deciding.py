@@ -17,25 +17,25 @@ A ratio would weigh its two counts by the GPU-hours that they took, which is the
 
 def test_the_same_command_after_a_killed_client_decides_what_it_would_have_decided(sweep, shared_cluster, tmp_path):
     quiet, killed = (Lab(sweep, shared_cluster, tmp_path / "outputs" / name) for name in ("quiet", "killed"))
-    with killed.client(*killed.words(*QUESTION), acts=trivial(s3="hold"), cwd=tmp_path) as client:
-        answer = quiet.run(*QUESTION, acts=trivial())
+    with killed.client(*killed.words(*QUESTION), variables=trivial(s3="hold"), cwd=tmp_path) as client:
+        answer = quiet.run(*QUESTION, variables=trivial())
         assert answer.returncode == 0, answer.stdout + answer.stderr
         wait_for(lambda: trains(killed, seed=3), killed.logs)
         client.kill()  # while the second round runs, which it has decided
     before = decisions(killed)
     killed.release()
-    answer = killed.run(*QUESTION, acts=trivial())
+    answer = killed.run(*QUESTION, variables=trivial())
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    expected, made = decisions(quiet), decisions(killed)
-    assert made[: len(before)] == before
-    assert [said(entry) for entry in made] == [said(entry) for entry in expected]
-    assert len(before) == 2 < len(made)
-    assert made[-1]["decision"]["stop"] == "answered"
-    assert ran(killed) == {tuple(pair) for entry in made for pair in entry["cells"]} == ran(quiet)
+    expected, actual = decisions(quiet), decisions(killed)
+    assert actual[: len(before)] == before
+    assert [decision_of(entry) for entry in actual] == [decision_of(entry) for entry in expected]
+    assert len(before) == 2 < len(actual)
+    assert actual[-1]["decision"]["stop"] == "answered"
+    assert ran(killed) == {tuple(pair) for entry in actual for pair in entry["cells"]} == ran(quiet)
     sent = [tuple(task) for entry in killed.journal() if entry["event"] == "submitted" for task in entry["tasks"]]
     assert len(sent) == len(set(sent)) == len(ran(killed))
     (killed.folder / "release").unlink()  # the test's own
-    assert killed.verb("check", acts=trivial()).returncode == 0
+    assert killed.verb("check", variables=trivial()).returncode == 0
 
 
 def decisions(lab):
@@ -49,7 +49,7 @@ def trains(lab, seed):
     return seed in [json.loads((cell / "cell.json").read_text())["cell"]["seed"] for cell in begun]
 
 
-def said(entry):
+def decision_of(entry):
     """A decision without when it was made, and what its runs took."""
     measured = {"at": None, "spent_gpu_hours": None, "decision": entry["decision"] | {"hours": None}}
     return entry | measured
@@ -57,5 +57,5 @@ def said(entry):
 
 def ran(lab):
     """GPU count and seed of every finished cell."""
-    asked = [json.loads(path.read_text())["requested"] for path in lab.folder.glob("cells/*/record.json")]
-    return {(cell["gpus"], cell["seed"]) for cell in asked}
+    requested = [json.loads(path.read_text())["requested"] for path in lab.folder.glob("cells/*/record.json")]
+    return {(cell["gpus"], cell["seed"]) for cell in requested}

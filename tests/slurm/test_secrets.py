@@ -20,25 +20,25 @@ def test_a_jobs_ranks_have_a_token_that_stands_in_no_file_of_its_study(sweep, sh
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n{DIGEST} >> {tmp_path}/digests\nexec trivial "$@"\n')
     python.chmod(0o755)
-    acts = trivial(s1="hold", s2="raise", g2="hold") | {"TOK": TOKEN}
+    variables = trivial(s1="hold", s2="raise", g2="hold") | {"TOK": TOKEN}
     labs = [Lab(sweep, shared_cluster, tmp_path / "outputs" / name) for name in ("array", "curve")]
-    told = []
+    results = []
     for lab, cells in zip(labs, (("seed=1,2",), CURVE), strict=True):
         words = ["++partition.environment.TOK=${oc.env:TOK}", f"++partition.python={python}", *cells]
-        told.append(lab.run(*words, "wait=false", acts=acts))
+        results.append(lab.run(*words, "wait=false", variables=variables))
     for lab in labs:
         wait_for(lambda lab=lab: list(lab.folder.glob("cells/*/attempts/1/progress.json")), what=lab.logs)
         (handle,) = {entry["handle"] for entry in lab.journal() if entry["handle"]}
-        shown = [shared_cluster.ask("scontrol", "show", "job", "--details", handle)]
-        shown += [shared_cluster.ask("scontrol", "write", "batch_script", handle, "-")]
-        assert not any(TOKEN in text for text in shown)
+        texts = [shared_cluster.ask("scontrol", "show", "job", "--details", handle)]
+        texts += [shared_cluster.ask("scontrol", "write", "batch_script", handle, "-")]
+        assert not any(TOKEN in text for text in texts)
         lab.release()
-    told += [lab.verb("status", "--watch", acts=acts) for lab in labs]
-    told += [labs[0].verb(verb, acts=acts) for verb in ("report", "status")]
-    assert [answer.returncode for answer in told] == [0, 0, 1, 0, 0, 1], [
-        answer.stdout + answer.stderr for answer in told
+    results += [lab.verb("status", "--watch", variables=variables) for lab in labs]
+    results += [labs[0].verb(verb, variables=variables) for verb in ("report", "status")]
+    assert [answer.returncode for answer in results] == [0, 0, 1, 0, 0, 1], [
+        answer.stdout + answer.stderr for answer in results
     ]
-    assert not any(TOKEN in answer.stdout + answer.stderr for answer in told)
+    assert not any(TOKEN in answer.stdout + answer.stderr for answer in results)
     assert set((tmp_path / "digests").read_text().split()) == {hashlib.sha256(TOKEN.encode()).hexdigest(), "-"}
     assert list(holders(tmp_path)) == []
     of_slurm = list(holders(shared_cluster.folder))

@@ -32,13 +32,13 @@ def killed_in_save(nth):
     """Kill this rank in its nth checkpoint, when the files are written and not yet in place."""
     from vit_sweep.job.train.checkpoint import Checkpoints
 
-    publish, seen = Checkpoints._publish, []
+    publish, published = Checkpoints._publish, []
 
-    def die(self, *given):
-        seen.append(1)
-        if len(seen) == nth:
+    def die(self, *args):
+        published.append(1)
+        if len(published) == nth:
             os.kill(os.getpid(), signal.SIGKILL)
-        publish(self, *given)
+        publish(self, *args)
 
     Checkpoints._publish = die
 
@@ -64,10 +64,10 @@ def fail_at(epoch, step, error):
 
     place = []
 
-    def fail(*given, **options):
+    def fail(*args, **options):
         if place[-1:] == [("training", epoch, step)]:
             raise eval(error)
-        return loss_of(*given, **options)
+        return loss_of(*args, **options)
 
     loop.loss_of = fail  # type: ignore[attr-defined]  # the name that it imported
     from vit_sweep.job.guardian import Guardian
@@ -120,16 +120,16 @@ def note_instruments(path):
         timed(self)
         note("timed steps end")
 
-    def step(self, *given, **options):
+    def step(self, *args, **options):
         if deepspeed.comm.comms_logger.enabled:
             note("a step with the communication logger")
         if torch.nn.functional.linear is not linear:
             note("a step with the FLOPs profiler")
-        micro(self, *given, **options)
+        micro(self, *args, **options)
 
-    def guarded(self, logger, *given):
+    def guarded(self, logger, *args):
         note(f"a call of {logger.value}")
-        guard(self, logger, *given)
+        guard(self, logger, *args)
 
     Trainer._train_steps, Trainer._micro_step, Trackers._guard = steps, step, guarded
 
@@ -154,12 +154,12 @@ def broken_instruments():
 
     configure = deepspeed.comm.configure
 
-    def refuse(*given, enabled=None, **options):
+    def refuse(*args, enabled=None, **options):
         if enabled:
             raise RuntimeError("no such instrument here")
-        configure(*given, enabled=enabled, **options)
+        configure(*args, enabled=enabled, **options)
 
-    def no_start(*given, **options):
+    def no_start(*args, **options):
         raise RuntimeError("no such instrument here")
 
     FlopsProfiler.start_profile = no_start

@@ -42,13 +42,13 @@ def small_cell(**changes):
 class Job:
     """One cell in a study of its own, and the ranks that run it."""
 
-    def __init__(self, folder, made, **options):
-        self.study, self.cell = folder, made
-        self.dir = folder / "cells" / made.cell_id
+    def __init__(self, folder, cell, **options):
+        self.study, self.cell = folder, cell
+        self.dir = folder / "cells" / cell.cell_id
         (self.dir / "attempts").mkdir(parents=True, exist_ok=True)
         # What is measured before and after the training has tests of its own; the profiler takes seconds to start.
         job_options = JobOptions(**({"preflight": False, "exposed": False, "profile_steps": 0} | options))
-        file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=job_options)
+        file = CellFile(cell_id=cell.cell_id, cell=cell, series=(series(),), data_root="/data", options=job_options)
         (self.dir / "cell.json").write_text(to_json(file))
 
     def batch(self, attempt):
@@ -84,9 +84,9 @@ class Job:
             started.append(process)
         return started
 
-    def run(self, attempt=1, **given):
+    def run(self, attempt=1, **options):
         """Start ranks and wait for them; returns their exit codes."""
-        ranks = self.start(attempt, **given)
+        ranks = self.start(attempt, **options)
         for rank in ranks:
             rank.join(300)
         return [rank.exitcode for rank in ranks]
@@ -138,8 +138,8 @@ class Program:
         """`folder`: where its output goes."""
         self._files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
         environment = clean_environment() | environment
-        given = (source, [str(word) for word in words], environment, *map(str, self._files))
-        self._process = server().Process(target=_program, args=given)
+        arguments = (source, [str(word) for word in words], environment, *map(str, self._files))
+        self._process = server().Process(target=_program, args=arguments)
         self._process.start()
 
     def wait(self):

@@ -17,7 +17,7 @@ def moved(cells):
     from vit_sweep.job.train.models import sequence
     from vit_sweep.job.train.proof.gradients import check_gradients
 
-    found = []
+    counts_by_shape = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sequence, "_ring", _on_processors)
         for cell in cells:
@@ -27,9 +27,9 @@ def moved(cells):
                 for _ in range(cell.accum):
                     images = torch.zeros(cell.micro_batch, 3, *cell.model.image_shape, dtype=dtype)
                     model(images).float().sum().backward()
-            found.append((counts.calls, counts.bytes))
+            counts_by_shape.append((counts.calls, counts.bytes))
         alike = check_gradients(cells[0], rank=torch.distributed.get_rank(), device=torch.device("cpu"))
-    return {"moved": found, "difference": alike.difference}
+    return {"moved": counts_by_shape, "difference": alike.difference}
 
 
 def _on_processors(_cell, mesh):
@@ -76,10 +76,10 @@ def _counter():
 
         calls = bytes = 0
 
-        def __torch_dispatch__(self, op: Any, _types: Any, given: Any = (), words: Any = None) -> Any:
+        def __torch_dispatch__(self, op: Any, _types: Any, args: Any = (), words: Any = None) -> Any:
             if op is torch.ops._c10d_functional.all_to_all_single.default:
                 self.calls += 1
-                self.bytes += given[0].nbytes
-            return op(*given, **(words or {}))
+                self.bytes += args[0].nbytes
+            return op(*args, **(words or {}))
 
     return Counter()

@@ -27,8 +27,8 @@ QUIET = {"preflight": False, "profile_steps": 0}
 def train(folder, cell, *, threads=1):
     """Run the cell's ranks without a job around them; returns what rank 0 found: losses, weights, rates, graphs."""
     folder.mkdir(parents=True)
-    given = [(str(folder), rank, cell, threads) for rank in range(cell.gpus)]
-    run_all(_rank, given, folder=folder, seconds=300)
+    arguments = [(str(folder), rank, cell, threads) for rank in range(cell.gpus)]
+    run_all(_rank, arguments, folder=folder, seconds=300)
     return json.loads((folder / "0.json").read_text())
 
 
@@ -50,9 +50,9 @@ def _rank(folder, rank, cell, threads):
     trainer, engine = trainer_of(cell, rank)
     rates, step = [], engine.optimizer.step
 
-    def noted(*given, **options):
+    def noted(*args, **options):
         rates.append(sorted({group["lr"] for group in engine.optimizer.param_groups}))
-        return step(*given, **options)
+        return step(*args, **options)
 
     engine.optimizer.step = noted
     epochs = [trainer.epoch() for _ in range(cell.epochs)]

@@ -86,11 +86,11 @@ def test_positions_lie_where_they_lay_in_the_image():
         return torch.stack(torch.meshgrid(3 * y - 1, 5 * x + 2, indexing="ij"), dim=-1).reshape(1, rows * columns, 2)
 
     for before, after in (((8, 8), (16, 16)), ((8, 8), (12, 20)), ((16, 16), (8, 8))):
-        found, right = (
+        resampled_values, right = (
             grid.unflatten(1, after)[:, after[0] // 4 : -(after[0] // 4), after[1] // 4 : -(after[1] // 4)]
             for grid in (resampled(plane(*before), before, after), plane(*after))
         )
-        assert found == pytest.approx(right, abs=0.01)
+        assert resampled_values == pytest.approx(right, abs=0.01)
     noise = torch.randn(1, 64, 3)
     assert torch.equal(resampled(noise, (8, 8), (8, 8)), noise)
 
@@ -154,7 +154,7 @@ def test_what_is_no_such_file_is_a_sentence(tmp_path):
     from safetensors.torch import save_file
 
     saved(tmp_path / "w.safetensors", model=replace(SPEC, image_size=(32, 16)))
-    for path, word in {
+    for path, sentence in {
         "nothing": "cannot be read",
         "cut": "no whole safetensors file",
         "names": "named neither",
@@ -164,7 +164,7 @@ def test_what_is_no_such_file_is_a_sentence(tmp_path):
             place.write_bytes((tmp_path / "w.safetensors").read_bytes()[:1000])
         if path == "names":
             save_file({"weight": torch.zeros(2)}, place)
-        with pytest.raises(UserError, match=word):
+        with pytest.raises(UserError, match=sentence):
             planned(place)
     with pytest.raises(UserError, match="32 patches are neither those of 16 px nor of any square"):
         planned(tmp_path / "w.safetensors")

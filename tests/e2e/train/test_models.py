@@ -53,7 +53,7 @@ class Scaled(nn.Module):
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def models_folder(tmp_path, monkeypatch):
     """A package of somebody's own on PYTHONPATH, and a cache folder of this test."""
     package = tmp_path / "path" / "my_models"
     package.mkdir(parents=True)
@@ -107,33 +107,33 @@ def test_what_the_formulas_say_of_other_images_is_what_ours_has():
         ("torchvision", {"name": "swin_v2_t"}, "unexpected keyword argument 'image_size'; image_size and"),
     ],
 )
-def test_a_model_that_is_none_is_told_in_a_sentence(mine, target, changes, sentence):
+def test_a_model_that_is_none_is_told_in_a_sentence(models_folder, target, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         count(replace(MINE, **({"target": target, "arguments": ()} | changes)))
 
 
-def test_a_parameter_without_a_dimension_is_named(mine):
+def test_a_parameter_without_a_dimension_is_named(models_folder):
     assert count(replace(MINE, target="my_models.nets:Scaled", arguments=())).scalars == ("scale",)
 
 
-def test_a_model_is_counted_by_a_process_of_its_own_and_again_only_when_its_source_changes(mine, monkeypatch):
+def test_a_model_is_counted_by_a_process_of_its_own_and_again_only_when_its_source_changes(models_folder, monkeypatch):
     heard = []
-    (made, other) = models.with_counts([point(model=MINE), point(model=MINE, gpus=2)], heard.append)
+    (counted_point, other) = models.with_counts([point(model=MINE), point(model=MINE, gpus=2)], heard.append)
     assert len(heard) == 1
-    assert made.model == other.model
-    classes = made.data.classes
-    assert made.model.counts.parameters == 3 * 16 * 16 * 24 + 24 + 24 * classes + classes
+    assert counted_point.model == other.model
+    classes = counted_point.data.classes
+    assert counted_point.model.counts.parameters == 3 * 16 * 16 * 24 + 24 + 24 * classes + classes
     started = []
     monkeypatch.setattr(models.subprocess, "run", lambda *given, **_: started.append(given) or 1 / 0)
-    assert models.with_counts([point(model=MINE)], heard.append)[0].model == made.model
+    assert models.with_counts([point(model=MINE)], heard.append)[0].model == counted_point.model
     assert (len(heard), started) == (1, [])
-    (mine / "nets.py").write_text(SOURCE + "\n# another\n")
+    (models_folder / "nets.py").write_text(SOURCE + "\n# another\n")
     with pytest.raises(ZeroDivisionError):
         models.with_counts([point(model=MINE)], heard.append)
 
 
-def test_without_torch_the_plan_asks_for_two_numbers(mine, monkeypatch):
-    (mine.parent / "torch.py").write_text("raise ImportError('no torch on this login node')")
+def test_without_torch_the_plan_asks_for_two_numbers(models_folder, monkeypatch):
+    (models_folder.parent / "torch.py").write_text("raise ImportError('no torch on this login node')")
     sentence = r"nothing could be counted here \(ImportError: no torch on this login node\); .*model\.counts="
     with pytest.raises(UserError, match=sentence):
         models.with_counts([point(model=MINE)], print)
@@ -147,12 +147,12 @@ ENGINES = {
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_it_trains_and_its_engine_is_certified(mine, tmp_path, name):
+def test_it_trains_and_its_engine_is_certified(models_folder, tmp_path, name):
     """Dropout in the model: a rehearsal that let chance in would refuse its gradients."""
     model, engine = ENGINES[name]
     trained_cell = small_cell(gpus=2, epochs=1, engine=engine, model=replace(model, counts=count(model, 4)))
     job = Job(tmp_path / "study", trained_cell, certify=True)
-    assert job.run(probe=("on_path", str(mine.parent))) == [0, 0], job.log()
+    assert job.run(probe=("on_path", str(models_folder.parent))) == [0, 0], job.log()
     record = job.json("record.json")
     assert record["resolved"]["parameters"] == trained_cell.model.counts.parameters
     assert record["certificate"]["difference"] < 1e-3
@@ -160,8 +160,8 @@ def test_it_trains_and_its_engine_is_certified(mine, tmp_path, name):
     assert record["gradients"]["parameters"] > 3
 
 
-def test_another_release_of_the_model_trains_nothing(mine, tmp_path):
+def test_another_release_of_the_model_trains_nothing(models_folder, tmp_path):
     model = replace(MINE, counts=replace(count(MINE, 4), parameters=1000))
     job = Job(tmp_path / "study", small_cell(model=model))
-    assert job.run(probe=("on_path", str(mine.parent))) == [1], job.log()
+    assert job.run(probe=("on_path", str(models_folder.parent))) == [1], job.log()
     assert "trainable parameters here and 1,000 where it was planned" in job.end()["message"]

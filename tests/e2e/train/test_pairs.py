@@ -116,12 +116,12 @@ def _counted(cell):
         torch.zeros(cell.micro_batch, 3, side, side, dtype=dtype),
         torch.full((cell.micro_batch, cell.model.text.length), END),
     )
-    own, kept = {weight.untyped_storage()._cdata for weight in model.parameters()}, {}
+    own, storages = {weight.untyped_storage()._cdata for weight in model.parameters()}, {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage  # alive, so that no other gets its address
+            storages[storage._cdata] = storage  # alive, so that no other gets its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -131,7 +131,7 @@ def _counted(cell):
         answers = model(pairs)
         local_contrastive_loss(answers, answers, first=0).backward()
     parameters = sum(weight.numel() for weight in model.parameters())
-    return parameters, counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
+    return parameters, counter.get_total_flops(), sum(storage.nbytes() for storage in storages.values())
 
 
 def _planned(cell):

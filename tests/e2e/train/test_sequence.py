@@ -48,8 +48,8 @@ ONE_IMAGE = 0.051
 def shared_cell(**changes):
     """`gpus` ranks in groups of as many, unless `sequence` says fewer; 17 tokens, or 16 without a class token."""
     pool, size = changes.pop("pool", Pool.CLASS), changes.pop("image_size", 16)
-    given = {"gpus": 2, "sequence": 2, "epochs": 2, "micro_batch": 4} | changes
-    trained_cell = small_cell(**given)
+    fields = {"gpus": 2, "sequence": 2, "epochs": 2, "micro_batch": 4} | changes
+    trained_cell = small_cell(**fields)
     return replace(trained_cell, model=replace(trained_cell.model, **(TOKENS | {"image_size": size}), pool=pool))
 
 
@@ -72,18 +72,18 @@ def _kept_bytes(cell, images):
     from vit_sweep.job.train.model import DTYPES, vision_transformer
 
     dtype = DTYPES[cell.precision]
-    model, kept = under_autocast(cell, vision_transformer(cell).to(dtype)), {}
+    model, storages = under_autocast(cell, vision_transformer(cell).to(dtype)), {}
     own = {weight.untyped_storage()._cdata for weight in model.parameters()}
 
     def keep(tensor):
         storage = getattr(tensor, "_local_tensor", tensor).untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage  # alive, so that no other gets its address
+            storages[storage._cdata] = storage  # alive, so that no other gets its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(torch.zeros(images, 3, *cell.model.image_shape, dtype=dtype))
-    return sum(storage.nbytes() for storage in kept.values())
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def _plant(patch, fault):

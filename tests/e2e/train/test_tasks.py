@@ -28,8 +28,10 @@ def trained(folder, **changes):
 
 def in_python(body):
     """What a process of its own prints, which may import torch."""
-    given = "import json, torch\nfrom vit_sweep.job.train.objective import *\nfrom vit_sweep.plan.point import Task\n"
-    answer = subprocess.run([sys.executable, "-c", given + body], capture_output=True, text=True, check=False)
+    preamble = (
+        "import json, torch\nfrom vit_sweep.job.train.objective import *\nfrom vit_sweep.plan.point import Task\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", preamble + body], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
@@ -37,10 +39,10 @@ def in_python(body):
 def test_metrics_are_those_of_the_definitions():
     """Three labels of four images, of which the last label is on none; numbers in units of their own."""
     answers = [[2.0, -1.0, -3.0], [1.0, 1.0, -3.0], [-1.0, 2.0, -3.0], [0.5, -2.0, 4.0]]
-    there = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
+    truth = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
     numbers, wanted = [[1.0], [2.0], [3.0], [6.0]], [[1.5], [2.0], [2.5], [7.0]]
     printed = in_python(f"""
-answers, there = torch.tensor({answers}), torch.tensor({there}).float()
+answers, there = torch.tensor({answers}), torch.tensor({truth}).float()
 numbers, wanted = torch.tensor({numbers}), torch.tensor({wanted})
 units = units_of(wanted)
 standard = lambda values: standardised(values, units)
@@ -70,7 +72,7 @@ print(json.dumps([
     assert (set(of_one), "map" in of_none, of_classes) == ({"mae", "rmse"}, False, {})
     entropy = [
         math.log1p(math.exp(-x if y else x))
-        for row, labels_ in zip(answers, there, strict=True)
+        for row, labels_ in zip(answers, truth, strict=True)
         for x, y in zip(row, labels_, strict=True)
     ]
     assert means == pytest.approx([sum(entropy) / 12, sum(e * e for e in error) / 4], rel=1e-5)

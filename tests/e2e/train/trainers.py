@@ -46,16 +46,16 @@ def run(folder, cell, *, delays=(), probe=None, measure=WHOLLY, **options):
     `Trainer.measure`; False: nothing is measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    given = [(str(folder), rank, cell, delays, probe, measure, options) for rank in range(cell.gpus)]
-    run_all(_rank, given, folder=folder, seconds=300)
+    arguments = [(str(folder), rank, cell, delays, probe, measure, options) for rank in range(cell.gpus)]
+    run_all(_rank, arguments, folder=folder, seconds=300)
     ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
     epochs = [parse(EpochReport, epoch, source="epoch") for epoch in ranks[0]["epochs"]]
     breakdown = parse(Breakdown, ranks[0]["breakdown"], source="breakdown") if measure else None
     return epochs, breakdown, ranks
 
 
-def _rank(folder, rank, cell, delays, *given):
-    probe, measure, options = given
+def _rank(folder, rank, cell, delays, *arguments):
+    probe, measure, options = arguments
     log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -164,11 +164,11 @@ class Clock:
     def _meeting(self, collective):
         """Whoever comes early has waited for the last."""
 
-        def meet(*given, **options):
+        def meet(*args, **options):
             import torch
             import torch.distributed as dist
 
-            outcome = collective(*given, **options)
+            outcome = collective(*args, **options)
             if not _is_profiled():
                 latest = torch.tensor([self.seconds], dtype=torch.float64)
                 self._reduce(latest, op=dist.ReduceOp.MAX)
@@ -193,8 +193,8 @@ def _in_data(trainer, _engine, delay):
     """Each batch comes late."""
     epoch = trainer._pipeline.epoch
 
-    def late(*given, **options):
-        for raw in epoch(*given, **options):
+    def late(*args, **options):
+        for raw in epoch(*args, **options):
             delay()
             yield raw
 
@@ -223,10 +223,10 @@ def _in_all_reduce(_trainer, _engine, delay):
 
     reduce = dist.all_reduce
 
-    def throttled(tensor, *given, **options):
+    def throttled(tensor, *args, **options):
         if tensor.numel() > 2:  # not the loop's own sums
             delay()
-        return reduce(tensor, *given, **options)
+        return reduce(tensor, *args, **options)
 
     dist.all_reduce = throttled
 
@@ -235,9 +235,9 @@ def _in_optimizer(_trainer, engine, delay):
     """The update takes longer."""
     step = engine.optimizer.step
 
-    def slow(*given, **options):
+    def slow(*args, **options):
         delay()
-        return step(*given, **options)
+        return step(*args, **options)
 
     engine.optimizer.step = slow
 
@@ -279,9 +279,9 @@ def _stop_in_measuring(trainer, _rank):
         if len(units) == 5:
             raise StopAgreed(StopRequest(cause=Cause.TERMINATED, message="told to end", signal="SIGTERM"))
 
-    def measure_with(**given):
+    def measure_with(**options):
         trainer._enter = enter
-        return measure(**given)
+        return measure(**options)
 
     trainer.measure = measure_with
 

@@ -33,10 +33,10 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     With VIT_SWEEP_LONG_TESTS=1 at every step.
     """
     stride = 1 if LONG else each
-    acts = trivial()
+    variables = trivial()
     slow = program(tmp_path / "bin", "sbatch", before=f"[ ! -e {tmp_path}/slow ] || sleep 0.5")
-    environment = clean_environment() | shared_cluster.environment | acts
-    environment |= {"PATH": f"{slow}:{acts['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = clean_environment() | shared_cluster.environment | variables
+    environment |= {"PATH": f"{slow}:{variables['PATH']}", "PYTHONPATH": str(ROOT)}
     words = ["-m", *LAB, *words, "++partition.sbatch.hold=true", "wait=false"]
     driver = Path(__file__).with_name("killed_client.py")
     command = [sys.executable, driver, tmp_path, str(stride), *words]

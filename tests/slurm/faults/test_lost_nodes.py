@@ -33,8 +33,8 @@ def lab(sweep, own_cluster, tmp_path):
 @pytest.mark.parametrize("partition", ["vector-low", "vector-grace"])
 def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab, partition):
     """Without a grace Slurm requeues; within a grace the warned job ends by itself and asks to be requeued."""
-    acts = trivial(s1="hold")
-    lab.start("seed=1", f"partition.partition={partition}", acts=acts)
+    variables = trivial(s1="hold")
+    lab.start("seed=1", f"partition.partition={partition}", variables=variables)
     node = lab.wait_until_running(1)["host"]
     urgent = lab.cluster.ask(
         "sbatch",
@@ -48,7 +48,7 @@ def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab,
     lab.wait_until_running(1, attempt="1.1")
     assert f"JobId={urgent.strip()} " in lab.cluster.ask("scontrol", "show", "job", urgent.strip())
     lab.release()
-    watched = lab.verb("status", "--watch", acts=acts)
+    watched = lab.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout
     # What the job itself said may be `terminated`: USR2 and TERM come within 20 ms. The restart tells.
     assert lab.table() == {1: ("done", "", "preempted")}
@@ -57,13 +57,13 @@ def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab,
 @pytest.mark.parametrize("requeue", [True, False])
 def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue):
     """Slurm requeues, or says NODE_FAIL and leaves the rest to the client."""
-    acts = trivial(s1="hold")
-    lab.start("seed=1", f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    variables = trivial(s1="hold")
+    lab.start("seed=1", f"++partition.requeue={str(requeue).lower()}", variables=variables)
     node = lab.wait_until_running(1)["host"]
     try:
         lab.take_down(node, 1)
         lab.release()
-        watched = lab.verb("status", "--watch", acts=acts)
+        watched = lab.verb("status", "--watch", variables=variables)
     finally:
         lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
     assert watched.returncode == 0, watched.stdout
@@ -80,8 +80,8 @@ def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue)
 @pytest.mark.skipif(not LONG, reason="e2e/train/test_checkpoint.py has the same without Slurm: VIT_SWEEP_LONG_TESTS=1")
 def test_of_a_start_that_outlives_its_lost_node_and_the_next_one_the_record_that_came_first_stays(lab):
     """Slurm starts a job again while ranks of its first start run on: their node's slurmd is gone, they are not."""
-    acts = trivial(s1="deaf")
-    lab.start("seed=1", acts=acts)
+    variables = trivial(s1="deaf")
+    lab.start("seed=1", variables=variables)
     node = lab.wait_until_running(1)["host"]
     lab.cluster.call("node-kill", node)
     try:
@@ -105,8 +105,8 @@ def test_of_a_start_that_outlives_its_lost_node_and_the_next_one_the_record_that
 
 def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken_out_of_the_queue(lab):
     """Slurm holds it, for ever."""
-    acts = trivial()
-    lab.start("seed=1", "partition.partition=nebula", "partition.gpu_type=rtx3090", acts=acts)
+    variables = trivial()
+    lab.start("seed=1", "partition.partition=nebula", "partition.gpu_type=rtx3090", variables=variables)
     wait_for(lambda: "COMPLETED" in lab.cluster.ask("squeue", "--states=all", f"--jobs={lab.task(1)}", "--format=%T"))
     spool = lab.cluster.folder / "spool" / "nebula01"
     spool.rename(spool.with_name("aside"))
@@ -116,7 +116,7 @@ def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken
     finally:
         spool.with_name("aside").rename(spool)
     assert "1 job of finished cells still waited in the queue (launch failed" in " ".join(
-        lab.verb("status", "--watch", acts=acts).stdout.split()
+        lab.verb("status", "--watch", variables=variables).stdout.split()
     )
     assert lab.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == ""
     assert lab.attempts(1) == ["1"]
@@ -124,8 +124,8 @@ def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken
 
 def test_a_job_whose_cells_folder_lets_nobody_write_any_more_is_not_started_again(lab):
     """Its verdict cannot be kept, and starts that nobody can count would never end."""
-    acts = trivial(s1="hold")
-    lab.start("seed=1", acts=acts)
+    variables = trivial(s1="hold")
+    lab.start("seed=1", variables=variables)
     node = lab.wait_until_running(1)["host"]
     slurmd = (lab.cluster.folder / "run" / f"slurmd-{node}.pid").read_text().strip()
     on_node = ["nsenter", f"--mount=/proc/{slurmd}/ns/mnt"]
@@ -162,15 +162,15 @@ def fragile(sweep, own_cluster, tmp_path):
 def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragile, sweep, tmp_path):
     """Slurm warns the batch shell; the cell that runs stops in good order and the job asks to be requeued."""
     first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{second}": "hold"})
-    fragile.start(*CURVE, "partition.partition=vector-grace", acts=acts)
+    variables = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, "partition.partition=vector-grace", variables=variables)
     node = fragile.wait_until_running(second)["host"]
     fragile.cluster.ask(
         "sbatch", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     )
     fragile.wait_until_running(second, attempt="1.1")
     fragile.release()
-    watched = fragile.verb("status", "--watch", acts=acts)
+    watched = fragile.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
     assert (fragile.attempts(first), fragile.attempts(second), fragile.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
     assert fragile.by_gpus()[second] == ("done", "preempted")
@@ -180,14 +180,14 @@ def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragi
 def test_a_node_that_goes_down_takes_one_cell_with_it_and_the_rest_runs_elsewhere(fragile, sweep, tmp_path, requeue):
     """Slurm starts the job again, or the client sends what is left: never what is done."""
     first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{second}": "hold"})
-    fragile.start(*CURVE, f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    variables = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, f"++partition.requeue={str(requeue).lower()}", variables=variables)
     node = fragile.wait_until_running(second)["host"]
     before = fragile.record(first)
     try:
         fragile.take_down(node, second)
         fragile.release()
-        watched = fragile.verb("status", "--watch", acts=acts)
+        watched = fragile.verb("status", "--watch", variables=variables)
     finally:
         fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
     assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()

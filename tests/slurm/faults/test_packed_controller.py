@@ -19,14 +19,14 @@ def test_cells_wait_for_a_controller_that_was_away_and_counts_the_cores_of_one_t
     with running_cluster(tmp_path_factory.mktemp("c")) as cluster:
         lab = Packed(sweep, cluster, tmp_path / "outputs" / "s")
         first = runs_first(Packed(sweep, None, tmp_path / "outputs" / "dry"))
-        acts = trivial(**{f"s{first}": "hold"})
-        lab.start(*ONE_JOB, acts=acts)
+        variables = trivial(**{f"s{first}": "hold"})
+        lab.start(*ONE_JOB, variables=variables)
         lab.wait_until_running(first)
         cluster.call("controller-stop")
         lab.release()
         wait_for(lambda: lab.record(first), what=lab.logs)
         cluster.call("controller-start")
-        watched = lab.verb("status", "--watch", acts=acts)
+        watched = lab.verb("status", "--watch", variables=variables)
         assert watched.returncode == 0, watched.stdout + watched.stderr + lab.logs()
         assert all(lab.record(seed) for seed in range(1, 7)), lab.logs()
         # The first that Slurm would not start may have been started in vain; nobody after it.

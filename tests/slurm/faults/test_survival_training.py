@@ -34,17 +34,17 @@ LEARNED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 def labs(shared_cluster, tmp_path_factory):
     """Studies of the same training, all at once; two of them hold in their second epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
-    made = {}
+    labs = {}
     for name, (words, environment) in STARTED.items():
-        made[name] = Lab(partial(_sweep, folder), shared_cluster, folder / "outputs" / name)
-        made[name].started = _sweep(
+        labs[name] = Lab(partial(_sweep, folder), shared_cluster, folder / "outputs" / name)
+        labs[name].started = _sweep(
             folder, *TRAINING, *words, f"study={name}", "wait=false", env=shared_cluster.environment | environment
         )
-    return made
+    return labs
 
 
-def _sweep(folder, *words, env, **given):
-    return warm.run(*words, cwd=folder, env=env, **given)
+def _sweep(folder, *words, env, **options):
+    return warm.run(*words, cwd=folder, env=env, **options)
 
 
 def wait_until_held(lab):
@@ -54,7 +54,7 @@ def wait_until_held(lab):
 
 def ended(lab):
     """The record of what runs to its end."""
-    watched = lab.verb("status", "--watch", acts={})
+    watched = lab.verb("status", "--watch", variables={})
     assert watched.returncode == 0, watched.stdout + watched.stderr + lab.logs()
     return lab.record(0)
 
@@ -81,9 +81,9 @@ def test_a_training_of_two_nodes_that_was_cancelled_is_finished_on_one(labs, sha
     """It learns what one did that nobody cancelled, and stands in no timing series."""
     left = labs["left"]
     wait_until_held(left)
-    cancelled = left.verb("cancel", acts={})
+    cancelled = left.verb("cancel", variables={})
     assert cancelled.returncode == 0, cancelled.stdout + cancelled.stderr
-    left.verb("status", "--watch", acts={})
+    left.verb("status", "--watch", variables={})
     origin = left.cell(0)
     other_lab = Lab(left.sweep, shared_cluster, left.folder.parent / "finished")
     words = [*TRAINING, f"continue_from=left/{origin.name}", "zero=2", "study=finished"]

@@ -54,7 +54,7 @@ def order(sweep, tmp_path):
 def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, order):
     first, other = order
     failing = first[1]
-    answer = packed.run(*SIX, acts=trivial(**{f"s{failing}": "die"}))
+    answer = packed.run(*SIX, variables=trivial(**{f"s{failing}": "die"}))
     assert answer.returncode == 1, answer.stdout + answer.stderr + packed.logs()
     assert packed.jobs() == [first, other], "as a dry run said"
     runs = packed.runs()
@@ -72,7 +72,7 @@ def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, orde
         began = [packed.read(seed, "1", "rank0.json")["started_at"] for seed in done]
         ended = [packed.read(seed, "1", "rank0.json")["end"]["at"] for seed in done]
         assert all(end <= begin for (end, _), (_, begin) in pairwise(zip(ended, began, strict=True)))
-    again = packed.verb("resume", "--retry", "failed", acts=trivial())
+    again = packed.verb("resume", "--retry", "failed", variables=trivial())
     assert again.returncode == 0, again.stdout + again.stderr + packed.logs()
     assert packed.jobs() == [first, other, [failing]], "nothing else was sent again"
     assert packed.attempts(failing) == ["1", "1.1", "2"]
@@ -80,13 +80,13 @@ def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, orde
 
 def test_a_client_that_is_killed_changes_nothing_and_whoever_resumes_sends_nothing_twice(packed, order, tmp_path):
     first, other = order
-    acts = trivial(**{f"s{first[0]}": "hold"})
-    with packed.client(*packed.words(*SIX), acts=acts, cwd=tmp_path) as client:
+    variables = trivial(**{f"s{first[0]}": "hold"})
+    with packed.client(*packed.words(*SIX), variables=variables, cwd=tmp_path) as client:
         wait_for(lambda: list(packed.folder.glob("cells/*")) and packed.read(first[0], "1", "progress.json"))
         wait_for(lambda: len(packed.jobs()) == 2)
         client.kill()
     packed.release()
-    resumed = packed.verb("resume", acts=acts)
+    resumed = packed.verb("resume", variables=variables)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr + packed.logs()
     assert packed.jobs() == [first, other]
     assert {tuple(packed.attempts(seed)) for seed in range(1, 7)} == {("1",)}
@@ -95,19 +95,19 @@ def test_a_client_that_is_killed_changes_nothing_and_whoever_resumes_sends_nothi
 
 def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packed, order):
     first, other = order
-    acts = trivial(**{f"s{first[0]}": "hold", f"s{other[0]}": "hold"})
-    packed.start(*SIX, acts=acts)
+    variables = trivial(**{f"s{first[0]}": "hold", f"s{other[0]}": "hold"})
+    packed.start(*SIX, variables=variables)
     packed.wait_until_running(first[0])
     packed.wait_until_running(other[0])
-    one = packed.verb("cancel", "--cells", packed.cell(first[0]).name, acts=acts)
+    one = packed.verb("cancel", "--cells", packed.cell(first[0]).name, variables=variables)
     assert one.returncode == 0, one.stderr
     wait_for(lambda: all(packed.record(seed) for seed in first[1:]), what=packed.logs)
-    completed = packed.verb("cancel", acts=acts)
+    completed = packed.verb("cancel", variables=variables)
     assert completed.returncode == 0, completed.stderr
     assert packed.record(first[0]) is None
     wait_for(lambda: packed.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == "", what=packed.logs)
     packed.release()
-    resumed = packed.verb("resume", acts=trivial())
+    resumed = packed.verb("resume", variables=trivial())
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr + packed.logs()
     again = packed.jobs()[2:]
     assert sorted(seed for job in again for seed in job) == sorted([first[0], *other]), "what is done stays"

@@ -30,16 +30,16 @@ def curve(sweep, shared_cluster, tmp_path):
 
 
 def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sweep, tmp_path):
-    first, *rest = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{first}": "hold"})
-    curve.start(*CURVE, acts=acts)
+    first, *others = planned_order(sweep, tmp_path)
+    variables = trivial(**{f"g{first}": "hold"})
+    curve.start(*CURVE, variables=variables)
     curve.wait_until_running(first)
-    assert curve.order() == [first, *rest]
-    wait_for(lambda: curve.states(acts) == {first: "running"} | dict.fromkeys(rest, "queued"))
+    assert curve.order() == [first, *others]
+    wait_for(lambda: curve.states(variables) == {first: "running"} | dict.fromkeys(others, "queued"))
     nodes = curve.cluster.ask("squeue", "--noheader", "--array", f"--jobs={curve.job()}", "--format=%D")
     assert nodes.split() == ["2"]
     curve.release()
-    watched = curve.verb("status", "--watch", acts=acts)
+    watched = curve.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
     # Ranks that do not train wait for no other: of the last cell some may still be on their way when rank 0 is done.
     wait_for(lambda: curve.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == "", what=curve.logs)
@@ -52,24 +52,24 @@ def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sw
     assert {record["job_id"].split("_")[0] for record in records.values()} == {curve.job()}
     begun = {gpus: curve.read(gpus, "1", "rank0.json")["started_at"] for gpus in records}
     ended = {gpus: curve.read(gpus, "1", "rank0.json")["end"]["at"] for gpus in records}
-    assert all(ended[earlier] <= begun[other] for earlier, other in pairwise([first, *rest]))
+    assert all(ended[earlier] <= begun[other] for earlier, other in pairwise([first, *others]))
 
 
 def test_a_cell_is_cancelled_and_a_rank_dies_and_the_others_go_on_in_the_same_job(curve, sweep, tmp_path):
     """What runs is ended by the queue; who died gets a second start in its place."""
     first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{first}": "hold", f"g{second}": "die-once"})
-    curve.start(*CURVE, acts=acts)
+    variables = trivial(**{f"g{first}": "hold", f"g{second}": "die-once"})
+    curve.start(*CURVE, variables=variables)
     curve.wait_until_running(first)
-    cancelled = curve.verb("cancel", "--cells", curve.cell(first).name, acts=acts)
+    cancelled = curve.verb("cancel", "--cells", curve.cell(first).name, variables=variables)
     assert cancelled.returncode == 0, cancelled.stderr
-    watched = curve.verb("status", "--watch", acts=acts)
+    watched = curve.verb("status", "--watch", variables=variables)
     assert watched.returncode == 1, watched.stdout + watched.stderr
     assert curve.by_gpus() == {first: ("cancelled", ""), second: ("done", "rank_died"), third: ("done", "")}
     assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
     assert curve.record(second)["job_id"].split("_")[0] == curve.record(third)["job_id"].split("_")[0] == curve.job()
     curve.release()
-    again = curve.run(*CURVE, acts=acts)
+    again = curve.run(*CURVE, variables=variables)
     assert again.returncode == 0, again.stdout + again.stderr
     assert curve.attempts(first) == ["1", "2"]
     assert curve.record(first)["allocated_gpus"] == first, "what is left of a curve takes no more than it needs"
@@ -77,15 +77,15 @@ def test_a_cell_is_cancelled_and_a_rank_dies_and_the_others_go_on_in_the_same_jo
 
 def test_a_job_that_slurm_starts_again_goes_on_where_it_stopped(curve, sweep, tmp_path):
     first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{second}": "hold"})
-    curve.start(*CURVE, acts=acts)
+    variables = trivial(**{f"g{second}": "hold"})
+    curve.start(*CURVE, variables=variables)
     curve.wait_until_running(second)
     before = curve.record(first)
     curve.cluster.ask("scontrol", "requeue", curve.job())
     # scontrol returns before the ranks are told to end: released any earlier, the first attempt would finish.
     curve.wait_until_running(second, attempt="1.1")
     curve.release()
-    watched = curve.verb("status", "--watch", acts=acts)
+    watched = curve.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
     assert curve.record(first) == before
     assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
@@ -94,11 +94,11 @@ def test_a_job_that_slurm_starts_again_goes_on_where_it_stopped(curve, sweep, tm
 
 def test_a_job_that_is_warned_of_its_end_lets_its_cell_stop_and_asks_to_be_started_again(curve, sweep, tmp_path):
     first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{first}": "hold-once"})
-    curve.start(*CURVE, acts=acts)
+    variables = trivial(**{f"g{first}": "hold-once"})
+    curve.start(*CURVE, variables=variables)
     curve.wait_until_running(first)
     curve.cluster.ask("scancel", "--batch", "--signal=USR2", curve.job())
-    watched = curve.verb("status", "--watch", acts=acts)
+    watched = curve.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
     assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1", "1.1"], ["1"], ["1"])
     assert curve.read(first, "1", "exit.json")["signal"] == "SIGUSR2"

@@ -19,7 +19,7 @@ def end_without_a_verdict(lab):
 
     The ranks do not stop when told to, so Slurm kills them together with the script that would have judged them.
     """
-    lab.start("seed=1,2,3", "++partition.requeue=false", acts=STUBBORN)
+    lab.start("seed=1,2,3", "++partition.requeue=false", variables=STUBBORN)
     node = [lab.wait_until_running(seed)["host"] for seed in (1, 2, 3)][1]
     ranks = [lab.read(seed, "1", "rank0.json") for seed in (1, 2, 3)]
     script = script_of(lab.cluster, ranks[2]["job_id"])
@@ -66,13 +66,13 @@ def test_one_question_to_slurmdbd_tells_how_forgotten_jobs_ended(sweep, cluster_
     node = end_without_a_verdict(lab)
     calls = tmp_path / "asked"
     counting = program(tmp_path / "bin", "sacct", before=f"echo asked >> {calls}")
-    status = lab.verb("status", acts=STUBBORN | {"PATH": f"{counting}:{STUBBORN['PATH']}"})
+    status = lab.verb("status", variables=STUBBORN | {"PATH": f"{counting}:{STUBBORN['PATH']}"})
     assert status.returncode == 1, status.stderr
     # For all cells at once; a look that finds an end without a word looks a second time before it says so.
     assert len(calls.read_text().splitlines()) <= 2
     assert causes(lab) == ["cancelled", "node_failure", "rank_died"]
     assert lab.read(2, "1", "exit.json")["host"] == node
-    resumed = lab.verb("resume", acts=STUBBORN)
+    resumed = lab.verb("resume", variables=STUBBORN)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert {seed: before for seed, (_, _, before) in lab.table().items()} == {
         1: "cancelled",
@@ -84,7 +84,7 @@ def test_one_question_to_slurmdbd_tells_how_forgotten_jobs_ended(sweep, cluster_
 def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_for(sweep, forgetful_cluster, tmp_path):
     lab = Lab(sweep, forgetful_cluster, tmp_path / "outputs" / "s")
     end_without_a_verdict(lab)
-    watched = lab.verb("status", "--watch", acts=STUBBORN)
+    watched = lab.verb("status", "--watch", variables=STUBBORN)
     assert watched.returncode == 1, watched.stdout
     assert causes(lab) == ["terminated", "terminated", "rank_died"]
     assert lab.table() == {
@@ -92,7 +92,7 @@ def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_f
         2: ("failed", "terminated", ""),
         3: ("done", "", "rank_died"),
     }
-    resumed = lab.verb("resume", acts=STUBBORN)
+    resumed = lab.verb("resume", variables=STUBBORN)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert {status for status, _, _ in lab.table().values()} == {"done"}
 
@@ -100,8 +100,8 @@ def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_f
 def test_why_slurm_started_a_job_again_is_what_slurmdbd_says(sweep, cluster_with_database, tmp_path):
     """One is requeued by hand, one loses its node; the ranks of both are told to end."""
     lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
-    acts = trivial(s1="hold", s2="hold")
-    lab.start("seed=1,2", acts=acts)
+    variables = trivial(s1="hold", s2="hold")
+    lab.start("seed=1,2", variables=variables)
     other, node = [lab.wait_until_running(seed)["host"] for seed in (1, 2)]
     lab.cluster.ask("scontrol", "requeue", lab.task(1))
     lab.wait_until_gone(1, other)
@@ -110,7 +110,7 @@ def test_why_slurm_started_a_job_again_is_what_slurmdbd_says(sweep, cluster_with
     finally:
         lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
     lab.release()
-    watched = lab.verb("status", "--watch", acts=acts)
+    watched = lab.verb("status", "--watch", variables=variables)
     assert watched.returncode == 0, watched.stdout + lab.logs()
     # These virtual nodes may fail to start a step again, which is another end and not our subject.
     assert [lab.table()[seed][2].split(", ")[0] for seed in (1, 2)] == ["requeued", "node_failure"]

@@ -120,13 +120,13 @@ def ends(cluster_with_database, forgetful_cluster, tmp_path_factory):
 
 def sweep(site, lab, place, conf):
     """One row's sweep, to its end."""
-    acts = trivial(s0=site.first[0])
+    variables = trivial(s0=site.first[0])
     if site.before:
         for name in ("sbatch", "squeue"):
             path = program(place / "bin", name, before=site.before, after=site.after)
-        acts["PATH"] = f"{path}:{acts['PATH']}"
+        variables["PATH"] = f"{path}:{variables['PATH']}"
     words = [*WORKLOAD, f"partition=lab_{site.partition}", *LAB, f"seed=range({site.cells})", "study=s", *site.words]
-    environment = lab.cluster.environment | acts | conf | dict(site.environment)
+    environment = lab.cluster.environment | variables | conf | dict(site.environment)
     return warm.run("-m", *words, cwd=place, env=environment)
 
 

@@ -19,26 +19,26 @@ def elsewhere(tmp_path):
     return tmp_path / "bin"
 
 
-def on_path(folder, acts, **more):
-    return acts | {"PATH": f"{folder}:{acts['PATH']}"} | more
+def on_path(folder, variables, **more):
+    return variables | {"PATH": f"{folder}:{variables['PATH']}"} | more
 
 
 def test_a_job_that_sbatch_put_on_another_cluster_is_watched_and_ended_there(
     sweep, cluster_with_database, elsewhere, tmp_path
 ):
     program(elsewhere, "sbatch", before='set -- --clusters=lab "$@"')
-    acts = on_path(elsewhere, trivial(s1="hold", s2="hold"))
+    variables = on_path(elsewhere, trivial(s1="hold", s2="hold"))
     lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
-    lab.start("seed=1,2", acts=acts)
+    lab.start("seed=1,2", variables=variables)
     lab.wait_until_running(1)
     (handle,) = {entry["handle"] for entry in lab.journal() if entry["event"] == "submitted"}
     assert handle.endswith(";lab")
-    assert "running" in lab.verb("status", acts=acts).stdout
-    lab.start("seed=1,2", acts=acts)
+    assert "running" in lab.verb("status", variables=variables).stdout
+    lab.start("seed=1,2", variables=variables)
     assert len(lab.scripts()) == 1, "a second copy was started"
-    assert lab.verb("cancel", acts=acts).returncode == 0
-    assert lab.verb("status", "--watch", acts=acts).returncode == 1
-    lab.verb("collect", acts=acts)
+    assert lab.verb("cancel", variables=variables).returncode == 0
+    assert lab.verb("status", "--watch", variables=variables).returncode == 1
+    lab.verb("collect", variables=variables)
     assert set(lab.table().values()) == {("cancelled", "cancelled", "")}
 
 
@@ -48,7 +48,7 @@ def test_a_lost_answer_is_looked_up_on_the_clusters_that_the_users_variable_name
     lose = 'PATH=${PATH#*:} sbatch "$@" > /dev/null; echo "Socket timed out on send/recv operation" >&2; exit 1'
     program(elsewhere, "sbatch", before=lose)
     lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
-    answer = lab.run("seed=1,2", acts=on_path(elsewhere, trivial(), SLURM_CLUSTERS="lab"))
+    answer = lab.run("seed=1,2", variables=on_path(elsewhere, trivial(), SLURM_CLUSTERS="lab"))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert set(lab.table().values()) == {("done", "", "")}
     assert [entry["handle"].partition(";")[2] for entry in lab.journal() if entry["event"] == "submitted"] == ["lab"]

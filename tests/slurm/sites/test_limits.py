@@ -23,7 +23,7 @@ def test_many_cells_run_once_each_in_arrays_of_a_part_of_them(sweep, shared_clus
     """24 cells in arrays of 8; with VIT_SWEEP_LONG_TESTS=1 300 in arrays of 100, which takes minutes."""
     part = 100 if LONG else 8
     lab = Lab(sweep, shared_cluster, study)
-    answer = lab.run(f"seed=range({3 * part})", f"++partition.max_array_size={part}", acts=trivial(), timeout=1800)
+    answer = lab.run(f"seed=range({3 * part})", f"++partition.max_array_size={part}", variables=trivial(), timeout=1800)
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr
     assert [len(entry["tasks"]) for entry in lab.journal() if entry["event"] == "submitted"] == [part] * 3
     table = lab.table()
@@ -37,15 +37,17 @@ def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_clus
     lab = Lab(sweep, shared_cluster, study)
     (tmp_path / "slow").touch()
     slow = program(tmp_path / "bin", "sbatch", before=f"while [ -e {tmp_path}/slow ]; do sleep 0.1; done")
-    acts = trivial(s1="hold")
-    with lab.client(*lab.words("seed=1,2"), acts=acts | {"PATH": f"{slow}:{acts['PATH']}"}, cwd=tmp_path) as first:
+    variables = trivial(s1="hold")
+    with lab.client(
+        *lab.words("seed=1,2"), variables=variables | {"PATH": f"{slow}:{variables['PATH']}"}, cwd=tmp_path
+    ) as first:
         wait_for((study / "jobs.jsonl").exists)
-        second = lab.run("seed=1,2,3", acts=acts)
+        second = lab.run("seed=1,2,3", variables=variables)
         assert second.returncode == 2, second.stdout
         assert f"is being changed by process {first.pid}" in second.stderr
         (tmp_path / "slow").unlink()
         lab.wait_until_running(1)
-        with lab.watching(acts=acts) as watcher, lab.watching(acts=acts) as another:
+        with lab.watching(variables=variables) as watcher, lab.watching(variables=variables) as another:
             lab.release()
             assert [client.wait(timeout=300) for client in (watcher, another, first)] == [0, 0, 0]
     assert set(lab.table().values()) == {("done", "", "")}
@@ -69,10 +71,10 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep, small_disk, tmp_path_factory):
-    acts = trivial(s2="hold")
+    variables = trivial(s2="hold")
     with running_cluster(tmp_path_factory.mktemp("full")) as cluster:
         lab = Lab(sweep, cluster, small_disk / "outputs" / "s")
-        lab.start("seed=1,2", f"outputs={small_disk}/outputs", acts=acts)
+        lab.start("seed=1,2", f"outputs={small_disk}/outputs", variables=variables)
         lab.wait_until_running(2)
         wait_for(lambda: lab.record(1))
         wait_for(lambda: lab.read(1, "1", "exit.json"))
@@ -81,10 +83,10 @@ def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep
         wait_for(lambda: lab.read(2, "1", "exit.json"), what=lab.logs)
         assert lab.read(2, "1", "exit.json")["cause"] == "storage"
         # Slurm may call the job running a moment longer than it took to write that.
-        wait_for(lambda: "storage: " in lab.verb("status", acts=acts).stdout, what=lab.logs)
+        wait_for(lambda: "storage: " in lab.verb("status", variables=variables).stdout, what=lab.logs)
         assert lab.record(2) is None
         (small_disk / "filler").unlink()
-        again = lab.run("seed=1,2", f"outputs={small_disk}/outputs", acts=acts)
+        again = lab.run("seed=1,2", f"outputs={small_disk}/outputs", variables=variables)
         assert again.returncode == 0, again.stdout + again.stderr
         assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "storage")}
         assert lab.attempts(1) == ["1"]
@@ -103,20 +105,20 @@ def fill(path):
 
 def test_a_study_in_another_place_is_collected_and_goes_on_there(sweep, shared_cluster, study, tmp_path):
     lab = Lab(sweep, shared_cluster, study)
-    acts = trivial(s2="hold")
-    lab.start("seed=1,2", acts=acts)
+    variables = trivial(s2="hold")
+    lab.start("seed=1,2", variables=variables)
     lab.wait_until_running(2)
     wait_for(lambda: lab.record(1))
     shared_cluster.ask("scancel", lab.task(2))
-    assert lab.verb("status", "--watch", acts=acts).returncode == 1
+    assert lab.verb("status", "--watch", variables=variables).returncode == 1
     before = sorted(path.relative_to(study) for path in study.rglob("*"))
     copy = Lab(sweep, shared_cluster, tmp_path / "elsewhere" / "t")
     shutil.copytree(study, copy.folder)
-    collected = copy.verb("collect", acts=acts)
+    collected = copy.verb("collect", variables=variables)
     assert collected.returncode == 0, collected.stdout + collected.stderr
     assert copy.table() == {1: ("done", "", ""), 2: ("cancelled", "cancelled", "")}
     copy.release()
-    resumed = copy.verb("resume", "--trust", acts=acts)
+    resumed = copy.verb("resume", "--trust", variables=variables)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert copy.table() == {1: ("done", "", ""), 2: ("done", "", "cancelled")}
     assert copy.attempts(1) == ["1"]

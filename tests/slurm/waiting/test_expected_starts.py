@@ -45,33 +45,33 @@ def test_a_job_that_waits_behind_another_is_foretold_and_compared(sweep, shared_
     stand_in = program(tmp_path / "bin", "squeue", before=f'echo "$*" >> {tmp_path}/asked')
     # A look of another client of this user, which may be half a minute old, would know nothing of the job ahead.
     copy = shutil.copytree(shared_cluster.folder / "etc", tmp_path / "etc")
-    acts = trivial() | {"SLURM_CONF": str(copy / "slurm.conf")}
-    answer = lab.run(*NEBULA, "wait=false", acts=acts | {"PATH": f"{stand_in}:{acts['PATH']}"})
+    variables = trivial() | {"SLURM_CONF": str(copy / "slurm.conf")}
+    answer = lab.run(*NEBULA, "wait=false", variables=variables | {"PATH": f"{stand_in}:{variables['PATH']}"})
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "expected starts, never a promise (a look at the queue, no earlier job of this study" in answer.stdout
     (shape,) = [line for line in answer.stdout.splitlines() if line.startswith("  n1-g2 x 1: about ")]
     assert " to " in shape
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert sum("UserID" in words for words in asked) == 1
+    questions = (tmp_path / "asked").read_text().splitlines()
+    assert sum("UserID" in words for words in questions) == 1
 
     def planned_by_slurm():
-        (cell,) = json.loads(lab.verb("status", "--json", acts=acts).stdout)["cells"]
+        (cell,) = json.loads(lab.verb("status", "--json", variables=variables).stdout)["cells"]
         return cell if (cell["expected_start_basis"] or "").startswith("Slurm's plan") else None
 
     cell = wait_for(planned_by_slurm, what=lab.logs)
     ahead = (datetime.fromisoformat(cell["expected_start"]) - datetime.now(UTC)).total_seconds()
     assert 0 < ahead <= LIMIT_S + 60
     assert cell["expected_start_high"] == cell["expected_start"]
-    assert "expected to start about " in lab.verb("status", acts=acts).stdout.replace("\n", " ")
+    assert "expected to start about " in lab.verb("status", variables=variables).stdout.replace("\n", " ")
 
     ask("scancel", blocker)
     wait_for(lambda: lab.record(0), what=lab.logs)
-    told = json.loads(lab.verb("collect", "--json", acts=acts).stdout)["tables"]["waiting"]
-    rows = {row["forecast_by"]: row for row in told["rows"]}
+    table = json.loads(lab.verb("collect", "--json", variables=variables).stdout)["tables"]["waiting"]
+    rows = {row["forecast_by"]: row for row in table["rows"]}
     assert set(rows) == {"a look at the queue", "Slurm's plan"}
     for row in rows.values():
         assert row["wait_s"] >= 0
         assert row["wait_error_s"] == pytest.approx(row["wait_s"] - row["expected_wait_s"], abs=1)
     assert rows["Slurm's plan"]["wait_error_s"] < 0
-    assert any(note.startswith("Slurm's plan: of 1 array the first start came") for note in told["notes"])
-    assert lab.verb("check", acts=acts).returncode == 0
+    assert any(note.startswith("Slurm's plan: of 1 array the first start came") for note in table["notes"])
+    assert lab.verb("check", variables=variables).returncode == 0

@@ -122,7 +122,7 @@ def seconds(printed):
 
 
 @pytest.fixture
-def here(own_cluster, monkeypatch):
+def cluster_here(own_cluster, monkeypatch):
     """A cluster that we ask as users do."""
     for name, value in own_cluster.environment.items():
         monkeypatch.setenv(name, value)
@@ -130,21 +130,21 @@ def here(own_cluster, monkeypatch):
     return own_cluster
 
 
-def test_slurm_plans_and_starts_jobs_as_the_simulation_says(here, tmp_path):
-    comparison = compared(here, drawn(3, 14), tmp_path / "go")
+def test_slurm_plans_and_starts_jobs_as_the_simulation_says(cluster_here, tmp_path):
+    comparison = compared(cluster_here, drawn(3, 14), tmp_path / "go")
     assert max(map(abs, comparison.planned_off_s)) <= PLANNED_S, comparison
     assert comparison.in_order >= 0.9, comparison
     assert comparison.off_s <= APART_S, comparison
 
 
 @pytest.mark.skipif(not LONG, reason="ten queues take minutes, the test above has one: VIT_SWEEP_LONG_TESTS=1")
-def test_many_queues(here, tmp_path):
+def test_many_queues(cluster_here, tmp_path):
     """Last run on 2026-11-30: docs/study/waiting.md has its figures."""
-    made = [compared(here, drawn(seed, 30), tmp_path / f"go-{seed}") for seed in range(10)]
-    for one in made:
+    comparisons = [compared(cluster_here, drawn(seed, 30), tmp_path / f"go-{seed}") for seed in range(10)]
+    for one in comparisons:
         as_planned = sum(abs(off) <= PLANNED_S for off in one.planned_off_s)
         last = max(real for _, real in one.starts)
         print(f"{as_planned} of 30 as planned, {one.in_order:.0%} in order, {one.off_s:.0f} s off, last {last:.0f} s")
-    assert sum(abs(off) <= PLANNED_S for one in made for off in one.planned_off_s) >= 0.9 * 300
-    assert median(one.in_order for one in made) >= 0.95
-    assert median(one.off_s for one in made) <= APART_S
+    assert sum(abs(off) <= PLANNED_S for one in comparisons for off in one.planned_off_s) >= 0.9 * 300
+    assert median(one.in_order for one in comparisons) >= 0.95
+    assert median(one.off_s for one in comparisons) <= APART_S

@@ -8,7 +8,7 @@ from launchers.invocation import called
 
 
 @pytest.mark.parametrize(
-    ("started", "shown"),
+    ("started", "spelling"),
     [
         ("/usr/local/bin/vit_sweep", "vit_sweep"),
         (".venv/bin/vit_sweep", "vit_sweep"),
@@ -18,9 +18,9 @@ from launchers.invocation import called
         ("", "vit_sweep"),
     ],
 )
-def test_the_next_command_is_spelt_as_this_one(monkeypatch, started, shown):
+def test_the_next_command_is_spelt_as_this_one(monkeypatch, started, spelling):
     monkeypatch.setattr(sys, "argv", [started, "status"])
-    assert called() == shown
+    assert called() == spelling
 
 
 def test_a_process_without_a_name_is_told_of_the_script(monkeypatch):

@@ -74,10 +74,10 @@ def bare(schema, known=None):
         return bare(schema["schema"], known)
     if schema.get("type") == "definition-ref":
         return bare(known[schema["schema_ref"]], known)
-    told = {"metadata", "ref", "serialization", "definitions"}
+    described = {"metadata", "ref", "serialization", "definitions"}
     if schema.get("type") == "dict":
-        told.add("strict")  # of a Mapping, where pydantic says what our files cannot: that another mapping will do
-    return {key: bare(value, known) for key, value in schema.items() if key not in told}
+        described.add("strict")  # of a Mapping, where pydantic says what our files cannot: that another mapping will do
+    return {key: bare(value, known) for key, value in schema.items() if key not in described}
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +148,9 @@ GIVEN = [
 ]
 
 
-def outcome(make, **given):
+def outcome(make, **values):
     try:
-        return [getattr(make(**given), field.name) for field in dataclasses.fields(make)]
+        return [getattr(make(**values), field.name) for field in dataclasses.fields(make)]
     except ValidationError as error:
         return [(detail["type"], detail["loc"]) for detail in error.errors()]
 
@@ -166,13 +166,13 @@ def test_a_class_takes_no_value_without_a_name():
 
 
 def test_a_field_that_files_call_otherwise_is_written_so_and_read_by_both():
-    there = parse_json(Ours, '{"name": "a", "at": 3, "place": "b/c"}', source="it")
+    parsed = parse_json(Ours, '{"name": "a", "at": 3, "place": "b/c"}', source="it")
     assert (
-        there
+        parsed
         == Ours(name="a", index=3, place=Path("b/c"))
         == parse_json(Ours, '{"name": "a", "index": 3, "place": "b/c"}', source="it")
     )
-    assert to_plain(there) == {
+    assert to_plain(parsed) == {
         "name": "a",
         "count": 1,
         "colour": None,
@@ -180,7 +180,7 @@ def test_a_field_that_files_call_otherwise_is_written_so_and_read_by_both():
         "place": "b/c",
         "at": 3,
     }
-    assert to_plain(there, defaults=False) == {"name": "a", "place": "b/c", "at": 3}
+    assert to_plain(parsed, defaults=False) == {"name": "a", "place": "b/c", "at": 3}
     with pytest.raises(UserError, match="it: unknown key further"):
         parse_json(Ours, '{"name": "a", "further": 1}', source="it")
 

@@ -26,8 +26,13 @@ DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
 
 
 def origin(before, **changes):
-    seen = {"checkpoint": "e0002-s000003", "content": "0123abcd", "folder": "/s/cells/c/checkpoint/e2", "epoch": 2}
-    return origin_of(before, **(seen | {"step": 3} | changes))
+    checkpoint_fields = {
+        "checkpoint": "e0002-s000003",
+        "content": "0123abcd",
+        "folder": "/s/cells/c/checkpoint/e2",
+        "epoch": 2,
+    }
+    return origin_of(before, **(checkpoint_fields | {"step": 3} | changes))
 
 
 def before(**changes):
@@ -36,9 +41,9 @@ def before(**changes):
     return built
 
 
-def going_on(there, **changes):
+def going_on(start, **changes):
     """What becomes of a point with one GPU, twice the batch and the same training."""
-    defaults = {"gpus": 1, "batch": 2 * point().batch, "epochs": 3, "origin": there, "continue_from": "s/c"}
+    defaults = {"gpus": 1, "batch": 2 * point().batch, "epochs": 3, "origin": start, "continue_from": "s/c"}
     return cell_of(point(**(defaults | changes)))
 
 

@@ -198,15 +198,15 @@ def test_ddp_needs_more_than_zero_0_since_its_gradients_stay_in_their_buckets():
 def test_accelerate_is_planned_as_what_it_hands_the_work_to():
     """Its DDP without a stage, DeepSpeed with one; `zero=` says the stage."""
     for stage, plain in ((None, ON_DDP), (2, STAGES[2])):
-        made, other = (
+        built, other = (
             cell_of(point(gpus=4, engine=engine, zero=zero)) for engine, zero in ((ACCELERATED, stage), (plain, None))
         )
-        assert (made.engine.zero_stage, made.engine.name) == (
+        assert (built.engine.zero_stage, built.engine.name) == (
             stage,
             f"accelerate_zero{stage}" if stage else "accelerate",
         )
-        assert memory(made) == memory(other)
-        assert (hides(made), traffic_of(made)) == (hides(other), traffic_of(other))
+        assert memory(built) == memory(other)
+        assert (hides(built), traffic_of(built)) == (hides(other), traffic_of(other))
 
 
 def test_megatron_needs_cuda_and_shards_moments_with_its_distributed_optimizer():
@@ -214,8 +214,10 @@ def test_megatron_needs_cuda_and_shards_moments_with_its_distributed_optimizer()
     assert len(refused) == 1
     assert "megatron-core keeps gradients in a buffer on a CUDA device, and" in refused[0]
     (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=replace(OPTIMIZER, kind=OptimizerKind.LION)))
-    said = f"engine=megatron optimizer={OPTIMIZER.name}: megatron-core updates by optimizers of its own, here adamw,"
-    assert reason.startswith(said)
+    start_of_reason = (
+        f"engine=megatron optimizer={OPTIMIZER.name}: megatron-core updates by optimizers of its own, here adamw,"
+    )
+    assert reason.startswith(start_of_reason)
     assert memory(cell_of(point(engine=ON_MEGATRON, optimizer=replace(OPTIMIZER, decay_all=False))))
     on_sgd = replace(OPTIMIZER, kind=OptimizerKind.SGD)
     (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=on_sgd))

@@ -99,10 +99,10 @@ def test_nvme_takes_stage_3_and_a_folder_that_the_profile_names():
 def test_weights_on_nvme_take_a_gpu():
     """DeepSpeed's `dtype or float16 if is_fp16_supported() else bfloat16` asks for the device first."""
     on_cores, on_gpus = (profile(nvme="/local", device=device) for device in (Device.CPU, Device.CUDA))
-    asked = {"engine": zero(3, offload_param=Offload.NVME)}
-    (reason,) = cell_of(point(**asked, partition=on_cores))
+    settings = {"engine": zero(3, offload_param=Offload.NVME)}
+    (reason,) = cell_of(point(**settings, partition=on_cores))
     assert "engine.offload_param=nvme: without a GPU DeepSpeed" in reason
-    assert isinstance(cell_of(point(**asked, partition=on_gpus)), Cell)
+    assert isinstance(cell_of(point(**settings, partition=on_gpus)), Cell)
 
 
 def test_what_is_offloaded_leaves_the_gpu_for_the_host():
@@ -125,15 +125,15 @@ def test_what_is_offloaded_leaves_the_gpu_for_the_host():
 def test_a_plan_refuses_what_the_memory_of_a_job_does_not_hold():
     """Four ranks of a node at 16 bytes of states for each of 86.6 M parameters: 1.3 GiB over all of them."""
     vit_b = replace(MODEL, image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
-    asked = {"engine": zero(2, offload_optimizer=Offload.CPU), "gpus": 4, "model": vit_b}
-    (planned,) = make_plan([point(partition=profile(mem_gib=1.0), **asked)]).points
+    settings = {"engine": zero(2, offload_optimizer=Offload.CPU), "gpus": 4, "model": vit_b}
+    (planned,) = make_plan([point(partition=profile(mem_gib=1.0), **settings)]).points
     assert planned.reasons == (
         "engine.offload_optimizer=cpu: the states of 4 ranks need about 1.3 GiB of memory a node, a job on lab has "
         "1.0; use more nodes or a smaller model, or offload_optimizer=none",
     )
     for site in (profile(mem_gib=2.0), profile(mem_per_gpu_gib=0.5), profile(mem_gib=0.0), profile()):
-        assert make_plan([point(partition=site, **asked)]).cells
-    assert make_plan([point(partition=profile(mem_gib=1.0), **asked)], Knowledge(memory_check=MemoryCheck.OFF)).cells
+        assert make_plan([point(partition=site, **settings)]).cells
+    assert make_plan([point(partition=profile(mem_gib=1.0), **settings)], Knowledge(memory_check=MemoryCheck.OFF)).cells
 
 
 def test_identities_of_before_the_knobs_stay():
@@ -154,7 +154,7 @@ def test_a_further_key_of_deepspeed_is_part_of_the_cell_and_of_its_configuration
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence"),
+    ("key_and_value", "sentence"),
     [
         ("train_batch_size=8", "engine.config.train_batch_size=8: batch says it; use batch=..."),
         ("fp16.enabled=true", "engine.config.fp16.enabled=true: precision says it; use precision=..."),
@@ -175,9 +175,9 @@ def test_a_further_key_of_deepspeed_is_part_of_the_cell_and_of_its_configuration
         ),
     ],
 )
-def test_a_further_key_that_is_unknown_or_said_by_a_word_of_ours_is_one_sentence(word, sentence):
-    (reason,) = on(2, config=(word,))
-    assert reason.startswith(f"engine.config.{word}: ")
+def test_a_further_key_that_is_unknown_or_said_by_a_word_of_ours_is_one_sentence(key_and_value, sentence):
+    (reason,) = on(2, config=(key_and_value,))
+    assert reason.startswith(f"engine.config.{key_and_value}: ")
     assert sentence in reason
 
 

@@ -24,16 +24,18 @@ BY_PLUGIN = EngineSpec(name="accelerate_zero2", kind="accelerate", zero_stage=2)
 def test_a_plan_takes_the_counts_for_the_formulas():
     assert (parameters(OTHERS, 10), train_flop(OTHERS, 10), forward_flop(OTHERS, 10)) == (1000, 9e6, 3e6)
     assert forward_flop(replace(OTHERS, counts=replace(COUNTS, forward_flop=4e6)), 10) == 4e6
-    kept = [activation_bytes(OTHERS, precision) for precision in (Precision.TF32, Precision.BF16, Precision.BF16_AMP)]
-    assert kept == [2e6, 1e6, 1.125e6]
+    bytes_kept = [
+        activation_bytes(OTHERS, precision) for precision in (Precision.TF32, Precision.BF16, Precision.BF16_AMP)
+    ]
+    assert bytes_kept == [2e6, 1e6, 1.125e6]
     assert moment_bytes(OPTIMIZER, OTHERS, 10) == 8 * 1000
 
 
 def test_memory_is_predicted_where_activations_were_counted():
-    given: Cell = cell(model=OTHERS, device=Device.CUDA, gpu_model="Tesla T4")
-    assert predict(given).activations_gib == pytest.approx(1.105 * given.micro_batch * 2e6 / 2**30)
+    library_cell: Cell = cell(model=OTHERS, device=Device.CUDA, gpu_model="Tesla T4")
+    assert predict(library_cell).activations_gib == pytest.approx(1.105 * library_cell.micro_batch * 2e6 / 2**30)
     unknown = replace(OTHERS, counts=replace(COUNTS, kept_bytes_32=None))
-    assert predict(replace(given, model=unknown)) is None
+    assert predict(replace(library_cell, model=unknown)) is None
 
 
 def test_a_cell_is_the_same_whatever_was_counted_of_its_model():

@@ -137,8 +137,8 @@ def cpu(**changes):
 
 
 def remarks(wanted, cores=None):
-    (made,) = make_plan([wanted], Knowledge(cores=cores)).points
-    return made.remarks
+    (planned_point,) = make_plan([wanted], Knowledge(cores=cores)).points
+    return planned_point.remarks
 
 
 def test_more_ranks_than_cores_is_remarked():
@@ -171,8 +171,8 @@ def test_a_plan_file_names_the_profile_of_each_cell_by_its_index():
 
 def test_repeats_of_a_point_are_planned_as_if_each_were_alone():
     """Their texts, predictions and refusals are worked out once for all: nobody may see that."""
-    asked = [point(gpus=gpus, batch=batch, seed=1) for gpus in (1, 2, 64) for batch in (16, 32)]
-    repeats = [one.repeated(seed) for seed in (1, 7, 2**40) for one in asked]
+    points = [point(gpus=gpus, batch=batch, seed=1) for gpus in (1, 2, 64) for batch in (16, 32)]
+    repeats = [one.repeated(seed) for seed in (1, 7, 2**40) for one in points]
     alone = [point(gpus=one.gpus, batch=one.batch, seed=one.seed) for one in repeats]
     assert make_plan(repeats) == make_plan(alone)
     assert [one.point_id for one in repeats] == [one.point_id for one in alone]

@@ -83,8 +83,8 @@ def test_a_sample_keeps_its_bounds_and_does_not_hang_on_the_order_of_the_cells(g
     assert len({offer.cell_id for offer in sample.chosen}) == len(sample.chosen)
     ends = [min(gpus), max(gpus)]
     assert [offer.gpus for offer in sample.chosen[:2]] == ends[: len(sample.chosen[:2])] or len(gpus) == 1
-    seen = [offer.gpus for offer in sample.chosen]
-    assert max(map(seen.count, seen), default=0) <= min(map(seen.count, gpus), default=0) + 1
+    gpu_counts = [offer.gpus for offer in sample.chosen]
+    assert max(map(gpu_counts.count, gpu_counts), default=0) <= min(map(gpu_counts.count, gpus), default=0) + 1
 
 
 def test_another_seed_draws_other_cells_between_the_ends_and_a_machine_that_holds_fewer_keeps_their_order():
@@ -96,7 +96,7 @@ def test_another_seed_draws_other_cells_between_the_ends_and_a_machine_that_hold
 
 
 def test_what_is_too_dear_is_passed_over_and_named():
-    there = [*offers(1, 2), *offers(8, hours=50.0)]
-    sample = sampled(there, count=3, seed=0, budget=2.5)
+    offered = [*offers(1, 2), *offers(8, hours=50.0)]
+    sample = sampled(offered, count=3, seed=0, budget=2.5)
     assert [offer.gpus for offer in sample.chosen] == [1, 2] and [offer.gpus for offer in sample.dear] == [8]
     assert sampled([], count=2, seed=0, budget=1).chosen == ()

@@ -82,7 +82,7 @@ def test_what_cannot_share_tokens_is_one_sentence_with_what_can(name):
 
 def test_what_a_refusal_proposes_is_not_refused_in_turn():
     """Of every degree, size, pooling, kernel and device; a method for another never proposes one that sends it back."""
-    seen = set()
+    words_seen = set()
     for heads, size, pool, degree, kernel, device, method in itertools.product(
         (3, 4, 8), (16, 24, 32), Pool, (2, 3, 4, 8), Attention, Device, SequenceMethod
     ):
@@ -112,10 +112,10 @@ def test_what_a_refusal_proposes_is_not_refused_in_turn():
                         tried = replace(tried, attention=Attention(value))
                     case "model.pool":
                         tried = replace(tried, model=replace(tried.model, pool=Pool(value)))
-            seen |= set(words)
+            words_seen |= set(words)
             again = cell_of(tried)
             assert isinstance(again, Cell) or not again[0].startswith("sequence="), (built, again)
-    assert {"sequence", "sequence_method", "model.pool"} <= seen
+    assert {"sequence", "sequence_method", "model.pool"} <= words_seen
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def stopped(tmp_path_factory):
 
 
 @pytest.fixture
-def kept(stopped, tmp_path_factory):
+def copy(stopped, tmp_path_factory):
     """Its checkpoint, which stays when that job is done."""
     kept = tmp_path_factory.getbasetemp() / "kept" / "cells" / "c" / "checkpoint"
     return max(kept.iterdir())
@@ -39,13 +39,13 @@ def origin(job, checkpoint):
     """As the plan would find it at that place."""
     position = parse_json(Position, (checkpoint / "position.json").read_text(), source="position")
     content = content_of(checkpoint, position)
-    seen = {"checkpoint": checkpoint.name, "content": content, "folder": str(checkpoint)}
-    return origin_of(job.cell, **seen, epoch=position.epoch, step=position.step)
+    checkpoint_fields = {"checkpoint": checkpoint.name, "content": content, "folder": str(checkpoint)}
+    return origin_of(job.cell, **checkpoint_fields, epoch=position.epoch, step=position.step)
 
 
-def copied(kept, folder):
+def copied(source, folder):
     """The checkpoint in another study, to be changed."""
-    return shutil.copytree(kept, folder / "cells" / "c" / "checkpoint" / kept.name)
+    return shutil.copytree(source, folder / "cells" / "c" / "checkpoint" / source.name)
 
 
 def going_on(folder, origin):

@@ -22,8 +22,8 @@ def train(folder, ranks, cells, origins=None):
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    given = [(str(folder), rank, ranks, cells, origins or {}) for rank in range(ranks)]
-    run_all(_rank, given, folder=folder, seconds=300)
+    arguments = [(str(folder), rank, ranks, cells, origins or {}) for rank in range(ranks)]
+    run_all(_rank, arguments, folder=folder, seconds=300)
     losses = json.loads((folder / "losses.json").read_text())
     return {name: (losses[name], torch.load(folder / f"{name}.pt")) for name in cells}
 

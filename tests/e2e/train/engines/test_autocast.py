@@ -39,16 +39,18 @@ def test_every_engine_trains_as_one_process_leaves_out_what_is_not_finite_and_co
     linear layers that ZeRO 3 puts in the place of torch's, which round a product before they add the bias."""
     run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
     for rank in range(2):
-        for case, made in zip(CASES, json.loads((tmp_path / f"{rank}.json").read_text()), strict=True):
+        for case, result in zip(CASES, json.loads((tmp_path / f"{rank}.json").read_text()), strict=True):
             precision = case[1]
-            assert (made["precision"], made["weights"]) == (precision, ["torch.float32"]), case
+            assert (result["precision"], result["weights"]) == (precision, ["torch.float32"]), case
             allowed = 2e-3 if precision is FP16 else 2e-2 if case[0] == "zero3" else 1e-5
-            assert made["difference"] <= allowed, case
-            assert made["clipped"] <= allowed, f"{case}: its gradients are clipped by another norm, as by a scaled one"
-            assert made["shorter"] < 0.5, "there was nothing to clip"
-            assert made["from_fp32"] > 1e-3, f"{case}: nothing was cast"
-            assert made["left_out"] == ([SPOILT] if precision is FP16 else []), case
-            assert made["comes_back"], case
+            assert result["difference"] <= allowed, case
+            assert result["clipped"] <= allowed, (
+                f"{case}: its gradients are clipped by another norm, as by a scaled one"
+            )
+            assert result["shorter"] < 0.5, "there was nothing to clip"
+            assert result["from_fp32"] > 1e-3, f"{case}: nothing was cast"
+            assert result["left_out"] == ([SPOILT] if precision is FP16 else []), case
+            assert result["comes_back"], case
 
 
 def _rank(folder, rank):
@@ -151,6 +153,6 @@ def test_autocast_keeps_the_activations_and_casts_that_the_plan_knows():
     spec = replace(MODEL, image_size=64, patch_size=8, layers=4, width=128, heads=4, mlp_width=512)
     cell = small_cell(precision=BF16, model=spec)
     shape = (_IMAGES, 3, spec.image_size, spec.image_size)
-    kept = _kept_bytes(under_autocast(cell, vision_transformer(cell)), shape, torch.float32)
+    bytes_kept = _kept_bytes(under_autocast(cell, vision_transformer(cell)), shape, torch.float32)
     casts = cast_bytes(cell, parameters(spec, 4)) / _IMAGES
-    assert kept == pytest.approx(activation_bytes(spec, BF16) + casts, rel=0.05)
+    assert bytes_kept == pytest.approx(activation_bytes(spec, BF16) + casts, rel=0.05)

@@ -40,30 +40,34 @@ HELD = {*(engine.name for engine in ENGINES), "an optimizer by layers, whole"}
 def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_not(tmp_path):
     """All in one pair of processes: DeepSpeed takes ten seconds to import."""
     run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
-    made, others_made = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    assert made == others_made, "all ranks say the same"
-    by_itself, alone, *others = made.pop("refused")
+    certificate_of_0, others_made = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert certificate_of_0 == others_made, "all ranks say the same"
+    by_itself, alone, *others = certificate_of_0.pop("refused")
     assert others == [
         "engine=megatron: megatron-core keeps gradients in a buffer on a CUDA device, and this rank has none; use "
         "another engine",
         "engine=accelerate: nowhere not installed: pip install 'vit_sweep[engines]', or another engine",
     ]
-    asked = "DeepSpeedEngine was asked for on 2 ranks, and Accelerate made"
+    cause = "DeepSpeedEngine was asked for on 2 ranks, and Accelerate made"
     assert (
-        f"engine=accelerate_zero2: {asked} DistributedDataParallel of the model (MULTI_CPU, 2 processes)" in by_itself
+        f"engine=accelerate_zero2: {cause} DistributedDataParallel of the model (MULTI_CPU, 2 processes)" in by_itself
     )
     assert "made VisionTransformer of the model (NO, 1 process); nothing was trained" in alone
-    assert {name for name, (holds, *_) in made.items() if holds} == HELD, made
-    exact = {name for name, (_, certificate) in made.items() if certificate["absolute"] == 0}
-    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", "accelerate", "accelerate_zero2", KNOBS.name}, made
-    assert made["accelerate"][1]["classes"] == ["DistributedDataParallel", "AdamW"]
-    assert made["accelerate_zero2"][1]["classes"] == ["DeepSpeedEngine", "DeepSpeedZeroOptimizer"]
-    assert made["zero3"][1]["absolute"] < 1e-4
-    assert made["zero3"][1]["masked"] == "the keys' part of in_proj_bias"
-    assert made.pop("DDP instead of ZeRO 2")[1]["instead"] == "ddp", "its weights are right"
-    assert all(made[name][1]["difference"] > 0.01 for name in set(made) - HELD), made
-    assert made["ddp"][1]["classes"] == ["DistributedDataParallel", "AdamW"]
-    assert [made[name][1]["collectives"] for name in ("ddp", "fsdp2", "zero1", "each rank alone")] == [
+    assert {name for name, (holds, *_) in certificate_of_0.items() if holds} == HELD, certificate_of_0
+    exact = {name for name, (_, certificate) in certificate_of_0.items() if certificate["absolute"] == 0}
+    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", "accelerate", "accelerate_zero2", KNOBS.name}, (
+        certificate_of_0
+    )
+    assert certificate_of_0["accelerate"][1]["classes"] == ["DistributedDataParallel", "AdamW"]
+    assert certificate_of_0["accelerate_zero2"][1]["classes"] == ["DeepSpeedEngine", "DeepSpeedZeroOptimizer"]
+    assert certificate_of_0["zero3"][1]["absolute"] < 1e-4
+    assert certificate_of_0["zero3"][1]["masked"] == "the keys' part of in_proj_bias"
+    assert certificate_of_0.pop("DDP instead of ZeRO 2")[1]["instead"] == "ddp", "its weights are right"
+    assert all(certificate_of_0[name][1]["difference"] > 0.01 for name in set(certificate_of_0) - HELD), (
+        certificate_of_0
+    )
+    assert certificate_of_0["ddp"][1]["classes"] == ["DistributedDataParallel", "AdamW"]
+    assert [certificate_of_0[name][1]["collectives"] for name in ("ddp", "fsdp2", "zero1", "each rank alone")] == [
         ["all_reduce"],
         ["all_gather_into_tensor", "reduce_scatter_tensor"],
         ["all_gather_into_tensor", "all_reduce"],
@@ -82,12 +86,12 @@ def _certified(rank):
     from vit_sweep.job.train.proof import certificate
 
     certificate.STEPS = STEPS
-    made = {}
+    certificates = {}
     for name, (engine, difference) in CASES.items():
         with pytest.MonkeyPatch.context() as patch:
             PLANTED[difference](patch)
             made_here = certificate.certify(small_cell(gpus=2, engine=engine), rank=rank, device=torch.device("cpu"))
-        made[name] = (made_here.holds, to_plain(made_here))
+        certificates[name] = (made_here.holds, to_plain(made_here))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(JobError, match="offload_optimizer=cpu: DeepSpeed keeps"):
         _keep(patch)
         certificate.certify(small_cell(gpus=2, engine=OFFLOADED), rank=rank, device=torch.device("cpu"))
@@ -96,7 +100,7 @@ def _certified(rank):
     refused = [_passed_over(PLUGIN, cpu=True), _passed_over(ACCELERATE, cpu=False), _refused(MEGATRON)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(OPTIONAL, "accelerate", ("nowhere",))
-        return made | {"refused": [*refused, _refused(ACCELERATE)]}
+        return certificates | {"refused": [*refused, _refused(ACCELERATE)]}
 
 
 def _refused(engine):

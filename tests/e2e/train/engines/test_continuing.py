@@ -106,7 +106,7 @@ def test_the_scale_of_a_loss_goes_from_torchs_scaler_to_deepspeeds_and_back(clea
     scale_of_torch(torchs).into_deepspeed(deepspeeds)
     # It grows where this is a multiple of the window, and no step has been taken yet.
     assert deepspeeds.cur_iter - deepspeeds.last_overflow_iter - 1 == clean_steps
-    there = scale_of_deepspeed(**vars(deepspeeds))
-    assert there.of_torch(torchs | {"scale": 1.0, "_growth_tracker": 3}) == torchs
+    loss_scale = scale_of_deepspeed(**vars(deepspeeds))
+    assert loss_scale.of_torch(torchs | {"scale": 1.0, "_growth_tracker": 3}) == torchs
     assert scale_of_torch({}) is None
-    assert there.of_torch({}) == {}, "one that scales nothing stays so"
+    assert loss_scale.of_torch({}) == {}, "one that scales nothing stays so"

@@ -29,15 +29,15 @@ def test_it_trains_the_same_and_comes_back_where_what_it_asks_of_cuda_lies_on_th
     """Buffer, scale and the name of a tensor's type; all else, gloo's collectives too, is the real one."""
     run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
     whole, parts = json.loads((tmp_path / "0.json").read_text())
-    for engine, made in zip(ENGINES, (whole, parts), strict=True):
-        planned, seen, counted = traffic.of_step(engine, ACCUM, SIZE), *made.pop("bytes")
+    for engine, result in zip(ENGINES, (whole, parts), strict=True):
+        planned, reported, counted = traffic.of_step(engine, ACCUM, SIZE), *result.pop("bytes")
         wanted = {
             "all_reduce": planned.reduced,
             "reduce_scatter_tensor": planned.scattered,
             "all_gather_into_tensor": planned.gathered,
         }
-        assert counted == seen, "what the engine says of itself is what went by"
-        assert {name: size / (4 * SIZE) for name, size in seen.items()} == pytest.approx(
+        assert counted == reported, "what the engine says of itself is what went by"
+        assert {name: size / (4 * SIZE) for name, size in reported.items()} == pytest.approx(
             {name: times for name, times in wanted.items() if times}, rel=0.03
         ), "Megatron fills up its buffer to even parts"
     assert (whole["absolute"], parts["absolute"]) == (0, 0)
@@ -65,24 +65,24 @@ def _on_a_processor(folder, rank):
             options = dict(kwargs or {})
             if options.get("device") == "cuda":
                 options["device"] = "cpu"
-            made = func(*args, **options)
-            is_name = func is torch.Tensor.type and isinstance(made, str)
-            return made.replace("torch.Float", "torch.cuda.Float") if is_name else made
+            output = func(*args, **options)
+            is_name = func is torch.Tensor.type and isinstance(output, str)
+            return output.replace("torch.Float", "torch.cuda.Float") if is_name else output
 
     torch.cuda.current_device = lambda: torch.device("cpu")
     build.Device = SimpleNamespace(CUDA=Device.CPU)
     certificate.STEPS = 10
-    made = []
+    names = []
     for engine in ENGINES:
         cell = small_cell(gpus=2, engine=engine)
         with WithoutCuda():
             guarded = gradients.check_gradients(cell, rank=rank, device=torch.device("cpu"))
             assert guarded.difference < guarded.tolerance / 10
-            made.append(to_plain(certificate.certify(cell, rank=rank, device=torch.device("cpu"))))
+            names.append(to_plain(certificate.certify(cell, rank=rank, device=torch.device("cpu"))))
             _decays_as_torch_does(cell)
             _comes_back(rehearsal.small(cell, cell.optimizer), folder)
-            made[-1]["bytes"] = _moved(small_cell(gpus=2, accum=ACCUM, engine=engine, model=WIDE))
-    return made
+            names[-1]["bytes"] = _moved(small_cell(gpus=2, accum=ACCUM, engine=engine, model=WIDE))
+    return names
 
 
 def _decays_as_torch_does(cell):
@@ -148,13 +148,13 @@ def _moved(cell):
     engine = wrapped(cell, vision_transformer(cell))
     images = torch.randn(2, 3, cell.model.image_size, cell.model.image_size)
     _step(engine, images, ACCUM)
-    seen = {}
+    bytes_by_kind = {}
 
     def noting(collective, whole):
         def call(*tensors, **options):
             size = (tensors or [options.get("tensor")])[whole].nbytes
             if size > 1000:  # not its norms
-                seen[collective.__name__] = seen.get(collective.__name__, 0) + size
+                bytes_by_kind[collective.__name__] = bytes_by_kind.get(collective.__name__, 0) + size
             return collective(*tensors, **options)
 
         return call
@@ -164,4 +164,4 @@ def _moved(cell):
         patch.setattr(buffers, "dist_reduce_scatter_func", noting(buffers.dist_reduce_scatter_func, 1))
         patch.setattr(buffers, "dist_all_gather_func", noting(buffers.dist_all_gather_func, 0))
         _step(engine, images, ACCUM)
-    return seen, {kind.name: kind.bytes for kind in counts.kinds(1)}
+    return bytes_by_kind, {kind.name: kind.bytes for kind in counts.kinds(1)}

@@ -81,14 +81,14 @@ def _copies(cell, rank):
         return tensor.untyped_storage().data_ptr() in _host(engine)
 
     class Copies(TorchFunctionMode):
-        def __torch_function__(self, function, types, given=(), options=None):
+        def __torch_function__(self, function, types, args=(), options=None):
             options = options or {}
-            if function is Tensor.copy_ and on_host(given[0]) != on_host(given[1]):
-                moved["from_gpu" if on_host(given[0]) else "to_gpu"] += given[0].nbytes
-            if function is Tensor.to and on_host(given[0]) and not isinstance((*given, *options.values())[1], dtype):
-                moved["to_gpu"] += given[0].nbytes
-                return given[0].clone()
-            return function(*given, **options)
+            if function is Tensor.copy_ and on_host(args[0]) != on_host(args[1]):
+                moved["from_gpu" if on_host(args[0]) else "to_gpu"] += args[0].nbytes
+            if function is Tensor.to and on_host(args[0]) and not isinstance((*args, *options.values())[1], dtype):
+                moved["to_gpu"] += args[0].nbytes
+                return args[0].clone()
+            return function(*args, **options)
 
     def step():
         for micro in range(cell.accum):
@@ -129,14 +129,14 @@ def _update_bytes(kind, numbers=10_000):
     class Touched(TorchDispatchMode):
         size = 0
 
-        def __torch_dispatch__(self, function, types, given=(), options=None):
-            made = function(*given, **(options or {}))
+        def __torch_dispatch__(self, function, types, args=(), options=None):
+            output = function(*args, **(options or {}))
             if not function.is_view and not function._schema.name.startswith("aten::empty"):
-                self.size += sum(tensor.nbytes for tensor in tree_leaves((given, options, made)) if _is_tensor(tensor))
+                self.size += sum(tensor.nbytes for tensor in tree_leaves((args, options, output)) if _is_tensor(tensor))
             if function._schema.name.startswith("aten::_fused"):
                 # It writes its weights and moments in place, and returns nothing.
-                self.size += sum(tensor.nbytes for some in (given[0], *given[2:4]) for tensor in some)
-            return made
+                self.size += sum(tensor.nbytes for some in (args[0], *args[2:4]) for tensor in some)
+            return output
 
     def _is_tensor(value):
         return isinstance(value, torch.Tensor)

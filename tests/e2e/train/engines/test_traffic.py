@@ -89,11 +89,13 @@ def test_every_engine_communicates_what_the_plan_says(tmp_path, monkeypatch):
         planned = traffic.of_step(case.spec, case.accum, SIZE, blocks=LAYERS)
         assert planned.all_reduces == pytest.approx(case.all_reduces, rel=1e-4), case
         whole = SIZE * case.precision.bytes
-        seen = defaultdict(float, {kind["name"]: kind["bytes"] / whole for kind in kinds})
-        assert seen["all_reduce"] == pytest.approx(planned.reduced, abs=0.01), case
-        assert seen["reduce_scatter_tensor"] == pytest.approx(planned.scattered, abs=0.01), case
+        share_by_kind = defaultdict(float, {kind["name"]: kind["bytes"] / whole for kind in kinds})
+        assert share_by_kind["all_reduce"] == pytest.approx(planned.reduced, abs=0.01), case
+        assert share_by_kind["reduce_scatter_tensor"] == pytest.approx(planned.scattered, abs=0.01), case
         layer = case.accum / LAYERS if case.reuse_distance == SIZE else 0.0
-        assert 0.96 * planned.gathered - layer <= seen["all_gather_into_tensor"] <= planned.gathered + 0.01, case
+        assert 0.96 * planned.gathered - layer <= share_by_kind["all_gather_into_tensor"] <= planned.gathered + 0.01, (
+            case
+        )
 
 
 def _rank(folder, rank):

@@ -37,8 +37,8 @@ def test_an_optimizer_updates_keeps_the_states_that_the_plan_knows_and_rests_at_
     before = [weight.detach().clone() for weight in network.parameters()]
     updates.step()
     assert all(not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
-    kept = [v for state in updates.state.values() for v in state.values() if torch.is_tensor(v) and v.ndim]
-    assert sum(value.nbytes for value in kept) == moment_bytes(cell.optimizer, cell.model, cell.data.classes)
+    moments = [v for state in updates.state.values() for v in state.values() if torch.is_tensor(v) and v.ndim]
+    assert sum(value.nbytes for value in moments) == moment_bytes(cell.optimizer, cell.model, cell.data.classes)
     after = [weight.detach().clone() for weight in network.parameters()]
     for group in updates.param_groups:
         group["lr"] = 0.0

@@ -41,7 +41,7 @@ def split(photograph):
     return make
 
 
-def made(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
+def pipeline_cell(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
     """A cell of two ranks and two micro steps, 3 steps of 16 images an epoch."""
     defaults = {
         "gpus": 2,
@@ -83,8 +83,8 @@ def grey_levels_apart(some, others):
 @pytest.mark.parametrize("way", ["loader", "two workers"])
 def test_without_augmentation_both_pipelines_give_the_same_pixels_exactly(split, side, model, way):
     kind, workers = WAYS[way]
-    device = batches(pipeline(made(model=model), split(side), rank=1))
-    loader = batches(pipeline(made(kind, model=model), split(side), rank=1, workers=workers))
+    device = batches(pipeline(pipeline_cell(model=model), split(side), rank=1))
+    loader = batches(pipeline(pipeline_cell(kind, model=model), split(side), rank=1, workers=workers))
     assert len(device) == 6
     assert grey_levels_apart(device, loader) == 0
 
@@ -94,10 +94,10 @@ def test_without_augmentation_both_pipelines_give_the_same_pixels_exactly(split,
 def test_with_augmentation_too(*, split, side, model, levels, way):
     """Large images: torchvision rounds to whole levels between rows and columns, a batched product does not."""
     kind, workers = WAYS[way]
-    device = batches(pipeline(made(model=model, augment=True), split(side)), number=3)
-    loader = batches(pipeline(made(kind, model=model, augment=True), split(side), workers=workers), number=3)
+    device = batches(pipeline(pipeline_cell(model=model, augment=True), split(side)), number=3)
+    loader = batches(pipeline(pipeline_cell(kind, model=model, augment=True), split(side), workers=workers), number=3)
     assert grey_levels_apart(device, loader) <= levels + 1e-4
-    plain = batches(pipeline(made(model=model), split(side)), number=3)
+    plain = batches(pipeline(pipeline_cell(model=model), split(side)), number=3)
     assert grey_levels_apart(device, plain) > 20, "it is augmented at all"
 
 
@@ -117,7 +117,7 @@ def test_rectangles_of_five_channels_come_out_alike_too(rows, columns, levels):
         "model": (48, 32),
         "data": replace(DATA, train_images=IMAGES, augment=True, channels=5),
     }
-    device, loader = (batches(pipeline(made(kind, **fields), train)) for kind in Pipeline)
+    device, loader = (batches(pipeline(pipeline_cell(kind, **fields), train)) for kind in Pipeline)
     assert all(pixels.shape[1:] == (5, 48, 32) for pixels, _ in device)
     assert grey_levels_apart(device, loader) < levels + 0.01  # of a level: fp32 rounds -1 to 1
 
@@ -136,7 +136,7 @@ def test_the_pixels_are_those_of_the_papers_transforms(split):
             v2.Normalize((0.5,), (0.5,)),
         ]
     )
-    images, labels = batches(pipeline(made(model=48), train))[0]
+    images, labels = batches(pipeline(pipeline_cell(model=48), train))[0]
     wanted = torch.stack([classic(train.images[label]) for label in labels])
     # Pillow and torch round differently in the last of 256 levels.
     assert 127.5 * (images - wanted).abs().max() <= 1 + 1e-4
@@ -147,7 +147,7 @@ def test_the_models_number_format_is_what_comes_out(split, way):
     import torch
 
     kind, workers = WAYS[way]
-    loader = pipeline(made(kind, model=48), split(32), workers=workers, dtype=torch.bfloat16)
+    loader = pipeline(pipeline_cell(kind, model=48), split(32), workers=workers, dtype=torch.bfloat16)
     images, labels = loader.ready(next(loader.epoch(1)))
     assert (images.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
     assert images.shape == (4, 3, 48, 48)
@@ -160,7 +160,7 @@ def test_the_models_number_format_is_what_comes_out(split, way):
 
 def pixels_by_image(*, gpus, accum, micro, split, pipeline_kind=Pipeline.DEVICE):
     """What each image looked like in epoch 2, and the images of each step, over all ranks."""
-    cell = made(pipeline_kind, augment=True, gpus=gpus, accum=accum, micro_batch=micro)
+    cell = pipeline_cell(pipeline_kind, augment=True, gpus=gpus, accum=accum, micro_batch=micro)
     pixels, steps = {}, [set() for _ in range(cell.steps_per_epoch)]
     for rank in range(gpus):
         for i, (images, labels) in enumerate(batches(pipeline(cell, split, rank=rank), number=2)):
@@ -185,17 +185,17 @@ def test_crops_and_order_depend_neither_on_ranks_nor_on_accumulation(split, kind
 @pytest.mark.parametrize("start", [1, 2, 3])
 def test_an_epoch_can_begin_at_any_step(split, way, start):
     kind, workers = WAYS[way]
-    loader = pipeline(made(kind, augment=True), split(32), rank=1, workers=workers)
-    whole, rest = batches(loader, number=2), batches(loader, number=2, start=start)
-    assert len(rest) == len(whole) - 2 * start
-    assert start == 3 or grey_levels_apart(whole[2 * start :], rest) == 0
+    loader = pipeline(pipeline_cell(kind, augment=True), split(32), rank=1, workers=workers)
+    whole, resumed = batches(loader, number=2), batches(loader, number=2, start=start)
+    assert len(resumed) == len(whole) - 2 * start
+    assert start == 3 or grey_levels_apart(whole[2 * start :], resumed) == 0
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_epoch_that_was_left_early_does_not_leak_into_the_next(split, way):
     kind, workers = WAYS[way]
-    loader = pipeline(made(kind), split(32), workers=workers)
-    wanted = batches(pipeline(made(), split(32)), number=2)
+    loader = pipeline(pipeline_cell(kind), split(32), workers=workers)
+    wanted = batches(pipeline(pipeline_cell(), split(32)), number=2)
     next(loader.epoch(1))
     assert grey_levels_apart(batches(loader, number=2), wanted) == 0
 
@@ -203,7 +203,7 @@ def test_an_epoch_that_was_left_early_does_not_leak_into_the_next(split, way):
 @pytest.mark.parametrize("kind", Pipeline)
 def test_a_part_of_the_images_is_all_that_is_kept_and_seen(split, kind):
     """`fraction` and weak scaling: device memory holds what the cell may see, with the pixels it would have had."""
-    cell = made(kind, train_images=16, augment=True)
+    cell = pipeline_cell(kind, train_images=16, augment=True)
     train = split(32)
     loader = pipeline(cell, train)
     handed = batches(loader)
@@ -215,7 +215,7 @@ def test_a_part_of_the_images_is_all_that_is_kept_and_seen(split, kind):
 
 
 def test_an_epoch_that_is_filled_up_repeats_images(split):
-    cell = made(train_images=IMAGES, micro_batch=5)
+    cell = pipeline_cell(train_images=IMAGES, micro_batch=5)
     handed = [batch for rank in (0, 1) for batch in batches(pipeline(cell, split(32), rank=rank))]
     labels = [label for _, batch_labels in handed for label in batch_labels]
     assert len(labels) == cell.images_per_epoch == 60
@@ -229,7 +229,7 @@ def test_the_runs_random_numbers_do_not_depend_on_the_pipeline(split, way):
     kind, workers = WAYS[way]
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    batches(pipeline(made(kind, augment=True), split(32), workers=workers))
+    batches(pipeline(pipeline_cell(kind, augment=True), split(32), workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -239,10 +239,12 @@ def test_ranks_without_test_images_take_part_and_count_nothing(split, images, ra
     from vit_sweep.job.train.images.data import test_batches
 
     train = split(32, images)
-    by_rank = [list(test_batches(train, made(gpus=ranks), rank)) for rank in range(ranks)]
+    by_rank = [list(test_batches(train, pipeline_cell(gpus=ranks), rank)) for rank in range(ranks)]
     assert len({len(rank_batches) for rank_batches in by_rank}) == 1
-    seen = [label for batches_ in by_rank for _, labels, counts in batches_ for label in labels[:counts].tolist()]
-    assert sorted(seen) == list(range(images))
+    labels_seen = [
+        label for batches_ in by_rank for _, labels, counts in batches_ for label in labels[:counts].tolist()
+    ]
+    assert sorted(labels_seen) == list(range(images))
 
 
 # -- the draws -------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ def _rank(pipe):
     torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 3600.0  # torch's own watchdog must not do the work
     block_signals()
     train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
-    loader = pipeline(made(Pipeline.LOADER, augment=True), train, workers=2)
+    loader = pipeline(pipeline_cell(Pipeline.LOADER, augment=True), train, workers=2)
     first, workers = len(batches(loader)), loader._loader._iterator._workers
     pipe.send((first, [worker.pid for worker in workers]))
     while pipe.recv() == "another epoch":
@@ -375,7 +377,7 @@ def _rank_whose_worker_is_killed(pipe):
     from vit_sweep.job.train.images.data import Split
 
     train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
-    loader = pipeline(made(Pipeline.LOADER), train, workers=1)
+    loader = pipeline(pipeline_cell(Pipeline.LOADER), train, workers=1)
     try:  # torch raises it from a signal handler, unless a batch that is on its way is missed first
         next(loader.epoch(1))
         os.kill(loader._loader._iterator._workers[0].pid, signal.SIGKILL)

@@ -70,45 +70,45 @@ print(json.dumps(seen))
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def report(tmp_path_factory):
     """What a fresh process says of itself, one thing after the other."""
     folder = tmp_path_factory.mktemp("ranks")
     done = subprocess.run([sys.executable, "-c", PROBE, folder], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_rank_imports_nothing_that_only_others_need(seen):
-    assert seen["heavy"] == []
+def test_a_rank_imports_nothing_that_only_others_need(report):
+    assert report["heavy"] == []
 
 
-def test_only_ranks_of_cells_that_use_deepspeed_load_it(seen):
+def test_only_ranks_of_cells_that_use_deepspeed_load_it(report):
     """Of DDP, FSDP2 and DeepSpeed."""
-    assert [rank["deepspeed"] for rank in seen["ranks"]] == [False, False, True]
+    assert [rank["deepspeed"] for rank in report["ranks"]] == [False, False, True]
 
 
-def test_a_rank_that_compiles_nothing_never_loads_the_compiler(seen):
+def test_a_rank_that_compiles_nothing_never_loads_the_compiler(report):
     """From its first line to its record, what is measured after the training included. FSDP2 asks torch for more."""
-    assert [rank["compiler"] for rank in seen["ranks"]] == [False, True, False]
+    assert [rank["compiler"] for rank in report["ranks"]] == [False, True, False]
 
 
-def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called(seen):
-    assert (seen["compiler"], seen["compile"], seen["shape"]) == (True, "torch", [4, 4])
+def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called(report):
+    assert (report["compiler"], report["compile"], report["shape"]) == (True, "torch", [4, 4])
 
 
-def test_what_is_imported_is_not_looked_at_for_garbage_again(seen):
-    assert seen["frozen"] > seen["looked at"]
+def test_what_is_imported_is_not_looked_at_for_garbage_again(report):
+    assert report["frozen"] > report["looked at"]
 
 
-def test_no_look_for_garbage_disturbs_the_imports(seen):
-    assert (seen["looks"], seen["collects"]) == (0, True)
+def test_no_look_for_garbage_disturbs_the_imports(report):
+    assert (report["looks"], report["collects"]) == (0, True)
 
 
-def test_a_rank_imports_the_part_of_torchvision_that_it_uses(seen):
+def test_a_rank_imports_the_part_of_torchvision_that_it_uses(report):
     """Its data sets, models and operations stay where they are: 160 of its modules otherwise."""
-    assert seen["began"] == ["torchvision.transforms"]
-    assert seen["torchvision"] < 60
+    assert report["began"] == ["torchvision.transforms"]
+    assert report["torchvision"] < 60
 
 
-def test_making_an_engine_starts_no_other_program(seen):
+def test_making_an_engine_starts_no_other_program(report):
     """DeepSpeed would run a compiler in every rank, to see which of its own operations could be built."""
-    assert seen["programs"] == []
+    assert report["programs"] == []

@@ -31,9 +31,9 @@ def own_flags(record):
     return [flag for flag in flags_of(record) if not flag.startswith("host contended")]
 
 
-def run(folder, made, **options):
-    job = Job(folder, made, **({"preflight": True} | options))
-    assert job.run() == [0] * made.gpus, job.log()
+def run(folder, cell, **options):
+    job = Job(folder, cell, **({"preflight": True} | options))
+    assert job.run() == [0] * cell.gpus, job.log()
     return parse_json(Record, (job.dir / "record.json").read_bytes(), source="record")
 
 

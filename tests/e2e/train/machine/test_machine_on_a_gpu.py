@@ -60,7 +60,7 @@ def test_nvml_says_the_rest():
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 def test_a_preflight_leaves_no_trace_in_memory_or_random_numbers(precision):
     device = torch.device("cuda", 0)
-    held = torch.zeros(2**20, device=device)
+    allocated = torch.zeros(2**20, device=device)
     state, before = torch.cuda.get_rng_state(device), torch.cuda.memory_allocated(device)
     probe = preflight(rank=0, ranks=1, device=device, precision=precision, parameters=10**6, beat=lambda: None)
     assert probe.note == ""
@@ -70,7 +70,7 @@ def test_a_preflight_leaves_no_trace_in_memory_or_random_numbers(precision):
     # A workspace of cuBLAS may stay, which the training would ask for itself.
     assert torch.cuda.max_memory_allocated(device) - before < 64 * 2**20
     assert torch.cuda.max_memory_allocated(device) == torch.cuda.memory_allocated(device)
-    del held
+    del allocated
 
 
 def test_a_working_gpu_draws_power_and_says_so():

@@ -51,8 +51,8 @@ def test_two_runs_of_a_cell_have_equal_counts_whatever_was_measured_before(tmp_p
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:
         folder.mkdir()
-    given = [(str(folder), rank, folder.name == "b") for folder in folders for rank in range(2)]
-    run_all(_rank_of_all_engines, given, folder=folders[0], seconds=600)
+    arguments = [(str(folder), rank, folder.name == "b") for folder in folders for rank in range(2)]
+    run_all(_rank_of_all_engines, arguments, folder=folders[0], seconds=600)
     first, second = (json.loads((folder / "0.json").read_text()) for folder in folders)
     for case, one, other in zip(CASES, first, second, strict=True):
         assert one == other, case
@@ -75,10 +75,10 @@ def _rank_of_all_engines(folder, rank, measured_before):
     def work():
         counts = []
         for engine, changes in CASES:
-            trainer, made = trainer_of(small(engine=engine, **changes), rank)
+            trainer, built_engine = trainer_of(small(engine=engine, **changes), rank)
             trainer.epoch()
             more = {"exposed": True, "profile_steps": 1} if measured_before and engine.kind != "accelerate" else {}
-            counts.append(_counted(trainer, made, folder, **more))
+            counts.append(_counted(trainer, built_engine, folder, **more))
         return counts
 
     be_one_of_two(folder, rank, work)
@@ -99,8 +99,8 @@ def _counted(trainer, engine, folder, **more):
 
 def test_one_more_of_anything_changes_its_count_by_as_much_and_no_other(tmp_path):
     run_all(_rank_with_plants, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
-    for planted, found in json.loads((tmp_path / "0.json").read_text()).items():
-        assert found == PLANTED.get(planted, PLANTED[planted.partition(" ")[0]]), planted
+    for planted, counted in json.loads((tmp_path / "0.json").read_text()).items():
+        assert counted == PLANTED.get(planted, PLANTED[planted.partition(" ")[0]]), planted
 
 
 PLANTED = {
@@ -133,7 +133,7 @@ def _differences(folder, rank):
     import torch
     import torch.distributed as dist
 
-    kept = []
+    alive = []
     sent, number = torch.zeros(ITEMS), torch.zeros(())
     left, right = torch.zeros(4, 5), torch.zeros(5, 6)
     plants = {
@@ -143,29 +143,29 @@ def _differences(folder, rank):
         "tolist": number.tolist,
         "tolist_of_one_rank": lambda: rank == 1 and number.tolist(),
         "matmul": lambda: torch.mm(left, right),
-        "held": lambda: kept.append(torch.empty(HELD, dtype=torch.uint8)),
+        "held": lambda: alive.append(torch.empty(HELD, dtype=torch.uint8)),
     }
-    found = {}
+    counts_by_plant = {}
     for engine in (ZERO[0], DDP, FSDP2):
-        trainer, made = trainer_of(small(engine=engine), rank)
+        trainer, built_engine = trainer_of(small(engine=engine), rank)
         trainer.epoch()
-        plain = _flat(_counted(trainer, made, folder))
+        plain = _flat(_counted(trainer, built_engine, folder))
 
-        def changes(plain=plain, trainer=trainer, made=made):
+        def changes(plain=plain, trainer=trainer, made=built_engine):
             after = _flat(_counted(trainer, made, folder))
             more = {name: value - plain.get(name, 0) for name, value in after.items()}
             return {name: difference for name, difference in more.items() if difference}
 
         for name, plant in plants.items():
-            kept.clear()
-            hook = made.module.register_forward_pre_hook(lambda *_, plant=plant: (plant(), None)[1])
-            found[f"{name} {engine.name}"] = changes()
+            alive.clear()
+            hook = built_engine.module.register_forward_pre_hook(lambda *_, plant=plant: (plant(), None)[1])
+            counts_by_plant[f"{name} {engine.name}"] = changes()
             hook.remove()
         for name, trained in {"frozen": False, "trained": True}.items():
-            made.module.more = torch.nn.Parameter(torch.zeros(ITEMS), requires_grad=trained)
-            found[f"{name} {engine.name}"] = changes()
-            del made.module.more
-    return found
+            built_engine.module.more = torch.nn.Parameter(torch.zeros(ITEMS), requires_grad=trained)
+            counts_by_plant[f"{name} {engine.name}"] = changes()
+            del built_engine.module.more
+    return counts_by_plant
 
 
 def _flat(counts):
@@ -188,13 +188,13 @@ def _rank_with_buckets(folder, rank):
     def work():
         from vit_sweep.job.train.engines import ddp
 
-        found = []
+        results = []
         for bucket_bytes in (2**20, 2**25):
             ddp.DDP_BUCKET_BYTES = bucket_bytes
             trainer, engine = trainer_of(small(engine=DDP, model=WIDE), rank)
             trainer.epoch()
-            found.append((_flat(_counted(trainer, engine, folder)), len(engine._buckets())))
-        return found
+            results.append((_flat(_counted(trainer, engine, folder)), len(engine._buckets())))
+        return results
 
     be_one_of_two(folder, rank, work)
 

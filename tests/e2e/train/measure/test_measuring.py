@@ -30,9 +30,9 @@ def phases_of(tmp_path, delay, ranks=None, **changes):
 
 def is_delayed(phases):
     """Names of the phases that hold the delay; the others hold nothing."""
-    taken = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
-    assert all(ms == pytest.approx(DELAY_MS) for ms in taken.values()), phases
-    return set(taken)
+    ms_by_phase = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
+    assert all(ms == pytest.approx(DELAY_MS) for ms in ms_by_phase.values()), phases
+    return set(ms_by_phase)
 
 
 def test_a_rank_that_sleeps_in_forward_shows_there_and_as_the_others_wait(tmp_path):
@@ -72,8 +72,8 @@ def test_accumulation_pays_for_data_per_micro_step_and_for_communication_once(tm
         where = phases_of(tmp_path / slow, slow, gpus=2, accum=4)
         column = "data_wait" if slow == "data" else "communication"
         for phases in where.by_rank:
-            taken = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
-            assert taken == {column: pytest.approx(times * DELAY_MS)}
+            ms_by_phase = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
+            assert ms_by_phase == {column: pytest.approx(times * DELAY_MS)}
 
 
 def test_phases_add_up_to_the_steps(tmp_path):

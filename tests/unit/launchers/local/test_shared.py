@@ -29,10 +29,10 @@ def parts(*shapes):
     )
 
 
-def written(made, **files):
-    folder = Path(made.folder)
+def written(shared_batch, **files):
+    folder = Path(shared_batch.folder)
     folder.mkdir(parents=True)
-    for name, text in ({"batch.json": to_json(made)} | files).items():
+    for name, text in ({"batch.json": to_json(shared_batch)} | files).items():
         (folder / name).write_text(text)
     return folder
 
@@ -49,7 +49,7 @@ def locked(folder, name):
 # --- this machine ---------------------------------------------------------------------------------------
 
 
-def here(tmp_path, *sizes, exclusive=False, **environment):
+def local_batch(tmp_path, *sizes, exclusive=False, **environment):
     return batch(
         study_dir=str(tmp_path),
         module="tests.unit.launchers.local.local_probe",
@@ -72,7 +72,7 @@ def notes(folder):
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_tasks_run_one_by_one_in_their_order_on_the_first_of_the_same_cores(tmp_path, exclusive):
-    folder = written(here(tmp_path, 1, 2, 1, exclusive=exclusive))
+    folder = written(local_batch(tmp_path, 1, 2, 1, exclusive=exclusive))
     work_off(tmp_path, folder)
     ran = notes(folder)
     assert sorted(ran) == [(0, 0), (1, 0), (1, 1), (2, 0)]
@@ -85,7 +85,7 @@ def test_tasks_run_one_by_one_in_their_order_on_the_first_of_the_same_cores(tmp_
 
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 def test_a_failed_task_does_not_stop_its_curve(tmp_path):
-    folder = written(here(tmp_path, 2, 1, FAIL_INDEX="0"))
+    folder = written(local_batch(tmp_path, 2, 1, FAIL_INDEX="0"))
     work_off(tmp_path, folder)
     assert [task.ended.value for _, task in sorted(read_states(folder).items())] == ["failed", "completed"]
 
@@ -93,8 +93,8 @@ def test_a_failed_task_does_not_stop_its_curve(tmp_path):
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 def test_what_a_curve_held_is_free_for_the_next_one_and_nobody_comes_in_between(tmp_path):
     """Two curves that need all cores: the tasks of one never lie between those of the other."""
-    made = [here(tmp_path / name, 1, CORES, 1) for name in ("a", "b")]
-    folders = [written(shared) for shared in made]
+    shared_batches = [local_batch(tmp_path / name, 1, CORES, 1) for name in ("a", "b")]
+    folders = [written(shared) for shared in shared_batches]
     work_off(tmp_path, *folders)
     first, other = ([note["begun"] for note in notes(folder).values()] for folder in folders)
     assert max(first) < min(other) or max(other) < min(first)

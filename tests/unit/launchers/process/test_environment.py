@@ -20,9 +20,15 @@ def test_an_outer_jobs_variables_do_not_bend_a_submission():
         "RANK": "3",
         "MASTER_PORT": "1",
     }
-    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "t", "PATH": "/bin", "MY_SLURM_X": "1", "OMPI_MCA_btl": "tcp"}
-    kept |= {"VIT_SWEEP_CONF": "/c", "SBATCH_ACCOUNT": "mine", "SBATCH_QOS": "high"}
-    assert clean_environment(outer | kept) == kept
+    unchanged = {
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_JWT": "t",
+        "PATH": "/bin",
+        "MY_SLURM_X": "1",
+        "OMPI_MCA_btl": "tcp",
+    }
+    unchanged |= {"VIT_SWEEP_CONF": "/c", "SBATCH_ACCOUNT": "mine", "SBATCH_QOS": "high"}
+    assert clean_environment(outer | unchanged) == unchanged
 
 
 def test_no_other_file_of_the_launchers_or_of_the_jobs_spells_a_variable_of_a_job():

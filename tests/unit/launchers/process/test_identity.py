@@ -68,8 +68,12 @@ HOSTFILE = {
     ids=["srun", "mpirun", "first start", "local", "local in a job", "local again", "hostfile", "hostfile again"],
 )
 def test_a_closing_module_knows_its_job_by_the_same_words_as_the_ranks(environ):
-    me, here = identify(environ, host="h"), place_of(environ)
-    assert (here.task_index, here.restart, here.job_id) == (me.task_index, me.restart, me.job_id)
+    identity, task_place = identify(environ, host="h"), place_of(environ)
+    assert (task_place.task_index, task_place.restart, task_place.job_id) == (
+        identity.task_index,
+        identity.restart,
+        identity.job_id,
+    )
 
 
 def test_our_own_word_of_task_and_restart_wins_over_slurms():

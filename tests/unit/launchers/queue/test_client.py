@@ -30,7 +30,7 @@ def two(tmp_path, monkeypatch):
     """Two written batches of one task that waits to be told to end; queues that are left over are ended."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # locks of cores of its own
-    made = []
+    rendered = []
     for number in range(2):
         item = batch(
             study_dir=str(tmp_path),
@@ -42,8 +42,8 @@ def two(tmp_path, monkeypatch):
         Path(item.folder).mkdir(parents=True)
         Path(item.folder, "batch.json").write_text(to_json(item))
         Path(item.folder, "orders.json").write_text(json.dumps({"0": "wait"}))
-        made.append(item)
-    yield made
+        rendered.append(item)
+    yield rendered
     for process in queues_of(tmp_path):
         process.terminate()
     # Not by waiting for the processes: whoever adopts an orphan may never take its exit code, and it stays a zombie.
@@ -148,20 +148,20 @@ def test_what_an_earlier_queue_of_the_same_folder_said_is_forgotten(two):
 # --- doubts without a process -------------------------------------------------------------------------
 
 
-def doubt(folder):
+def unconfirmed(folder):
     return [Unconfirmed(batch_name="b", folder=str(folder), study="s", tasks=2)]
 
 
 def test_a_folder_without_a_word_was_never_submitted(tmp_path):
-    assert LocalLauncher().find(doubt(tmp_path)) == {"b": None}
-    assert LocalLauncher().find(doubt(tmp_path / "never made")) == {"b": None}
+    assert LocalLauncher().find(unconfirmed(tmp_path)) == {"b": None}
+    assert LocalLauncher().find(unconfirmed(tmp_path / "never made")) == {"b": None}
 
 
 def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
     with under_way(tmp_path):
-        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}
+        assert LocalLauncher().find(unconfirmed(tmp_path), wait_s=0.3) == {}
         write_handle([tmp_path])
-        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
+        assert LocalLauncher().find(unconfirmed(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -174,17 +174,17 @@ def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
 )
 def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
     (tmp_path / "queue.json").write_text(text)
-    submitted = LocalLauncher().find(doubt(tmp_path))["b"]
+    submitted = LocalLauncher().find(unconfirmed(tmp_path))["b"]
     assert isinstance(submitted, Submission)
     states = LocalLauncher().states([submitted])
     assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNREPORTED)}
     with under_way(tmp_path):
-        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
+        assert LocalLauncher().find(unconfirmed(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
 
 
 def test_a_lost_queue_file_does_not_hide_that_a_queue_had_begun(tmp_path):
     (tmp_path / "states.json").write_text('{"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": ""}}')
-    submitted = LocalLauncher().find(doubt(tmp_path))["b"]
+    submitted = LocalLauncher().find(unconfirmed(tmp_path))["b"]
     assert LocalLauncher().states([submitted])["b", 0].ended is Ended.COMPLETED
 
 

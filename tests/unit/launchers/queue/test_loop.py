@@ -79,8 +79,8 @@ def tasks(tmp_path):
         )
         for gpus in (2, 1)
     ]
-    for made in batches:
-        (tmp_path / "jobs" / made.name).mkdir(parents=True)
+    for one_batch in batches:
+        (tmp_path / "jobs" / one_batch.name).mkdir(parents=True)
     return tasks_of([(tmp_path / "jobs" / made.name, made) for made in batches])
 
 
@@ -141,10 +141,10 @@ def test_why_there_is_no_room_is_said_of_every_task_that_waits_for_it(made_up, t
     def start_ranks(task, place):
         task.detail = "waits for the neighbour"
 
-    seen = []
-    made_up.events[10.0] = lambda: seen.extend(task.detail for task in tasks)
+    details = []
+    made_up.events[10.0] = lambda: details.extend(task.detail for task in tasks)
     run(made_up, tasks, start_ranks, until=11)
-    assert set(seen) == {"waits for the neighbour"}
+    assert set(details) == {"waits for the neighbour"}
 
 
 @pytest.mark.parametrize(

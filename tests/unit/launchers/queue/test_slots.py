@@ -21,9 +21,9 @@ def test_slots_are_taken_all_or_none(tmp_path):
 
 def test_two_holders_never_share_a_slot(tmp_path):
     holders = [Slots(NAMES, tmp_path) for _ in range(4)]
-    taken = [holder.take(1) for holder in holders]
-    assert sorted(names[0] for names in taken if names) == NAMES
-    assert taken.count(None) == 1
+    slots_taken = [holder.take(1) for holder in holders]
+    assert sorted(names[0] for names in slots_taken if names) == NAMES
+    assert slots_taken.count(None) == 1
 
 
 def test_slots_given_back_are_free_for_everyone(tmp_path):
@@ -101,12 +101,12 @@ def test_the_folder_of_locks_is_for_its_user_alone_and_found_again(lock_folder, 
 
 
 def test_a_lock_follows_no_link(tmp_path):
-    kept = tmp_path / "kept"
-    kept.write_text("text")
-    (tmp_path / "core-0.lock").symlink_to(kept)
+    target = tmp_path / "kept"
+    target.write_text("text")
+    (tmp_path / "core-0.lock").symlink_to(target)
     with pytest.raises(OSError, match=r"core-0\.lock"):
         Slots(NAMES, tmp_path).take(1)
-    assert kept.read_text() == "text"
+    assert target.read_text() == "text"
 
 
 def test_who_waits_reads_whose_slots_are_missing_and_nobody_once_they_are_free(tmp_path):

@@ -107,15 +107,15 @@ def test_the_closing_module_is_told_folder_code_and_which_start_it_was(started):
     assert attend(task, 1.0)
     (closing,) = closings
     assert closing.words[1:] == ["-m", "some.closing", "/s/jobs/b", "137"]
-    given = closing.how["env"]
-    assert (given["VIT_SWEEP_TASK_INDEX"], given["VIT_SWEEP_JOB_ID"], given["VIT_SWEEP_RESTART"]) == (
+    environment = closing.how["env"]
+    assert (environment["VIT_SWEEP_TASK_INDEX"], environment["VIT_SWEEP_JOB_ID"], environment["VIT_SWEEP_RESTART"]) == (
         "1",
         "local-7-1",
         "0",
     )
-    assert given["VIT_SWEEP_JOB_ENDS"].isdecimal()
-    assert given["OMP_NUM_THREADS"] == "1"
-    assert "RANK" not in given
+    assert environment["VIT_SWEEP_JOB_ENDS"].isdecimal()
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert "RANK" not in environment
     assert task.status.state is TaskState.RUNNING, "it is not over before its closing module has decided"
     assert not ranks.free, "its neighbours must not be disturbed, nor its place be lost"
 

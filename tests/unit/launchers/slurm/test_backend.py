@@ -186,8 +186,8 @@ esac"""
 
 def test_a_job_is_asked_for_on_its_own_cluster_and_one_that_is_away_says_nothing_of_the_others(programs):
     programs(squeue=FEDERATION, sacct="printf '17_1|TIMEOUT|w2\\n'")
-    asked = [sent("17;away", 1, "away"), sent("17"), sent("17;west", 2, "west")]
-    states = SlurmLauncher().states(asked)
+    submissions = [sent("17;away", 1, "away"), sent("17"), sent("17;west", 2, "west")]
+    states = SlurmLauncher().states(submissions)
     assert {key: (s.state, s.ended) for key, s in states.items()} == {
         ("away", 0): (TaskState.UNKNOWN, None),
         ("wide", 0): (TaskState.ENDED, Ended.FAILED),
@@ -430,8 +430,8 @@ def rendered(tmp_path):
     return rendered_batch
 
 
-@pytest.mark.parametrize(("account", "seen"), [(None, "SBATCH_ACCOUNT=mine"), ("physics", "")])
-def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, tmp_path, monkeypatch, account, seen):
+@pytest.mark.parametrize(("account", "printed"), [(None, "SBATCH_ACCOUNT=mine"), ("physics", "")])
+def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, tmp_path, monkeypatch, account, printed):
     """sbatch lets the environment win over the script, which would say one account while another is charged."""
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
@@ -439,7 +439,7 @@ def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, t
     rendered_batch = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(account=account)))
     Path(rendered_batch.batch.folder).mkdir(parents=True)
     list(SlurmLauncher().submit([rendered_batch]))
-    assert (tmp_path / "seen").read_text().strip() == seen
+    assert (tmp_path / "seen").read_text().strip() == printed
 
 
 @pytest.mark.parametrize(
@@ -486,8 +486,8 @@ def test_a_profiles_cluster_or_else_the_users_is_said_to_sbatch_and_to_whoever_l
     unconfirmed = Unconfirmed(
         batch_name=rendered_batch.batch.name, folder=rendered_batch.batch.folder, study="s", tasks=2
     )
-    found = SlurmLauncher().find([unconfirmed])[rendered_batch.batch.name]
-    assert found is not None and found.handle == f"31;{own or 'north'}"
+    submission = SlurmLauncher().find([unconfirmed])[rendered_batch.batch.name]
+    assert submission is not None and submission.handle == f"31;{own or 'north'}"
     assert f"--clusters={own or 'west,north'}" in programs.calls("squeue")[0].split()
 
 

@@ -225,10 +225,10 @@ def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tm
     for (name, text), group in zip(texts.items(), cluster.gpu_partitions, strict=True):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
-        read, given = load(Entry(name=name, path=str(path), origin="site"))
+        read, keys_given = load(Entry(name=name, path=str(path), origin="site"))
         assert (read.name, read.scheduler, read.gpu_type) == (name, Scheduler.SLURM, group.gpu_type)
         assert read.gpu_dialect is (GpuDialect.GRES if group.gpu_type is None else GpuDialect.GRES_TYPED)
-        assert given == {"name", *group.keys}
+        assert keys_given == {"name", *group.keys}
 
 
 def test_names_are_words_for_the_command_line_and_never_a_shipped_one():

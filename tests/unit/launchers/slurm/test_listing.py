@@ -78,8 +78,8 @@ def test_the_tasks_of_an_array_that_wait_are_one_entry_with_its_throttle(jobs):
 
 
 def test_a_job_that_room_does_not_start_says_why(jobs):
-    held = {handle: job.held for handle, job in jobs.items() if job.held}
-    assert held == {"6": "JobHeldUser", "7": "Dependency", "9": "BeginTime"}
+    held_reasons = {handle: job.held for handle, job in jobs.items() if job.held}
+    assert held_reasons == {"6": "JobHeldUser", "7": "Dependency", "9": "BeginTime"}
 
 
 @pytest.mark.parametrize(

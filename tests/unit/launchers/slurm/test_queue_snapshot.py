@@ -36,10 +36,10 @@ def slurm(tmp_path, monkeypatch):
 
 
 def test_one_look_has_the_jobs_the_nodes_and_the_reservations(slurm):
-    seen = look()
-    assert isinstance(seen, QueueSnapshot)
-    assert (len(seen.jobs), len(seen.nodes), len(seen.closed), seen.hidden) == (10, 5, 1, None)
-    assert abs(time.time() - seen.at_s) < 60
+    snapshot = look()
+    assert isinstance(snapshot, QueueSnapshot)
+    assert (len(snapshot.jobs), len(snapshot.nodes), len(snapshot.closed), snapshot.hidden) == (10, 5, 1, None)
+    assert abs(time.time() - snapshot.at_s) < 60
 
 
 def test_it_asks_squeue_once_and_in_seconds_with_whole_lists(slurm):

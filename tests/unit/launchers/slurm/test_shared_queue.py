@@ -121,12 +121,12 @@ class Job:
 
 @pytest.fixture
 def job(tmp_path):
-    made = Job(tmp_path)
-    yield made
-    for process in made.processes:
+    this_job = Job(tmp_path)
+    yield this_job
+    for process in this_job.processes:
         process.kill()
         process.wait()
-    for pid in made.lines("pids"):
+    for pid in this_job.lines("pids"):
         with suppress(OSError):
             if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
@@ -281,8 +281,8 @@ def test_after_a_step_that_failed_nothing_starts_until_slurm_starts_steps_again(
     """As it does not while its controller is away, or counts the memory of a step whose end it did not hear of."""
     job.write().trial = f"[ -e {job.folder}/back ] || {{ echo 'srun: error: Memory is not available' >&2; exit 1; }}"
     process = job.start('[ "$i" != 0 ] || exit 3')
-    said = "waits until Slurm starts steps again: srun: error: Memory is not available"
-    wait_for(lambda: 1 in read_states(job.at) and read_states(job.at)[1].detail == said)
+    detail = "waits until Slurm starts steps again: srun: error: Memory is not available"
+    wait_for(lambda: 1 in read_states(job.at) and read_states(job.at)[1].detail == detail)
     assert job.steps() == ["0.0"]
     (job.folder / "back").touch()
     assert process.wait(timeout=300) == 0

@@ -59,10 +59,10 @@ def test_two_studies_share_one_question(stub):
 
 def test_two_clients_at_once_ask_once(place):
     """The second one waits for the lock and then finds an answer that is young enough for it."""
-    asking, go, stub = threading.Event(), threading.Event(), []
+    asking, go, questions = threading.Event(), threading.Event(), []
 
     def ask():
-        stub.append(1)
+        questions.append(1)
         asking.set()
         assert go.wait(60)
         return "said", None
@@ -74,7 +74,7 @@ def test_two_clients_at_once_ask_once(place):
     go.set()
     for client in both:
         client.join()
-    assert stub == [1]
+    assert questions == [1]
 
 
 def test_whoever_needs_it_younger_asks_again_and_leaves_that_for_the_others(stub):
@@ -159,17 +159,17 @@ def test_a_link_in_its_place_is_not_followed(stub, place, tmp_path):
 
 
 def test_clusters_and_configurations_do_not_share(place, monkeypatch):
-    stub = []
+    questions = []
 
     def ask():
-        stub.append(1)
+        questions.append(1)
         return "", None
 
     for configuration in ("a", "b"):
         monkeypatch.setenv("SLURM_CONF", configuration)
         for question in ("squeue --clusters=x", "squeue --clusters=y"):
             newest(question, ask, not_before=0.0)
-    assert len(stub) == 4
+    assert len(questions) == 4
 
 
 def test_places_are_those_of_the_locks():

@@ -72,10 +72,10 @@ def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
 
 def test_a_start_that_was_seen_replaces_the_assumed_one_on_no_more_nodes_than_it_was_seen_on():
     one, two = (cell(gpus=8 * nodes, nodes=nodes, device=Device.CUDA) for nodes in (1, 2))
-    seen = [Throughput(cell=one, images_per_s=100, startup_s=startup_s) for startup_s in (7, 12, 9)]
+    finished = [Throughput(cell=one, images_per_s=100, startup_s=startup_s) for startup_s in (7, 12, 9)]
     unknown = [Throughput(cell=one, images_per_s=100)]
-    assert predict(one, T4, unknown).seconds - predict(one, T4, seen).seconds == pytest.approx(STARTUP_S - 12)
-    assert predict(two, T4, unknown).seconds == predict(two, T4, seen).seconds
+    assert predict(one, T4, unknown).seconds - predict(one, T4, finished).seconds == pytest.approx(STARTUP_S - 12)
+    assert predict(two, T4, unknown).seconds == predict(two, T4, finished).seconds
     slow = [Throughput(cell=two, images_per_s=100, startup_s=400)]
     assert predict(one, T4, slow).seconds > predict(one, T4, unknown).seconds + 300
 
@@ -254,9 +254,9 @@ def test_fewer_gpus_than_one_task_of_each_array_are_refused_with_the_sum():
 
 def test_a_task_on_whole_nodes_counts_with_all_their_gpus():
     whole = profile(exclusive=True)
-    made = [replace(batch, profile=whole) for batch in batches([(1, 3)])]
+    whole_node_batches = [replace(batch, profile=whole) for batch in batches([(1, 3)])]
     most = 3 * whole.gpus_per_node - 1
-    assert [batch.parallel for batch in throttle(made, most)] == [2]
+    assert [batch.parallel for batch in throttle(whole_node_batches, most)] == [2]
 
 
 # --- tokens over several ranks -----------------------------------------------------------------------------
@@ -284,15 +284,15 @@ def test_what_attention_exchanges_is_counted_by_blocks_passes_and_micro_steps(ch
 
 def test_a_step_of_a_group_computes_its_part_and_waits_for_its_exchanges():
     """Half of each tensor goes to the other rank: over the links inside a node, or through the ports of two."""
-    made, plain = shared(), shared(sequence=1)
-    moved, links = exchange(made), (4.5e9, 1.0e9)
+    ring_cell, plain = shared(), shared(sequence=1)
+    moved, links = exchange(ring_cell), (4.5e9, 1.0e9)
     waits = [ring.all_to_all_s(T4.network, ranks=2, nodes=n, size_bytes=8e9, calls=0) for n in (1, 2)]
     assert waits == pytest.approx([8e9 / 2 / speed for speed in links])
-    step_s = predict(made, T4, ()).step_ms / 1000
+    step_s = predict(ring_cell, T4, ()).step_ms / 1000
     computes_s = predict(plain, T4, ()).step_ms / 1000 - communicates_s(plain, T4)
     exchanged_s = moved.size_bytes / 2 / 4.5e9 + moved.calls * 1e-6 * T4.network.inside.latency_us
-    assert step_s == pytest.approx(computes_s / 2 + communicates_s(made, T4) + exchanged_s)
-    assert predict(replace(made, nodes=8), T4, ()).step_ms > predict(made, T4, ()).step_ms
+    assert step_s == pytest.approx(computes_s / 2 + communicates_s(ring_cell, T4) + exchanged_s)
+    assert predict(replace(ring_cell, nodes=8), T4, ()).step_ms > predict(ring_cell, T4, ()).step_ms
 
 
 def test_a_finished_run_of_a_group_says_how_long_an_image_takes_and_only_to_its_like():

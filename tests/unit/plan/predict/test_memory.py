@@ -156,22 +156,22 @@ def test_data_that_do_not_fit_are_told_of_the_loader():
 # --- in a plan ---------------------------------------------------------------------------------------------
 
 
-def asked(**changes):
+def asked_cell(**changes):
     site = profile(device=Device.CUDA, gpu_model="Tesla T4", gpu_memory_gib=float(T4_GIB))
     return point(model=VIT_B, batch=128, partition=site, data=replace(DATA, train_images=50_000), **changes)
 
 
 def test_a_cell_that_cannot_fit_is_skipped_with_the_figures():
-    (planned,) = make_plan([asked()]).points
+    (planned,) = make_plan([asked_cell()]).points
     assert planned.cell_id is None
     assert planned.reasons[0].startswith("batch=128 precision=fp32: micro batch 128")
 
 
 def test_memory_check_warn_runs_it_with_a_remark_and_off_says_nothing():
-    (warned,) = make_plan([asked()], Knowledge(memory_check=MemoryCheck.WARN)).points
+    (warned,) = make_plan([asked_cell()], Knowledge(memory_check=MemoryCheck.WARN)).points
     assert warned.cell_id is not None
     assert "may not fit" in warned.remarks[0]
-    (silent,) = make_plan([asked()], Knowledge(memory_check=MemoryCheck.OFF)).points
+    (silent,) = make_plan([asked_cell()], Knowledge(memory_check=MemoryCheck.OFF)).points
     assert silent.remarks == ()
 
 

@@ -59,8 +59,8 @@ def test_a_job_that_names_no_partition_goes_to_the_default_or_the_only_one():
     rooms = (*nodes(1), NodeRoom(name="n1", partitions=("q",), gpus=8))
     assert ours(look(), wants(1, 1, partitions=())) == [[0]]
     assert ours(look(on=rooms), wants(1, 1, partitions=())) == [[None]], "nobody knows which"
-    held = runs("1", "n1", 8, 2, partitions=("q",))
-    assert ours(look(held, on=rooms, default_partition="q"), wants(1, 1, partitions=())) == [[2]]
+    running = runs("1", "n1", 8, 2, partitions=("q",))
+    assert ours(look(running, on=rooms, default_partition="q"), wants(1, 1, partitions=())) == [[2]]
 
 
 def test_several_nodes_must_be_free_at_the_same_time():

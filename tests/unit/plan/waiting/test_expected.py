@@ -151,18 +151,18 @@ def test_it_stays_in_order_and_never_in_the_past(wait, low, high, waits_of_old):
 def test_planted_errors_are_covered_as_stated(looks, bias, spread):
     """Real waits are the expected ones, times a bias, times a lognormal error: neither is known to the forecast."""
     draw = random.Random(f"{looks} {bias} {spread}")
-    held = 0
+    covered = 0
     trials = 400
     for _ in range(trials):
-        told = []
+        forecasts = []
         for ago in range(looks + 1):
             wait = draw.uniform(HOUR, DAY)
             at = NOW - ago * DAY * 9
             came = at + wait * bias * exp(draw.gauss(0, spread))
-            told.append(PastForecast(raw(wait, at=at, low=wait / 2, high=wait * 2), came))
-        expected = corrected(told[0].forecast, told[1:])
-        held += expected.earliest_s <= told[0].started_s <= expected.latest_s
-    assert held / trials >= COVERED - 0.05
+            forecasts.append(PastForecast(raw(wait, at=at, low=wait / 2, high=wait * 2), came))
+        expected = corrected(forecasts[0].forecast, forecasts[1:])
+        covered += expected.earliest_s <= forecasts[0].started_s <= expected.latest_s
+    assert covered / trials >= COVERED - 0.05
 
 
 def test_a_forecast_that_is_right_by_itself_is_narrowed_by_experience():

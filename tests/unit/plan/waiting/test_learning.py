@@ -39,11 +39,13 @@ def batch(**changes):
     return Batch(**(defaults | changes))
 
 
-def waited(said, started_s, *, source=QUEUE, submitted_s=NOW):
-    told = {"before": said} if source == QUEUE else {"submitted": said}
+def waited(forecast, started_s, *, source=QUEUE, submitted_s=NOW):
+    forecast_fields = {"before": forecast} if source == QUEUE else {"submitted": forecast}
     return Waited(
         batch="n2-g8-1",
-        forecast=ForecastFile(partition="lab", shape=batch().shape, tasks=2, strategy=EACH_ALONE, unknown="", **told),
+        forecast=ForecastFile(
+            partition="lab", shape=batch().shape, tasks=2, strategy=EACH_ALONE, unknown="", **forecast_fields
+        ),
         submitted_at=instant(submitted_s),
         started_at=instant(started_s) if started_s is not None else "",
     )

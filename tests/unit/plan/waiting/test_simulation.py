@@ -53,9 +53,9 @@ def slow(count, jobs):
     return [begun.get(job) for job in range(len(jobs))]
 
 
-def earliest(job, now, there, promises):
+def earliest(job, now, begun_jobs, promises):
     """The first moment at which a job fits by all limits and promises, and the nodes that then do."""
-    count, jobs, begun = there
+    count, jobs, begun = begun_jobs
     wide, gpus, limit, *_ = jobs[job]
     moment = now
     while True:
@@ -72,12 +72,12 @@ def earliest(job, now, there, promises):
 
 def free(node, moment, now, jobs, begun):
     """GPUs of a node that are free at a moment, as one knows it now: jobs that run do so to their limits."""
-    held = 0
+    used_gpus = 0
     for job, (start, on) in begun.items():
         _, gpus, limit, run, *_ = jobs[job]
         if node in on and start + min(run, limit) > now and start + limit > moment:
-            held += gpus
-    return GPUS - held
+            used_gpus += gpus
+    return GPUS - used_gpus
 
 
 @settings(max_examples=300)
@@ -96,12 +96,12 @@ def test_no_node_ever_holds_more_than_it_has_and_no_job_starts_before_it_comes(c
         assert start >= jobs[job][5]
         assert len(set(on)) == jobs[job][0]
         for node in on:
-            there = [
+            used = [
                 jobs[other][1]
                 for other, (since, where) in begun.items()
                 if node in where and since <= start < since + min(jobs[other][2], jobs[other][3])
             ]
-            assert sum(there) <= GPUS
+            assert sum(used) <= GPUS
 
 
 def test_of_neighbours_the_smallest_group_that_is_large_enough_is_taken():

@@ -86,9 +86,9 @@ def test_how_long_jobs_of_others_run_is_not_known_and_shows_as_an_interval():
 
 
 def test_what_never_starts_has_no_forecast():
-    held = replace(other(8, 1), limit_s=None)
+    endless = replace(other(8, 1), limit_s=None)
     assert "partition vector has 0 nodes with 1 GPU or more" in expected(snapshot(gpus=0), 1, sent(2, 1), SECONDS)
-    assert "held by jobs without a time limit" in expected(snapshot(held), 1, sent(2, 1), SECONDS)
+    assert "endless by jobs without a time limit" in expected(snapshot(endless), 1, sent(2, 1), SECONDS)
 
 
 @settings(deadline=None, max_examples=25)
@@ -117,7 +117,7 @@ def strategy(pack, makespan_s, gpu_hours=1.0):
 
 
 @pytest.mark.parametrize(
-    ("ways", "taken"),
+    ("ways", "chosen_pack"),
     [
         ([strategy(1, 1000.0), strategy(2, 1000.0 - ALIKE_S)], 2),
         ([strategy(1, 1000.0), strategy(2, 1001.0 - ALIKE_S)], 1),
@@ -127,9 +127,9 @@ def strategy(pack, makespan_s, gpu_hours=1.0):
         ([strategy(1, 1000.0)], 1),
     ],
 )
-def test_the_least_makespan_is_taken_and_of_equal_ones_the_cheapest_then_the_smallest(ways, taken):
+def test_the_least_makespan_is_taken_and_of_equal_ones_the_cheapest_then_the_smallest(ways, chosen_pack):
     choice = choose(ways)
-    assert choice.pack == taken
+    assert choice.pack == chosen_pack
     assert choice.strategies == tuple(ways)
 
 
