@@ -9,7 +9,7 @@ import pytest
 
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
-from tests.unit.runs.test_kept import anew, in_place, said, worked_out
+from tests.unit.runs.test_cache import anew, in_place, said, worked_out
 from vit_sweep.job.first_record import keep
 from vit_sweep.runs import reading
 from vit_sweep.study.cache import summaries

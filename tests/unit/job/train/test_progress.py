@@ -40,7 +40,9 @@ def execution_of(trains, folder, clock):
         visible_gpus=1,
     )
     file = CellFile(cell_id=trains.cell_id, cell=trains, series=(series(),), data_root="/data")
-    return Execution(file=file, identity=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf())
+    return Execution(
+        file=file, identity=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf()
+    )
 
 
 def progress_of(folder):

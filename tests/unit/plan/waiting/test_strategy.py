@@ -88,7 +88,7 @@ def test_how_long_jobs_of_others_run_is_not_known_and_shows_as_an_interval():
 def test_what_never_starts_has_no_forecast():
     endless = replace(other(8, 1), limit_s=None)
     assert "partition vector has 0 nodes with 1 GPU or more" in expected(snapshot(gpus=0), 1, sent(2, 1), SECONDS)
-    assert "endless by jobs without a time limit" in expected(snapshot(endless), 1, sent(2, 1), SECONDS)
+    assert "held by jobs without a time limit" in expected(snapshot(endless), 1, sent(2, 1), SECONDS)
 
 
 @settings(deadline=None, max_examples=25)
