@@ -90,9 +90,11 @@ def _asked(study: Study, results: Sequence[Result]) -> "QuestionStatus | None":
     rule = study.decide_rule() if offered is not None else None
     if rule is None or offered is None:
         return None
+    from vit_sweep.study.spending import lost_gpu_hours
     from vit_sweep.submit.deciding import so_far
 
-    return so_far(rule, offered.planned, study.decisions(), results)
+    lost = lost_gpu_hours(study, results, offered.planned)
+    return so_far(rule, offered.planned, study.decisions(), results, lost=lost)
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -42,7 +42,7 @@ class Attempt:
     exit: Exit | None = None
     progress: Progress | None = None
     ranks: tuple[RankFile, ...] = ()
-    """Read only where there is no exit: they are what a verdict is made of."""
+    """They are what a verdict is made of; where there is an exit they are read only for whoever asks for them."""
 
     @property
     def number(self) -> int:

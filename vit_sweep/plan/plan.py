@@ -61,8 +61,13 @@ class PlannedCell:
 
         Without an estimate, those of the whole time limit.
         """
+        return self._seconds / 3600 * self.held_gpus
+
+    @property
+    def held_gpus(self) -> int:
+        """GPUs that nobody else gets while it runs."""
         job = self.job or self.shape
-        return self._seconds / 3600 * self.profile.held_gpus(job.nodes, job.gpus)
+        return self.profile.held_gpus(job.nodes, job.gpus)
 
     @property
     def idle_gpu_hours(self) -> float:

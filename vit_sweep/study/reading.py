@@ -134,6 +134,10 @@ class StudyReader:
         # A path object, or an exception, for each of ten thousand cells would take longer than looking.
         return [name for name in names if not os.access(f"{cells}/{name}/{DROPPED}", os.F_OK)]
 
+    def dropped_names(self) -> list[str]:
+        """Names of the folders of cells that were dropped; sorted."""
+        return sorted(path.parent.name for path in self.folder.glob(f"cells/*/{DROPPED}"))
+
     def cell_files(self, names: Iterable[str] | None = None) -> list[CellFile]:
         """Every planned cell, smallest first; of these names only, if they are given."""
         files: dict[str, CellFile] = {}
@@ -175,16 +179,17 @@ class StudyReader:
         records = (self.record(file) for file in self.cell_files())
         return [record for record in records if isinstance(record, Record)]
 
-    def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
-        """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
+    def attempts(self, cell_id: str, *, since: int = 1, with_ranks: bool = False) -> list[Attempt]:
+        """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict, or all."""
         above = self.cell_dir(cell_id) / "attempts"
         folders = [above / name for name in self._files.names_in(above) if _ATTEMPT.fullmatch(name)]
         numbered = sorted((tuple(int(part) for part in f.name.split(".")), f) for f in folders)
-        return [self._attempt(folder) for number, folder in numbered if number[0] >= since and folder.is_dir()]
+        wanted = [folder for number, folder in numbered if number[0] >= since and folder.is_dir()]
+        return [self._attempt(folder, with_ranks) for folder in wanted]
 
-    def _attempt(self, folder: Path) -> Attempt:
+    def _attempt(self, folder: Path, with_ranks: bool) -> Attempt:
         exit = self._files.read(folder / "exit.json", Exit)
-        names = [] if exit else fnmatch.filter(self._files.names_in(folder), "rank*.json")
+        names = [] if exit and not with_ranks else fnmatch.filter(self._files.names_in(folder), "rank*.json")
         ranks = [self._files.read(folder / name, RankFile) for name in names]
         return Attempt(
             name=folder.name,

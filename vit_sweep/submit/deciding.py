@@ -54,7 +54,7 @@ class QuestionStatus:
     why: Line
     """Why it stopped without an answer."""
     spent_gpu_hours: Quantity
-    """Of the curve's finished runs, until now."""
+    """Of all attempts that have ended, also of those that failed, until now."""
     budget_gpu_hours: Quantity
 
     @property
@@ -74,8 +74,13 @@ def so_far(
     candidates: Mapping[int, PlannedCell],
     entries: Sequence[DecisionEntry],
     results: Iterable[Result],
+    *,
+    lost: float = 0.0,
 ) -> QuestionStatus:
-    """Where a study that decides stands, by what it has decided itself: nothing is decided anew."""
+    """Where a study that decides stands, by what it has decided itself: nothing is decided anew.
+
+    `lost`: GPU-hours of attempts that gave no record (`study.spending`).
+    """
     last = next((entry for entry in reversed(entries) if entry.until == rule.until), None)
     spent = _spent(result for result in results if alike(result.file.cell, candidates))
     decision = last.decision if last is not None else None
@@ -94,7 +99,7 @@ def so_far(
         answered=decision is not None and decision.answer.done,
         stop=stop,
         why=decision.why if decision is not None and stop else "",
-        spent_gpu_hours=sum(spent.values()),
+        spent_gpu_hours=lost + sum(spent.values()),
         budget_gpu_hours=rule.budget_gpu_hours,
     )
 
@@ -107,13 +112,16 @@ def look(
     results: Iterable[Result],
     *,
     at: str,
+    lost: float = 0.0,
+    dropped: Iterable[str] = (),
 ) -> Next:
     """Decide, unless the last decision still holds. `at`: the time now, of a new entry; `hours`: of a run, as planned.
 
-    `entries`: all decisions of the study; those about other questions count for nothing.
+    `entries`: all decisions of the study; those about other questions count for nothing. `lost`: GPU-hours of attempts
+    that gave no record (`study.spending`); `dropped`: ids of cells that were taken out, which nobody adds again.
     """
     on_curve = [result for result in results if alike(result.file.cell, candidates)]
-    existing = {result.file.cell_id for result in on_curve}
+    existing = {result.file.cell_id for result in on_curve} | {*dropped}
     previous = [entry for entry in entries if entry.until == rule.until]
     last = previous[-1] if previous else None
     lacking = {cell_id: cell for cell_id, cell in decided(previous, candidates).items() if cell_id not in existing}
@@ -121,7 +129,7 @@ def look(
         return Next(entry=last, new=False, cells=lacking)
     if any(result.record is None and result.status not in _ENDED for result in on_curve):
         return Next(entry=None, new=False, cells={})
-    decision, runs, spent = _decide(rule, candidates, hours, previous, on_curve)
+    decision, runs, spent = _decide(rule, candidates, hours, previous, on_curve, lost=lost)
     if last is not None and last.settled and _same(last, rule, runs):
         return Next(entry=last, new=False, cells={})
     used = {(result.file.cell.gpus, result.file.cell.seed) for result in on_curve}
@@ -166,6 +174,8 @@ def _decide(
     hours: Mapping[int, float],
     previous: Sequence[DecisionEntry],
     results: Sequence[Result],
+    *,
+    lost: float,
 ) -> tuple[Decision, int, float]:
     # They import numpy and scipy, which a study without a question does not need.
     from vit_sweep.analysis.deciding.decide import decide
@@ -177,6 +187,7 @@ def _decide(
         workload(smallest.cell, smallest.series[0]),
         hours,
         spent=_spent(results),
+        lost=lost,
         failed=_failed(results),
         most=rule.most,
     )

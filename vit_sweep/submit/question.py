@@ -9,6 +9,7 @@ from vit_sweep.plan.deciding.one_curve import require_comparison
 from vit_sweep.plan.deciding.question import EXAMPLES, DecideRule, Question, question_of
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.study.lock import now
+from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.deciding import Next, look
@@ -40,7 +41,9 @@ def propose(study: Study, *, until: str | None, budget: float | None, most: int 
         raise UserError(f'study {study.name} has one GPU count; "{rule.until}" is asked of a curve of several')
     require_comparison(question, sorted(candidates))
     entries = [entry for entry in study.decisions() if entry.until == rule.until]
-    return look(rule, candidates, hours, entries, settled_results(study), at=now())
+    results = settled_results(study)
+    lost, dropped = lost_gpu_hours(study, results, candidates), study.dropped_names()
+    return look(rule, candidates, hours, entries, results, at=now(), lost=lost, dropped=dropped)
 
 
 def _planned(study: Study, question: Question) -> tuple[dict[int, PlannedCell], dict[int, float]]:

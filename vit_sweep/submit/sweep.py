@@ -46,6 +46,7 @@ from vit_sweep.study.code.provenance import (
 from vit_sweep.study.code.snapshot import Snapshot, take
 from vit_sweep.study.continuing import continued
 from vit_sweep.study.lock import now
+from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
@@ -76,10 +77,12 @@ class Ready(NamedTuple):
 
         Raises `UserError` above the budget, and where `next.write` does.
         """
-        if self.settings.decide_rule is None:  # a sweep that decides keeps within it by itself
-            cells = [item.planned for item in self.chosen.todo.values()]
-            _check_budget(self.settings.budget_gpu_hours, cells, self.finished)
         settings = self.settings
+        if settings.decide_rule is None and settings.budget_gpu_hours is not None:
+            # A sweep that decides keeps within it by itself.
+            cells = [item.planned for item in self.chosen.todo.values()]
+            spent = sum(map(spent_gpu_hours, self.finished)) + lost_gpu_hours(self.study, self.chosen.results)
+            _check_budget(settings.budget_gpu_hours, cells, spent)
         return write(self.study, self.chosen.todo, self.code, pack=settings.pack, max_gpus=settings.max_gpus_in_flight)
 
 
@@ -308,10 +311,10 @@ def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
     return epochs
 
 
-def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
-    """Stop before anything is submitted that would take the study above its budget."""
-    spent, needed = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
-    if budget is not None and spent + needed > budget:
+def _check_budget(budget: float, todo: Sequence[PlannedCell], spent: float) -> None:
+    """Stop before anything is submitted that would take the study, which has `spent` GPU-hours, above its budget."""
+    needed = sum(cell.gpu_hours for cell in todo)
+    if spent + needed > budget:
         enough = math.ceil(100 * (spent + needed)) / 100
         raise UserError(
             f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {needed:.2f} "

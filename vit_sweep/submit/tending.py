@@ -16,6 +16,7 @@ from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import latest_attempts, next_attempts
 from vit_sweep.study.lock import BusyError, now
+from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look
@@ -144,7 +145,16 @@ class Keeper:
         if rule is None or offered is None:
             return
         candidates = offered.planned
-        upcoming = look(rule, candidates, offered.hours, self._study.decisions(), results, at=now())
+        upcoming = look(
+            rule,
+            candidates,
+            offered.hours,
+            self._study.decisions(),
+            results,
+            at=now(),
+            lost=lost_gpu_hours(self._study, results, candidates),
+            dropped=self._study.dropped_names(),
+        )
         if upcoming.new and upcoming.entry is not None:
             self._study.journal_decision(upcoming.entry)
         if upcoming.entry is not None and (upcoming.new or upcoming.cells):

@@ -6,16 +6,21 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from launchers.checked import to_json
 from launchers.errors import UserError
-from tests.unit.builders import cell, data, point, record, result
+from tests.unit.builders import cell, data, entry, planned_study, point, record, result
 from vit_sweep.cli.terminal import show
+from vit_sweep.outcome.ending import Cause, Exit, RankFile
 from vit_sweep.plan.deciding.decision import Answer, DecisionEntry
 from vit_sweep.plan.deciding.one_curve import candidates_of
 from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.plan import make_plan
+from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.report.tables.decisions import decisions_table
+from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 from vit_sweep.submit.deciding import decided, look, so_far
+from vit_sweep.submit.question import propose
 
 RULE = DecideRule(until="efficiency(8) +- 5 %", budget_gpu_hours=100, most=10)
 POINTS = [point(gpus=gpus) for gpus in (1, 2, 4, 8)]
@@ -239,3 +244,48 @@ def test_the_table_says_what_each_round_changed():
         for n, half in ((4, 0.2), (6, 0.1))
     )
     assert decisions_table([wide, narrow]).rows[1]["changed"] == "2 more: ±20.0% to ±10.0%"
+
+
+def test_what_failed_attempts_have_cost_counts_in_the_budget():
+    """Whoever pays pays for them: with all 3 GPU-hours lost nothing is left for a round."""
+    results = results_of(FIRST, noise=0.1)
+    rule = replace(RULE, budget_gpu_hours=3)
+    free = look(rule, OFFERED, HOURS, [FIRST], results, at=AT).entry
+    paid = look(rule, OFFERED, HOURS, [FIRST], results, at=AT, lost=3).entry
+    assert free.cells
+    assert (paid.decision.stop, paid.cells) == ("budget", ())
+    assert paid.spent_gpu_hours == pytest.approx(free.spent_gpu_hours + 3)
+    said = so_far(rule, OFFERED, [FIRST, paid], results, lost=3)
+    assert said.spent_gpu_hours == pytest.approx(paid.spent_gpu_hours)
+
+
+def test_next_counts_attempts_that_failed(tmp_path):
+    """Of an hour on 1 and one on 8 GPUs nothing is left but the ranks' files and the verdicts."""
+    study, plan = planned_study(tmp_path / "s", *(place for place in POINTS if place.gpus in (1, 8)))
+    for cell_id in plan.cells:
+        folder = study.cell_dir(cell_id) / "attempts" / "1"
+        folder.mkdir(parents=True)
+        began = RankFile(rank=0, world_size=8, host="n1", pid=1, job_id="7", started_at="2026-11-30T00:00:00+00:00")
+        (folder / "rank0.json").write_text(to_json(began))
+        study.write_exit(cell_id, "1", Exit(cause=Cause.BUG, message="", at="2026-11-30T01:00:00+00:00"))
+        study.journal(entry(Event.SUBMITTED, "b", (cell_id, 1), handle="17"))
+    assert propose(study, until=RULE.until, budget=7, most=10).entry.spent_gpu_hours == pytest.approx(9)
+
+
+def test_runs_that_stand_apart_give_no_time_and_were_paid_all_the_same():
+    """Another GPU than the smallest count had is no point of the curve."""
+    *others, last = results_of(FIRST, noise=0.1)
+    ranks = tuple(replace(rank, device="another") for rank in last.record.ranks)
+    results = [*others, replace(last, record=replace(last.record, ranks=ranks))]
+    entry = decide([FIRST], results).entry
+    assert entry.runs == len(results) - 1
+    assert entry.spent_gpu_hours == pytest.approx(sum(spent_gpu_hours(one.record) for one in results))
+
+
+def test_a_cell_that_was_dropped_is_not_added_again_and_no_longer_waited_for():
+    *others, last = results_of(FIRST, noise=0.1)
+    gone = last.file.cell_id
+    assert set(decide([FIRST], others).cells) == {gone}
+    made = look(RULE, OFFERED, HOURS, [FIRST], others, at=AT, dropped=[gone])
+    assert made.new
+    assert gone not in made.cells

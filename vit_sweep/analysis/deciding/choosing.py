@@ -7,19 +7,24 @@ number of a count that can run    its own cells; each run goes where it lowers t
                                   cheapest way to an interval (Neyman 1934, with costs)
 number of one that cannot         the count whose run takes most of the variance over the candidate laws per GPU-hour
                                   (`candidates.gain`): where they disagree
-largest count above a threshold   of the counts that it may be, the one with the most expected information per GPU-hour:
-                                  entropy of "is it above", times the probability that the runs will tell
+largest count above a threshold   the count that begins the way on which all counts that it may be are told from the
+                                  threshold for the fewest GPU-hours, as far as is known (`searching`)
 
 A round holds as many runs as the answer is likely to need, but at most half of what it rests on already, since that is
-how far a spread is known that so few runs show.
+how far a spread is known that so few runs show; as many as that where each look has its price (`looks`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, exp, log2
+from functools import cached_property
+from math import ceil, exp
+
+import numpy as np
+from scipy.special import stdtr
 
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import (
+    TIE,
     Before,
     Standing,
     chance_to_tell,
@@ -30,9 +35,10 @@ from vit_sweep.analysis.deciding.answering import (
     undecided,
     weights_of,
 )
-from vit_sweep.analysis.deciding.candidates import Candidates
+from vit_sweep.analysis.deciding.candidates import Candidates, Floats, Mixture
 from vit_sweep.analysis.deciding.evidence import Evidence, Value
 from vit_sweep.analysis.deciding.looks import confidence_of
+from vit_sweep.analysis.deciding.searching import Prospect, by_first_look
 from vit_sweep.plan.deciding.decision import Choice
 from vit_sweep.plan.deciding.question import Question
 
@@ -40,10 +46,18 @@ FIRST = 2
 """Runs of each cell of an answer before it is looked at."""
 GROWTH = 0.5
 """Runs of a round at most, as a part of those that the answer rests on."""
+GROWTH_TO_TELL = 1.0
+"""The same of a round that judges a count by a threshold: there each further look makes all of them less sure."""
+EQUAL = TIE / 2
+"""Part of a threshold within which an efficiency is likely to be told as equal to it."""
 LEAST_GAIN = 0.02
 """Part of the variance that a run must take away, where laws answer."""
 LEAST_CHANCE = 0.1
 """Probability that all runs that may still be made tell a count from the threshold, below which none is made."""
+_FREEDOM = 6.0
+"""Degrees of freedom of the spread by the time a count that has not run is told."""
+_OFF: Floats = EQUAL * np.exp2(np.arange(8.0))
+"""Logarithms of an efficiency over a threshold, from where each doubling is a fourth of the runs that tell it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,83 +213,124 @@ def _towards_laws(question: Question, known: Evidence) -> Round:
 def _towards_threshold(question: Question, known: Evidence, before: Before) -> Round:
     standing = standings(question, known, before)
     _, open_ = undecided(known, standing)
-    plans, laws = [], Candidates(known=known)
-    for gpus in open_ or known.counts[1:]:
-        confidence = confidence_of(before.looks.get(gpus, 0) + 1, question.confidence)
-        if not (gpus in standing and standing[gpus].tied):
-            plans += [plan for plan in [_plan(question, known, laws, gpus, confidence)] if plan is not None]
-    if not plans:
-        return Round(nothing=_not_told(question, known, standing, open_))
-    best = max(plans, key=lambda plan: (plan.bits / max(1e-12, plan.hours), -plan.gpus))
-    return Round(choices=best.choices, judged=best.gpus)
+    laws = Candidates(known=known)
+    looks = {
+        gpus: _Look(question, known, laws, gpus, confidence_of(before.looks.get(gpus, 0) + 1, question.confidence))
+        for gpus in open_ or known.counts[1:]
+        if not (gpus in standing and standing[gpus].tied)
+    }
+    for gpus in by_first_look([look.prospect for look in looks.values()]):
+        if choices := looks[gpus].choices:
+            return Round(choices=choices, judged=gpus)
+    return Round(nothing=_not_told(question, known, standing, open_))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
+@dataclass(frozen=True)
+class _Look:
+    """A look at one count: what it is expected to come to, and the runs that it takes first."""
+
+    question: Question
+    known: Evidence
+    laws: Candidates
     gpus: int
-    bits: float
-    hours: float
-    choices: tuple[Choice, ...]
+    confidence: float
+    """Of its interval."""
 
+    @property
+    def prospect(self) -> Prospect:
+        """By what ran, or else by the candidate laws.
 
-def _plan(question: Question, known: Evidence, laws: Candidates, gpus: int, confidence: float) -> _Plan | None:
-    """The runs that look at one count, and how much they are likely to tell."""
-    base = known.base
-    if gpus not in known.measured or base not in known.measured:
-        more = {g: 1 for g in (base, gpus) if g not in known.measured}
-        if any(not known.room(g) for g in more):
-            return None
-        asked = laws.ratio(gpus)
-        bound = ideal_off(question, known, gpus)
-        chance = asked.above(bound)
-        error, reach = _single(known, gpus, more, confidence)
-        told = asked.above(bound + reach, error) + 1 - asked.above(bound - reach, error)
-        hours = sum(known.hours(g) for g in more)
-        low, high = (_efficiency(question, known, gpus, end) for end in asked.interval(0.95))
+        GPU-hours are the mean over how far off the efficiency may be, by the chance that the runs which may still be
+        made tell.
+        """
+        above, below = self._beyond(_OFF), 1 - self._beyond(-_OFF)
+        near = 1 - above[0] - below[0]
+        chances = np.array([near, *-np.diff([*(above + below), 0.0])])
+        hours = float(chances @ self._hours(np.array([EQUAL, *(2**0.5 * _OFF)])))
+        return Prospect(
+            gpus=self.gpus, above=float(above[0]), below=float(below[0]), hours=hours / max(1e-3, self._chance)
+        )
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """None where the runs that may still be made are not likely to tell."""
+        if self._chance < LEAST_CHANCE:
+            return ()
+        return self._more() if self._ran else self._first()
+
+    @property
+    def _ran(self) -> bool:
+        return {self.known.base, self.gpus} <= set(self.known.measured)
+
+    @property
+    def _weights(self) -> dict[int, float]:
+        return {self.known.base: 1.0, self.gpus: -1.0}
+
+    @property
+    def _here(self) -> Value:
+        return self.known.value(self._weights)
+
+    @cached_property
+    def _asked(self) -> Mixture:
+        return self.laws.ratio(self.gpus)
+
+    @cached_property
+    def _chance(self) -> float:
+        """Of telling it from the threshold."""
+        if not self._ran:
+            return float(all(self.known.room(gpus) or self.known.n(gpus) for gpus in self._weights))
+        off = self._here.mean - ideal_off(self.question, self.known, self.gpus)
+        return chance_to_tell(self.known, self._weights, off, self.confidence)
+
+    def _beyond(self, off: Floats) -> Floats:
+        """The probability that the logarithm of its efficiency over the threshold is more than each of these."""
+        bounds = off + ideal_off(self.question, self.known, self.gpus)
+        if self._ran:
+            return np.asarray(stdtr(self._here.freedom, (self._here.mean - bounds) / self._here.error))
+        return np.array([self._asked.above(bound) for bound in bounds])
+
+    def _hours(self, off: Floats) -> Floats:
+        """GPU-hours that tell, if it is so far off: as many runs of either count, as far as they may be made."""
+        freedom = self._here.freedom if self._ran else _FREEDOM
+        variance = sum(self.known.run_variance(gpus) for gpus in self._weights)
+        runs = np.maximum(1.0, variance * (t_of(freedom, self.confidence) / _reach(off)) ** 2)
+        more = [np.clip(runs - self.known.n(g), 0, self.known.room(g)) * self.known.hours(g) for g in self._weights]
+        return np.asarray(np.maximum(sum(more), self.known.hours(self.gpus)))
+
+    def _first(self) -> tuple[Choice, ...]:
+        low, high = (_efficiency(self.question, self.known, self.gpus, end) for end in self._asked.interval(0.95))
+        chance = self._asked.above(ideal_off(self.question, self.known, self.gpus))
         why = f"the candidate laws put its efficiency at {low:.0%} to {high:.0%}: {chance:.0%} likely to be " \
-              f"{question.threshold:.0%} or more"  # fmt: skip
-        choices = [Choice(gpus=g, runs=1, why=why if g == gpus else "what others are compared with") for g in more]
-        return _Plan(gpus=gpus, bits=_entropy(chance) * max(0.02, told), hours=hours, choices=tuple(choices))
-    return _again(question, known, gpus, confidence)
+              f"{self.question.threshold:.0%} or more"  # fmt: skip
+        return tuple(
+            Choice(gpus=gpus, runs=1, why=why if gpus == self.gpus else "what others are compared with")
+            for gpus in self._weights
+            if gpus not in self.known.measured
+        )
+
+    def _more(self) -> tuple[Choice, ...]:
+        """Of a count that ran and cannot be told from the threshold, and of the smallest."""
+        here = self._here
+        reach = float(_reach(np.array(here.mean - ideal_off(self.question, self.known, self.gpus))))
+
+        def enough(value: Value) -> bool:
+            return t_of(value.freedom, self.confidence) * value.error <= reach
+
+        whole = allocate(self.known, self._weights, enough, most=4 * self.known.most)
+        now = ceil(GROWTH_TO_TELL * sum(self.known.n(gpus) for gpus in self._weights))
+        more = allocate(self.known, self._weights, enough, most=now)
+        efficiency = _efficiency(self.question, self.known, self.gpus, here.mean)
+        why = f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; about " \
+              f"{plural(sum(whole.values()), 'run')} would tell"  # fmt: skip
+        return tuple(
+            Choice(gpus=gpus, runs=runs, why=why if gpus == self.gpus else f"what gpus={self.gpus} is compared with")
+            for gpus, runs in sorted(more.items())
+        )
 
 
-def _again(question: Question, known: Evidence, gpus: int, confidence: float) -> _Plan | None:
-    """More runs of a count that ran and cannot be told from the threshold, and of the smallest."""
-    weights = {known.base: 1.0, gpus: -1.0}
-    here = known.value(weights)
-    off = here.mean - ideal_off(question, known, gpus)
-
-    def enough(value: Value) -> bool:
-        return t_of(value.freedom, confidence) * value.error <= max(abs(off), 0.005) * 0.9
-
-    if chance_to_tell(known, weights, off, confidence) < LEAST_CHANCE:
-        return None
-    whole = allocate(known, weights, enough, most=4 * known.most)
-    more = allocate(known, weights, enough)
-    if not more:
-        return None
-    t = abs(off) / here.error
-    chance = 0.5 + 0.5 * min(1.0, t / 3)  # how sure it is already
-    why = f"its efficiency of {_efficiency(question, known, gpus, here.mean):.1%} cannot be told from " \
-          f"{question.threshold:.0%} yet; about {plural(sum(whole.values()), 'run')} would tell"  # fmt: skip
-    return _Plan(
-        gpus=gpus,
-        bits=max(0.1, _entropy(chance)),
-        hours=sum(runs * known.hours(g) for g, runs in whole.items()),
-        choices=tuple(
-            Choice(gpus=g, runs=runs, why=why if g == gpus else f"what gpus={gpus} is compared with")
-            for g, runs in sorted(more.items())
-        ),
-    )
-
-
-def _single(known: Evidence, gpus: int, more: Mapping[int, int], confidence: float) -> tuple[float, float]:
-    """Standard error of a ratio with these first runs, and half of its interval."""
-    base = known.base
-    n = known.n(base) + more.get(base, 0)
-    freedom = 2.0 + max(0, sum(known.n(g) - 1 for g in known.measured))
-    error = (known.run_variance(base) / n + known.run_variance(gpus)) ** 0.5
-    return error, t_of(freedom, confidence) * error
+def _reach(off: Floats) -> Floats:
+    """Half of an interval that would tell an efficiency so far off the threshold from it, or that it is equal."""
+    return np.maximum(np.abs(off), EQUAL) * 0.9
 
 
 def _efficiency(question: Question, known: Evidence, gpus: int, ratio: float) -> float:
@@ -291,8 +346,3 @@ def _not_told(question: Question, known: Evidence, standing: Mapping[int, Standi
         f"gpus={', '.join(map(str, near))} is too near {question.threshold:.0%} for its spread: the chance that "
         f"max_repeats={known.most} runs tell is below {LEAST_CHANCE:.0%}; a larger one goes on"
     )
-
-
-def _entropy(chance: float) -> float:
-    """Bits of a yes or no."""
-    return -sum(p * log2(p) for p in (chance, 1 - chance) if p > 0)

@@ -5,6 +5,7 @@ what is usual (`plan.repeats.USUAL`): a decision is made early, when two runs th
 certainty. It is the conjugate prior of a normal variance (scaled inverse chi-square; Gelman et al. 2013, section 2.6).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,8 +60,8 @@ class Evidence:
     """Counts that ended without a time for good, and how."""
     most: int = 10
     """Runs of one count at most."""
-    pending: Mapping[int, int] | None = None
-    """Runs that were decided and have no record."""
+    lost: float = 0.0
+    """GPU-hours that gave none of the runs: of attempts that failed, and of runs that stand apart."""
 
     @property
     def strong(self) -> bool:
@@ -74,8 +75,9 @@ class Evidence:
 
     @property
     def spent(self) -> float:
-        """GPU-hours of the finished runs."""
-        return sum(run.gpu_hours if run.gpu_hours is not None else self.hours(run.gpus) for run in self.runs)
+        """GPU-hours of the whole study."""
+        of_runs = (run.gpu_hours if run.gpu_hours is not None else self.hours(run.gpus) for run in self.runs)
+        return self.lost + sum(of_runs)
 
     @cached_property
     def measured(self) -> tuple[int, ...]:
@@ -84,7 +86,7 @@ class Evidence:
 
     def n(self, gpus: int) -> int:
         """Runs of a count."""
-        return sum(run.gpus == gpus for run in self.runs)
+        return self._counted[gpus]
 
     def room(self, gpus: int) -> int:
         """Runs that may still be made of a count."""
@@ -131,6 +133,10 @@ class Evidence:
             error -= weight**2 * self.run_variance(gpus) * (1 / n - 1 / (n + extra))
             freedom += extra
         return Value(mean=mean, error=float(np.sqrt(max(error, 1e-16))), freedom=freedom)
+
+    @cached_property
+    def _counted(self) -> Counter[int]:
+        return Counter(run.gpus for run in self.runs)
 
     @cached_property
     def _spread(self) -> Spread:

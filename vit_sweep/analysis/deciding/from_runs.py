@@ -30,13 +30,14 @@ def evidence(
     hours: Mapping[int, float],
     *,
     spent: Mapping[str, float],
+    lost: float,
     failed: Mapping[int, str],
     most: int,
 ) -> Evidence:
     """What runs of one curve say.
 
     `hours`: GPU-hours of a run as planned, of every GPU count that may run; `spent`: of each run by its id, as its
-    record says; `failed`: counts that ended without a time for good, and how.
+    record says; `lost`: of attempts without a record; `failed`: counts that ended without a time for good, and how.
     Runs that stand apart from their series (another GPU, another machine than their repeats') count for nothing.
     """
     counts = tuple(sorted(hours))
@@ -52,6 +53,7 @@ def evidence(
             Timed(gpus=run.gpus, epoch_s=median(run.epoch_s), session=sessions[run.run_id], gpu_hours=spent[run.run_id])
             for run in pooled
         ),
+        lost=lost + sum(hours for run_id, hours in spent.items() if run_id not in sessions),
         failed=dict(failed),
         most=most,
     )
