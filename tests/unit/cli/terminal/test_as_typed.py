@@ -30,11 +30,17 @@ def answer(words, *, ours):
         names: Annotated[list[str] | None, typer.Option("--of")] = None,
         size: Annotated[int | None, typer.Option(min=1)] = None,
         place: Path | None = None,
+        places: Annotated[list[Path] | None, typer.Option("--at")] = None,
+        there: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
+        most: Annotated[int, typer.Option(min=1)] = 9,
+        part: float = 0.5,
+        home: Path = Path("home"),
+        shade: Colour = Colour.RED,
         colour: Colour | None = None,
         on: bool = False,
         parsed: Annotated[str | None, typer.Option(parser=str.upper)] = None,
     ) -> None:
-        seen.append((first, more, name, names, size, place, colour, on, parsed))
+        seen.append((first, more, name, names, size, place, colour, on, parsed, places, there, most, part, home, shade))
 
     with pytest.MonkeyPatch.context() as patch:
         real = typer.core.build_runtime_param
@@ -53,6 +59,12 @@ WORDS = [
     ["", "--name", ""],
     ["1", "--name", "2", "--of", "x", "--of", "y", "--on"],
     ["a", "--size", "3", "--place", "here", "--colour", "red", "--parsed", "abc"],
+    ["a", "--at", "here", "--at", "", "--most", "7", "--part", "1", "--home", "~"],
+    ["a", "--there", "here"],
+    ["a", "--there", "."],
+    ["a", "--place", ".", "--home", "/dev/null"],
+    ["a", "--most", "0"],
+    ["a", "--part", "x"],
     ["a", "--size", "0"],
     ["a", "--size", "many"],
     ["a", "--colour", "green"],
