@@ -111,31 +111,24 @@ def _sweep(words: list[str]) -> int:
 
 def _read(words: list[str]) -> int:
     """Let the words of a sweep be read and run them; by Hydra, unless they and what it would compose are known."""
-    from vit_sweep.config.folders import conf_dir, site_dir
-    from vit_sweep.config.quick import quick
-    from vit_sweep.config.quick.cache import CompositionCache
+    from vit_sweep.config.folders import SITE_VARIABLE
+    from vit_sweep.config.quick import composed_by_hydra, quick
+    from vit_sweep.config.quick.cache import user_cache
 
     words = shorthand.options_first(shorthand.question_quoted(shorthand.spelled_out(words)))
-    site = site_dir(os.environ)
-    kept = CompositionCache([conf_dir(), *([site] if site is not None else [])], os.environ)
+    kept, own_files = user_cache(os.environ), SITE_VARIABLE in os.environ
     if words in (["--help"], ["-h"]) and kept.known:
         if there := kept.read(_HELP):
             _print_help(str(there["text"]))
             return 0
-        return _hydra(words, own_files=site is not None, keep_help=lambda text: kept.write(_HELP, {"text": text}))
-    known = quick(words, kept, _composed_groups)
+        return _hydra(words, own_files=own_files, keep_help=lambda text: kept.write(_HELP, {"text": text}))
+    known = quick(words, kept, composed_by_hydra)
     if known is None:
-        return _hydra(words, own_files=site is not None)
+        return _hydra(words, own_files=own_files)
     from vit_sweep.cli.sweep import run
 
     sys.argv = [sys.argv[0], *words]
     return run(known.configurations, overrides=known.overrides)
-
-
-def _composed_groups(chosen: Sequence[str]) -> dict[str, Any] | None:
-    from vit_sweep.config.compose import composed_groups
-
-    return composed_groups(chosen)
 
 
 def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], object] = bool) -> int:

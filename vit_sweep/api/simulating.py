@@ -1,6 +1,7 @@
 """Scaling curves that nobody measured, from a profile and a model's arithmetic; marked as SIMULATED. An edge."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from os import PathLike, fsdecode
@@ -14,9 +15,8 @@ from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.results import as_html
-from vit_sweep.config.groups import composed_words
 from vit_sweep.config.models import with_counts
-from vit_sweep.config.python_words import words_of
+from vit_sweep.config.quick import configuration
 from vit_sweep.config.settings import read
 from vit_sweep.config.shorthand import spelled_out
 from vit_sweep.plan.point import Point
@@ -93,6 +93,8 @@ def simulate(
     part of what can hide behind computation that does, 0 to 1; None: as the engine does. Raises `UserError` for a wrong
     word.
     """
+    from vit_sweep.config.python_words import words_of  # with Hydra, which the words of a command mostly need not
+
     point, counts = read_words(words_of(words), logging.getLogger("vit_sweep").info)
     opened = fsdecode(study) if study is not None else None
     return simulated(point, counts, study=opened, most=max_gpus, imbalance=imbalance, overlap=overlap)
@@ -122,7 +124,7 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
             raise UserError(f"{override}: one curve is simulated at a time; give one value (gpus alone takes several)")
         else:
             overrides.append(override)
-    points, _ = read([composed_words(overrides)])
+    points, _ = read([configuration(overrides, os.environ)])
     (point,) = with_counts(points, say)
     return point, counts
 

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from benchmarks.orchestrator.start import COMMANDS
 from benchmarks.run import SHORT
 from tests.conftest import ROOT
 from tests.warm import clean_environment
+from vit_sweep.__main__ import VERBS
 
 SMALLEST = {
     "judging/accuracy_coverage": ["--studies=20"],
@@ -65,6 +67,10 @@ def test_no_program_is_without_a_run_at_its_smallest_size():
 
 def test_make_bench_runs_every_program_of_the_orchestrator_and_the_trainer():
     assert SHORT.keys() == {name for name in SMALLEST if not name.startswith("judging/")}
+
+
+def test_the_start_of_every_verb_is_measured():
+    assert set(VERBS) <= {word for words, _ in COMMANDS.values() for word in words}
 
 
 @pytest.mark.parametrize(

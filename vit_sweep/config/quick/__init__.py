@@ -7,12 +7,12 @@ holds both against each other.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from launchers.checked import parse
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations
-from vit_sweep.config.quick.cache import CompositionCache
+from vit_sweep.config.quick.cache import CompositionCache, user_cache
 from vit_sweep.config.quick.words import Word, plain_word
 from vit_sweep.config.words import Plain, grid_words, replaced, require_one_stage_key
 
@@ -44,6 +44,23 @@ def quick(words: Sequence[str], cache: CompositionCache, compose: Compose) -> Qu
     composed = _Composed(cache, compose)
     configurations = composed.of_grid(read) if is_grid else composed.of_one(read)
     return None if configurations is None else Quick(configurations=configurations, overrides=overrides)
+
+
+def configuration(words: Sequence[str], environ: Mapping[str, str]) -> Plain:
+    """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
+    known = quick(words, user_cache(environ), composed_by_hydra)
+    if known is not None:
+        return next(known.configurations)
+    from vit_sweep.config.groups import composed_words
+
+    return composed_words(words)
+
+
+def composed_by_hydra(chosen: Sequence[str]) -> Plain | None:
+    """What `quick` asks for groups that nobody has composed yet."""
+    from vit_sweep.config.compose import composed_groups
+
+    return composed_groups(chosen)
 
 
 class _Composed:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from launchers.atomic import own_folder, read, remove, user_folder, write
+from vit_sweep.config.folders import conf_dir, site_dir
 from vit_sweep.config.words import Plain
 
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)[,}]")
@@ -77,6 +78,12 @@ class CompositionCache:
     def _path(self, chosen: tuple[str, ...]) -> Path:
         name = hashlib.sha256(json.dumps([self._of_files, list(chosen)]).encode()).hexdigest()
         return user_folder("XDG_CACHE_HOME", ".cache") / "vit_sweep" / "composed" / f"{name}.json"
+
+
+def user_cache(environ: Mapping[str, str]) -> CompositionCache:
+    """What is kept for the shipped configurations and, if there is one, the site's own."""
+    site = site_dir(environ)
+    return CompositionCache([conf_dir(), *([site] if site is not None else [])], environ)
 
 
 def _files(folder: Path, inside: str = "") -> Iterator[tuple[str, bytes]]:
