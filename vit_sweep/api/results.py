@@ -18,7 +18,7 @@ from vit_sweep.analysis.audit.judge import Audit
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, best, predict
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.report.tables.form.table import Table
+from vit_sweep.report.tables.form.table import Table, by_column
 from vit_sweep.runs.sources import Source
 from vit_sweep.study.code.provenance import require_extra
 
@@ -109,7 +109,8 @@ class Results(ABC):
         from vit_sweep.report.frames import frame
         from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 
-        empty = Table(name="runs", title="Runs: one row each", columns=tuple(RUN_COLUMNS.values()), rows=())
+        columns, nothing = tuple(RUN_COLUMNS.values()), by_column(RUN_COLUMNS, ())
+        empty = Table(name="runs", title="Runs: one row each", columns=columns, values=nothing)
         return frame(tables.get("runs", empty))
 
     @property
@@ -232,9 +233,9 @@ def as_html(title: str, lines: Iterable[str], tables: Iterable[Table]) -> str:
         head = "".join(f"<th title='{_escaped(column.meaning)}'>{_escaped(column.name)}</th>" for column in columns)
         body = "".join(
             f"<tr>{''.join(f'<td>{_escaped(_number(row[column.name]))}</td>' for column in columns)}</tr>"
-            for row in table.rows[:_SHOWN]
+            for row in table.part(slice(_SHOWN)).rows
         )
-        more = len(table.rows) - _SHOWN
+        more = table.height - _SHOWN
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         parts += [f"<div>... and {more} more</div>"] if more > 0 else []
     return "\n".join(parts)

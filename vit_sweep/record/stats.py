@@ -252,7 +252,9 @@ _PART_COLUMNS = (
     "bus_gb_per_s",
 )
 _PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
-MEASURED_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS, "measuring_notes")
+STEP_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS)
+"""Of `StepParts.columns`."""
+MEASURED_COLUMNS = (*STEP_COLUMNS, "measuring_notes")
 """In this order; docs/results/measuring.md has the formula of each."""
 
 

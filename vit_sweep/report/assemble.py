@@ -262,7 +262,7 @@ def _versions(tables: Sequence[Table]) -> tuple[tuple[str, str], ...]:
     names = [column.name for column in runs.columns if column.name.startswith("version_")] if runs else []
     differing = []
     for name in names:
-        values = sorted({str(row[name]) for row in runs.rows if row.get(name)}) if runs else []
+        values = sorted({str(value) for value in runs.values[name] if value}) if runs else []
         if values:
             differing.append((name.removeprefix("version_"), " and ".join(values)))
     return tuple(differing)
@@ -273,7 +273,7 @@ def _digests(study: Study, gathered: Gathered) -> tuple[tuple[str, str], ...]:
     cells = sorted(run.run_id for run in gathered.runs if run.timed)
     lines = [f"{cell} {_sha256(study.cell_dir(cell) / 'record.json')}\n" for cell in cells]
     runs = next((table for table in gathered.tables if table.name == "runs"), None)
-    codes = sorted({str(row["code"]) for row in runs.rows if row.get("code")}) if runs is not None else []
+    codes = sorted({str(code) for code in runs.values["code"] if code}) if runs is not None else []
     total = hashlib.sha256("".join(lines).encode()).hexdigest()
     return ((f"all {len(lines)} records, sha256", total), *(("code of the jobs", code) for code in codes))
 

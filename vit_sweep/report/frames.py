@@ -13,7 +13,7 @@ def frame(table: Table) -> DataFrame:
     """The table in full precision; `attrs` has its `title`, its `notes`, and by column `units` and `meanings`."""
     columns = {}
     for column in table.columns:
-        values = [row[column.name] for row in table.rows]
+        values = table.values[column.name]
         kind = kind_of(values)
         plain = [None if value is None else str(value) for value in values] if kind is str else values
         columns[column.name] = Series(plain, dtype=_KINDS[kind])

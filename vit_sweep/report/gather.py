@@ -1,7 +1,7 @@
 """From records to series and tables: all that a study, or runs from elsewhere, amount to. An edge: it reads."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import measured, with_all_intervals
@@ -16,9 +16,7 @@ from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
-from vit_sweep.report.tables.runs import imported_row
-from vit_sweep.runs.cache import Read
-from vit_sweep.runs.reading import in_order, uncollected
+from vit_sweep.runs.reading import Read, extra_columns_of, in_order, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
@@ -47,16 +45,6 @@ class Gathered(NamedTuple):
         return [row for table in self.tables if table.name == "accuracy" for row in table.rows]
 
 
-class _Rows:
-    """The rows of the tidy table, each made when it is asked for."""
-
-    def __init__(self, reads: Sequence[Read]) -> None:
-        self._reads = reads
-
-    def __iter__(self) -> Iterator[Cells]:
-        return (read.row for read in self._reads)
-
-
 def gather(
     study: Study,
     *,
@@ -74,12 +62,14 @@ def gather(
     reader, plan = records.reader, records.plan
     with uncollected():
         reads = in_order(watched(reader.read(), len(reader)))
-        runs, rows = [read.run for read in reads], _Rows(reads)
+        runs = [read.run for read in reads]
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}
         problems = (*study.problems, *strangers(plan, [run.run_id for run in runs]))
         points = plan.points if plan is not None else ()
         decisions, waits = study.decisions(), waited(study)
-        return _gathered(runs, rows, points, reached, problems, decisions=decisions, waits=waits)
+        extra = extra_columns_of(reads)
+        del reads
+        return _gathered(runs, extra, points, reached, problems, decisions=decisions, waits=waits)
 
 
 def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
@@ -89,13 +79,12 @@ def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: fl
     if target is not None:
         timed = [run for run in distinct if run.timed]
         reached = {run.run_id: (target, when_reached(run.test_accuracy, run.epoch_all_s, target)) for run in timed}
-    rows = [imported_row(run, reached.get(run.run_id)) for run in distinct]
-    return _gathered(distinct, rows, (), reached, problems)
+    return _gathered(distinct, {}, (), reached, problems)
 
 
 def _gathered(
     runs: list[Run],
-    rows: Iterable[Cells],
+    extra: Mapping[str, Sequence[Any]],
     points: Sequence[PlannedPoint],
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],
@@ -110,7 +99,7 @@ def _gathered(
     tables = tables_of(
         runs,
         [*strong, *weak],
-        rows,
+        extra,
         points=points,
         reached=reached,
         spread=spread,

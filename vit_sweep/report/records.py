@@ -3,7 +3,6 @@
 import hashlib
 
 from launchers.checked import to_compact_json
-from vit_sweep.report.tables.runs import run_row
 from vit_sweep.runs.reading import Reader, uncollected
 from vit_sweep.study.store import Study
 
@@ -15,7 +14,7 @@ class Records:
         """Look which there are; `target`: test accuracy whose time is reported, in place of the studies'."""
         self.study, self.plan = study, study.plan_file()
         with uncollected():
-            self.reader = Reader(study, self.plan, target=target, row_of=run_row)
+            self.reader = Reader(study, self.plan, target=target)
 
     @property
     def stamp(self) -> str | None:

@@ -48,7 +48,7 @@ def to_parquet(table: Table) -> bytes:
     """The table as a Parquet file: each field's metadata has `unit` and `meaning`, the file's `title` and `notes`."""
     fields, arrays = [], []
     for column in table.columns:
-        arrays.append(_filled([row[column.name] for row in table.rows]))
+        arrays.append(_filled(table.values[column.name]))
         fields.append(pa.field(column.name, arrays[-1].type, metadata=_about(column)))
     about = {"title": table.title, "notes": json.dumps(table.notes, ensure_ascii=False)}
     sink = pa.BufferOutputStream()

@@ -1,77 +1,60 @@
-"""What was read of a study's records, kept beside them so that the next reading need not work it out again. An edge.
+"""What was read of a study's records, kept beside them so that the next reading need not parse them. An edge.
 
-Whoever reads a kept run gets what reading its record would give, or nothing:
+Whoever reads what was kept gets what reading the record would give, or nothing:
 
-- A run is kept under a key of its two files (`study.unchanged`) and of all else that it is made of.
+- A summary is kept under a key of its cell's two files (`study.unchanged`) and of all else that its run is made of.
 - Each part has its digest. A file that was cut off, is another user's or may be written by others is passed over.
 
-It is one file for each user, `.runs-UID`: JSON, in blocks of columns; never a pickle. It is written aside and renamed.
+It is one file for each user, `.runs-UID`: lines of JSON, two for each cell, in blocks; never a pickle. It is written
+aside and renamed.
 """
 
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain, islice
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
 from launchers.atomic import is_ours_alone, reading, replacing
-from launchers.checked import checked, parse_json, to_compact_json
 from launchers.errors import UserError
-from vit_sweep.record.learning import Reached
-from vit_sweep.runs.run import Run
 from vit_sweep.study.cache.unchanged import code_stamp
 
+T = TypeVar("T")
+
 BLOCK = 500
-"""Runs that are decoded at once."""
+"""Cells that are read at once."""
 _MOST_BYTES = 4 * 2**30
-_SCALARS = {str, int, float, bool, type(None)}
 _Unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
 """What reading a file that is not as we wrote it raises."""
 
 
-class Read(NamedTuple):
-    """What is kept of one cell: its record is not."""
+class Texts(NamedTuple):
+    """What a finished cell's run is made of, as JSON on one line each."""
 
-    run: Run
-    columns: tuple[str, ...]
-    """Of the row that the row-maker made while the record was at hand, shared by most cells; empty without one."""
-    values: tuple[Any, ...]
-    """In their order: a dict for each of many cells would take several times the room."""
-    reached: tuple[float, Reached] | None
-    """A target accuracy, and when it was reached."""
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The values by column."""
-        return dict(zip(self.columns, self.values, strict=True))
+    cell: bytes
+    """A `CellFile`."""
+    summary: bytes
+    """What its record comes to, a `Summary`."""
 
 
-@checked
-class _Block:
-    """Some runs, column by column."""
-
-    runs: tuple[Run, ...]
-    reached: tuple[tuple[float, Reached] | None, ...]
-
-
-class _Place(NamedTuple):
-    """Where a block lies."""
+class _Block(NamedTuple):
+    """Where some cells' texts lie, two lines each."""
 
     at: int
     size: int
     digest: str
+    cells: list[tuple[str, str]]
+    """With their keys."""
 
 
 class RunCache:
-    """The runs that were kept of one study, by cell."""
+    """What was kept of one study, by cell; and what is kept from now on."""
 
     stamp: str
     """Of the code and of all that every run of the study is made of."""
@@ -80,111 +63,115 @@ class RunCache:
         """Look what the file holds; `stamp`: all that every run of the study is made of."""
         self._path = folder / f".runs-{os.geteuid()}"
         self.stamp = _digest(f"{code_stamp()} {stamp}".encode())
-        self._places: list[_Place] = []
-        self._cells: list[list[tuple[str, str]]] = []
-        """Cells and keys of each block."""
-        self._undecodable: set[int] = set()
-        """Blocks that could not be decoded."""
+        self._blocks: list[_Block] = []
         with suppress(*_Unreadable):
             self._look()
-        self.keys = {cell: key for block in self._cells for cell, key in block}
+        self.keys = {cell: key for block in self._blocks for cell, key in block.cells}
+        self._still: list[_Block] = []
+        """Blocks of which everything is kept on."""
+        self._new: list[tuple[str, str, Texts]] = []
+        self._aside: _Aside | None = _Aside()
 
     def _look(self) -> None:
         with reading(self._path) as file:
-            stat = os.fstat(file.fileno())
-            if not is_ours_alone(stat) or stat.st_size > _MOST_BYTES:
+            about = os.fstat(file.fileno())
+            if not is_ours_alone(about) or about.st_size > _MOST_BYTES:
                 return
             head = from_json(file.readline())
             text = file.read(int(head["index_bytes"]))
             if head["stamp"] != self.stamp or _digest(text) != head["index"]:
                 return
-            index, start = from_json(text), file.tell()
-        places = [_Place(start + int(at), int(size), str(digest)) for at, size, digest in index["places"]]
-        cells = [[(str(cell), str(key)) for cell, key in block] for block in index["cells"]]
-        if len(places) == len(cells):
-            self._places, self._cells = places, cells
+            at = file.tell()
+        blocks = []
+        for size, digest, cells in from_json(text):
+            blocks.append(_Block(at, int(size), str(digest), [(str(cell), str(key)) for cell, key in cells]))
+            at += blocks[-1].size
+        self._blocks = blocks
 
-    def read(self, cells: Mapping[str, str]) -> Iterator[Read]:
-        """The runs of these cells that are kept under these keys; a block that makes no sense gives none."""
-        for number, (block, place) in enumerate(zip(self._cells, self._places, strict=True)):
-            indices = [i for i, (cell, key) in enumerate(block) if cells.get(cell) == key]
-            decoded: list[Read] = []
-            if indices:
+    def read(self, cells: Mapping[str, str], made_of: Callable[[Texts], T]) -> Iterator[T]:
+        """What is made of the texts that are kept of these cells under these keys, which are kept on; a block that
+        makes no sense gives nothing."""
+        for block in self._blocks:
+            wanted = [i for i, (cell, key) in enumerate(block.cells) if cells.get(cell) == key]
+            made: list[T] = []
+            if wanted:
                 with suppress(*_Unreadable):
-                    decoded = _decoded(self._bytes(place), [cell for cell, _ in block])
-                if not decoded:
-                    self._undecodable.add(number)
-            yield from (decoded[i] for i in indices if decoded)
+                    lines = self._bytes(block).split(b"\n")
+                    texts = [Texts(lines[2 * i], lines[2 * i + 1]) for i in wanted]
+                    made = [made_of(each) for each in texts]
+            if len(made) == len(block.cells):
+                self._still.append(block)
+            elif made:
+                for i, each in zip(wanted, texts, strict=True):
+                    self.keep(*block.cells[i], each)
+            yield from made
 
-    def _bytes(self, place: _Place) -> bytes:
+    def _bytes(self, block: _Block) -> bytes:
         with reading(self._path) as file:
-            file.seek(place.at)
-            text = file.read(place.size)
-        if _digest(text) != place.digest:
+            file.seek(block.at)
+            text = file.read(block.size)
+        if _digest(text) != block.digest:
             raise ValueError("cut off, or not ours")
         return text
 
-    def write(self, reads: Mapping[str, Read], keys: Mapping[str, str]) -> None:
-        """Keep the runs of these cells under these keys, and nothing else. Nothing is written, and nothing said, where
-        the folder cannot be written."""
-        sound = (number for number in range(len(self._cells)) if number not in self._undecodable)
-        unchanged = [i for i in sound if all(keys.get(cell) == key for cell, key in self._cells[i])]
-        in_blocks = {cell for i in unchanged for cell, _ in self._cells[i]}
-        if keys.keys() == in_blocks and len(unchanged) == len(self._cells):
+    def keep(self, cell: str, key: str, texts: Texts) -> None:
+        """Keep the texts of a cell under a key, once all is written."""
+        self._new.append((cell, key, texts))
+        if len(self._new) == BLOCK:
+            self._put_aside()
+
+    def _put_aside(self) -> None:
+        """Thousands of cells are not held until all are read: together they are 6 KB each."""
+        some, self._new = self._new, []
+        try:
+            if some and self._aside is not None:
+                self._aside.add([(cell, key) for cell, key, _ in some], [texts for _, _, texts in some])
+        except OSError:
+            self._aside = None
+
+    def write(self) -> None:
+        """Keep what was kept on and what is new, and nothing else. Nothing is written, and nothing said, where the
+        folder cannot be written."""
+        self._put_aside()
+        if self._aside is None or (not self._aside.blocks and self._still == self._blocks):
             return
-        with suppress(OSError, ValueError):
-            self._replace(
-                chain(((self._cells[i], self._bytes(self._places[i])) for i in unchanged), _new(reads, keys, in_blocks))
-            )
-
-    def _replace(self, blocks: Iterable[tuple[list[tuple[str, str]], bytes]]) -> None:
-        """Write the blocks, of which one at a time is held: together they are 8 KB a cell."""
-        places, all_cells = [], []
-        with TemporaryFile() as aside:
-            for cells, text in blocks:
-                places.append((aside.tell(), len(text), _digest(text)))
-                all_cells.append(cells)
-                aside.write(text)
-            index = json.dumps({"places": places, "cells": all_cells}).encode()
-            head = {"stamp": self.stamp, "index_bytes": len(index), "index": _digest(index)}
-            aside.seek(0)
-            with replacing(self._path, durable=False, private=True) as file:
-                file.write(json.dumps(head).encode() + b"\n" + index)
-                copyfileobj(aside, file)
+        blocks = [*self._still, *self._aside.blocks]
+        index = json.dumps([(block.size, block.digest, block.cells) for block in blocks]).encode()
+        head = {"stamp": self.stamp, "index_bytes": len(index), "index": _digest(index)}
+        with self._aside, suppress(OSError, ValueError), replacing(self._path, durable=False, private=True) as file:
+            file.write(json.dumps(head).encode() + b"\n" + index)
+            for block in self._still:
+                file.write(self._bytes(block))
+            self._aside.copy_to(file)
 
 
-def _new(
-    reads: Mapping[str, Read], keys: Mapping[str, str], in_blocks: Set[str]
-) -> Iterator[tuple[list[tuple[str, str]], bytes]]:
-    """Blocks of the cells that are in none yet."""
-    new = iter(sorted(keys.keys() - in_blocks))
-    while names := list(islice(new, BLOCK)):
-        yield [(cell, keys[cell]) for cell in names], _encoded([reads[cell] for cell in names])
+class _Aside:
+    """Blocks that were not kept before, in a file of no name until all are known."""
+
+    def __init__(self) -> None:
+        self.blocks: list[_Block] = []
+        self._file: IO[bytes] | None = None
+
+    def add(self, cells: list[tuple[str, str]], texts: Iterable[Texts]) -> None:
+        """Put a block there; raises `OSError` where there is no room."""
+        self._file = self._file or TemporaryFile()  # noqa: SIM115  # closed by `write`
+        text = b"".join(b"%b\n%b\n" % each for each in texts)
+        self.blocks.append(_Block(0, len(text), _digest(text), cells))
+        self._file.write(text)
+
+    def copy_to(self, file: IO[bytes]) -> None:
+        """Write all of them there."""
+        if self._file is not None:
+            self._file.seek(0)
+            copyfileobj(self._file, file)
+
+    def __enter__(self) -> None:
+        """It ends with its only use."""
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
-
-
-def _encoded(reads: Sequence[Read]) -> bytes:
-    """A block: names of the rows' columns, their values, and the runs. NaN is a value of a row, never of a run."""
-    layouts: dict[tuple[str, ...], int] = {}
-    rows = [(layouts.setdefault(read.columns, len(layouts)), *read.values) for read in reads]
-    if not _SCALARS.issuperset(map(type, chain.from_iterable(rows))):
-        raise OSError("a row with what JSON cannot keep")
-    block = _Block(runs=tuple(read.run for read in reads), reached=tuple(read.reached for read in reads))
-    head = json.dumps({"layouts": list(layouts), "rows": rows}).encode()
-    return head + b"\n" + to_compact_json(block)
-
-
-def _decoded(text: bytes, cells: Sequence[str]) -> list[Read]:
-    head, _, body = text.partition(b"\n")
-    table, block = json.loads(head), parse_json(_Block, body, source="kept runs")
-    layouts, rows = [tuple(map(sys.intern, layout)) for layout in table["layouts"]], table["rows"]
-    reads = [
-        Read(run, layouts[row[0]], tuple(row[1:]), reached)
-        for run, row, reached in zip(block.runs, rows, block.reached, strict=True)
-    ]
-    if [read.run.run_id for read in reads] != list(cells):
-        raise ValueError("other runs than the index says")
-    return reads

@@ -9,9 +9,9 @@ from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from launchers.checked import field_names, to_plain
+from launchers.checked import assembled, field_names, to_plain
 from launchers.profile import PartitionProfile
-from vit_sweep.outcome.result import Result, note_of
+from vit_sweep.outcome.result import Result, note_of, story_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.predict import cost
@@ -20,8 +20,9 @@ from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.record.breakdown import mfu
+from vit_sweep.record.learning import peak_rate
 from vit_sweep.record.summary import Measured, Summary, summary_of
-from vit_sweep.runs.run import Origin, Run
+from vit_sweep.runs.run import Origin, Run, Shared, shared
 from vit_sweep.study.journal import Event, JobEntry
 
 _MIB = 1024
@@ -81,10 +82,9 @@ def run_of(
 ) -> Run:
     """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, where they are known."""
     cell, summary = result.file.cell, summary or summarised(result)
-    memory_mib, step_flop = _of_configuration(cell)
+    memory_mib, step_flop, words = _of_configuration(cell)
     forecast = cost.predict(cell, profile, ()) if profile is not None else None
     cores = _host_cores(summary.measured) if summary is not None else None
-    # One construction: a run of many fields is checked as a whole each time.
     fields: dict[str, Any] = {
         "run_id": result.file.cell_id,
         "origin": Origin.STUDY,
@@ -98,7 +98,7 @@ def run_of(
         "sequence": cell.sequence,
         "work": cell.train_images,
         "images": cell.images_per_epoch,
-        "conditions": conditions(cell),
+        "conditions": words,
         "seed": cell.seed,
         "status": result.status,
         "cause": result.cause,
@@ -116,7 +116,30 @@ def run_of(
     if cell.origin is not None:
         fields = {name: value for name, value in fields.items() if name not in _TIMES}
         fields |= {"curves": (), "continued_from": f"{cell.origin.cell_id}/{cell.origin.checkpoint}"}
-    return Run(**fields)
+    return assembled(Run, fields)
+
+
+def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
+    """What the table of runs says of a study's run that the run does not know; `summary`: what its record comes to."""
+    cell = result.file.cell
+    known: dict[str, Any] = {
+        "learning_rate": peak_rate(cell),
+        "lr_scaling": cell.lr_scaling.value,
+        "lr_warmup_epochs": cell.lr_warmup_epochs,
+        "pipeline": cell.pipeline.value,
+        "augment": cell.data.augment,
+        "activation_checkpointing": cell.activation_checkpointing,
+        "compile": cell.compile,
+        "allocation": cell.allocation.value,
+        "sequence": cell.sequence,
+        "sequence_method": cell.sequence_method.value,
+        "attention": cell.attention.value,
+        "task": cell.task.value,
+        "padding": cell.padding,
+        "attempt": summary.attempt if summary is not None else result.attempt,
+        "ended_before": result.story if summary is not None else story_of(result.history[:-1]),
+    }
+    return known if summary is None else known | summary.columns
 
 
 _TIMES = frozenset({
@@ -128,11 +151,11 @@ _TIMES = frozenset({
 
 
 @_memoised("seed")
-def _of_configuration(cell: Cell) -> tuple[float | None, float]:
-    """Of one GPU: the memory that is predicted, in MiB, and the operations of a step."""
+def _of_configuration(cell: Cell) -> tuple[float | None, float, Shared]:
+    """Of one GPU: the memory that is predicted, in MiB, and the operations of a step; and the conditions."""
     predicted = predict(cell)
     flop = (train_flop(cell.model, cell.outputs) + loss_flop(cell)) * (cell.micro_batch * cell.accum / cell.sequence)
-    return predicted.total_gib * _MIB if predicted else None, flop
+    return predicted.total_gib * _MIB if predicted else None, flop, shared(conditions(cell))
 
 
 def _host_cores(measured: Measured) -> int | None:

@@ -7,14 +7,14 @@ import gc
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from launchers.checked import to_json
+from launchers.checked import parse_json, to_compact_json, to_json
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result, Status
@@ -22,10 +22,10 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.summary import Summary
-from vit_sweep.runs.cache import Read, RunCache
-from vit_sweep.runs.of_study import run_of, submissions, summarised
+from vit_sweep.runs.cache import RunCache, Texts
+from vit_sweep.runs.of_study import extra_columns, run_of, submissions, summarised
 from vit_sweep.runs.run import Run
-from vit_sweep.study.cache.summaries import SUMMARY, summary_beside
+from vit_sweep.study.cache.summaries import summary_beside, text_of
 from vit_sweep.study.cache.unchanged import YOUNG_NS, clock_ns, key_of
 from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import latest_attempts
@@ -41,20 +41,39 @@ _FIRST = "1"
 KEEP_FROM = 200
 """Cells from which on their runs are kept for the next time."""
 
-Target = tuple[float, Reached]
-"""A target accuracy, and when it was reached."""
-RowMaker = Callable[[Run, Result, Target | None, Summary | None], dict[str, Any]]
+
+class Read(NamedTuple):
+    """What is left of one cell: its record is not."""
+
+    run: Run
+    columns: tuple[str, ...]
+    """What the table of runs says beyond that (`of_study.extra_columns`), by name; shared by most cells."""
+    values: tuple[Any, ...]
+    """In their order: a dict for each of many cells would take several times the room."""
+    reached: tuple[float, Reached] | None
+    """A target accuracy, and when it was reached."""
+
+
+def extra_columns_of(reads: Sequence[Read]) -> dict[str, Sequence[Any]]:
+    """What the table of runs says beyond the runs, by column, in the order of `reads`; None where a cell has none."""
+    layouts: dict[tuple[str, ...], list[int]] = {}
+    for place, read in enumerate(reads):
+        layouts.setdefault(read.columns, []).append(place)
+    found: dict[str, list[Any]] = {}
+    for names, places in layouts.items():
+        for name, values in zip(names, zip(*(reads[place].values for place in places), strict=True), strict=True):
+            column = found.setdefault(name, [None] * len(reads))
+            for place, value in zip(places, values, strict=True):
+                column[place] = value
+    return dict(found)
 
 
 class Reader:
-    """Turns results of one study into runs, and into rows where a row-maker is given."""
+    """Turns results of one study into runs."""
 
-    def __init__(
-        self, study: Study, plan: PlanFile | None, *, target: float | None = None, row_of: RowMaker | None = None
-    ) -> None:
+    def __init__(self, study: Study, plan: PlanFile | None, *, target: float | None = None) -> None:
         """Read what all records share: the journal and the plan. `target` replaces the study's own."""
-        self.study = study
-        self._target, self._row_of = target, row_of
+        self.study, self._target = study, target
         self._profiles: dict[str, PartitionProfile] = {}
         if plan is not None:
             known = (cell for cell in plan.cells if cell.profile_index < len(plan.profiles))
@@ -95,23 +114,26 @@ class Reader:
 
     def read(self) -> Iterator[Read]:
         """Every cell once: those that were kept, those with a record, then the others."""
-        reads: dict[str, Read] = {}
-        for read in self._cache.read(self._cached) if self._cache is not None else ():
-            reads[read.run.run_id] = read
+        decoded: set[str] = set()
+        for read in self._cache.read(self._cached, self._of_texts) if self._cache is not None else ():
+            decoded.add(read.run.run_id)
             yield read
-        lost = self._cached.keys() - reads.keys()
+        lost = self._cached.keys() - decoded
         if lost:
             self._cached = {name: key for name, key in self._cached.items() if name not in lost}
             self._names += sorted(lost)
-        keep = dict(self._cached)
-        for read, final in chain(self._summarised(), self._worked_out()):
-            key, changed_ns = self._keys.get(read.run.run_id, ("", 0))
-            if final and key and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns:
-                reads[read.run.run_id], keep[read.run.run_id] = read, key
+        final_keys = dict(self._cached)
+        for read, texts in chain(self._summarised(), self._worked_out()):
+            name = read.run.run_id
+            key, changed_ns = self._keys.get(name, ("", 0))
+            old = bool(key) and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns
+            if self._cache is not None and texts is not None and old:
+                self._cache.keep(name, key, texts)
+                final_keys[name] = key
             yield read
-        if self._cache is not None and self._row_of is not None and self._began_ns is not None:
-            self._cache.write(reads, keep)
-            self._final_keys = keep
+        if self._cache is not None and self._began_ns is not None:
+            self._cache.write()
+            self._final_keys = final_keys
 
     @property
     def stamp(self) -> str | None:
@@ -124,26 +146,29 @@ class Reader:
         words = sorted(f"{name} {key}" for name, key in self._final_keys.items())
         return hashlib.sha256("\n".join([self._cache.stamp, *words]).encode()).hexdigest()
 
-    def _summarised(self) -> Iterator[tuple[Read, bool]]:
-        """The cells that were not kept and whose jobs left a summary that holds."""
+    def _of_texts(self, texts: Texts) -> Read:
+        """Of a cell that was kept."""
+        file = parse_json(CellFile, texts.cell, source="a kept cell")
+        return self._of_summary(file, parse_json(Summary, texts.summary, source="a kept summary"))
+
+    def _of_summary(self, file: CellFile, summary: Summary) -> Read:
+        """Of a cell whose first attempt ended well."""
+        return self._cell(Result(file=file, record=None, status=Status.DONE, attempt=_FIRST), summary)
+
+    def _summarised(self) -> Iterator[tuple[Read, Texts | None]]:
+        """The cells that were not kept and whose jobs left a summary that holds, with what is kept of them."""
         code = running_digest() if self._cache is not None and self._names else ""
         place = f"{self.study.folder}/cells"
-        with_summary = [name for name in self._names if code and os.path.exists(f"{place}/{name}/{SUMMARY}")]  # noqa: PTH110
         done: set[str] = set()
-        for file in self._cell_files(with_summary):
-            sent = self._sent.get(file.cell_id)
+        for name in self._names if code else ():
+            sent = self._sent.get(name)
             if sent is None or sent.attempt == 1:
-                summary = summary_beside(f"{place}/{file.cell_id}", file, code=code)
-                if summary is not None and summary.attempt == _FIRST and self._answers_target(summary, file):
-                    done.add(file.cell_id)
-                    result = Result(file=file, record=None, status=Status.DONE, attempt=summary.attempt)
-                    yield self._cell(result, summary), True
+                found = summary_beside(f"{place}/{name}", name, code=code)
+                first = found is not None and found.summary.attempt == _FIRST
+                if found is not None and first and self._answers_target(found.summary, found.file):
+                    done.add(name)
+                    yield self._of_summary(found.file, found.summary), Texts(*found.texts)
         self._without_summary = [name for name in self._names if name not in done]
-
-    def _cell_files(self, names: Sequence[str]) -> Iterator[CellFile]:
-        """What was planned of these cells, of which only a few are held at once."""
-        for start in range(0, len(names), _CHUNK):
-            yield from self.study.cell_files(names[start : start + _CHUNK])
 
     def _answers_target(self, summary: Summary, file: CellFile) -> bool:
         """Whether it says when the target accuracy was reached."""
@@ -153,8 +178,8 @@ class Reader:
     def _target_of(self, file: CellFile) -> float | None:
         return self._target if self._target is not None else file.options.target_accuracy
 
-    def _worked_out(self) -> Iterator[tuple[Read, bool]]:
-        """All others, each with whether its run is final."""
+    def _worked_out(self) -> Iterator[tuple[Read, Texts | None]]:
+        """All others, each with what is kept of it, if its run will always be that."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         shared = len(self._without_summary) >= _SHARE_FROM and cores >= _HELPERS
         unfinished: list[CellFile] = []
@@ -163,19 +188,19 @@ class Reader:
             unfinished += open_cells
             self.study.problems += [text for text in problems if text not in self.study.problems]
         if unfinished:
-            yield from ((self._cell(result), False) for result in settled_results(self.study, unfinished))
+            yield from (self._of_result(result) for result in settled_results(self.study, unfinished))
 
-    def chunk(self, start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
+    def chunk(self, start: int) -> "Chunk":
         """Some cells: the finished ones read, those that are not, and the problems met."""
         files = self.study.cell_files(self._without_summary[start : start + _CHUNK])
-        read = [(self._cell(result), _is_final(result)) for result in finished(self.study, files, self._sent)]
+        read = [self._of_result(result) for result in finished(self.study, files, self._sent)]
         done = {cell.run.run_id for cell, _ in read}
         return read, [file for file in files if file.cell_id not in done], self.study.problems
 
     def _starts(self) -> range:
         return range(0, len(self._without_summary), _CHUNK)
 
-    def _by_helpers(self) -> Iterator[tuple[list[tuple[Read, bool]], list[CellFile], list[str]]]:
+    def _by_helpers(self) -> "Iterator[Chunk]":
         # Forked, so that helpers have files and journal already and import nothing.
         with ProcessPoolExecutor(_HELPERS, multiprocessing.get_context("fork"), _set_reader, (self,)) as helpers:
             done = 0
@@ -187,9 +212,16 @@ class Reader:
                 # Somebody ended a helper, a memory limit perhaps: what is left is read here.
                 yield from map(self.chunk, self._starts()[done:])
 
-    def _cell(self, result: Result, summary: Summary | None = None) -> Read:
+    def _of_result(self, result: Result) -> tuple[Read, Texts | None]:
+        """A cell, and what is kept of it where its run is made of its two files, journal and plan alone: no earlier
+        attempt is in it."""
+        summary = summarised(result, self._target_of(result.file))
+        final = summary is not None and summary.attempt == _FIRST and result.record is not None and not result.history
+        kept = Texts(to_compact_json(result.file), text_of(summary)) if summary is not None and final else None
+        return self._cell(result, summary), kept
+
+    def _cell(self, result: Result, summary: Summary | None) -> Read:
         name, target = result.file.cell_id, self._target_of(result.file)
-        summary = summary or summarised(result, target)
         profile = self._profiles.get(name)
         peak = profile.peak_tflops.get(result.file.cell.precision.products.value) if profile is not None else None
         run = run_of(
@@ -203,9 +235,13 @@ class Reader:
         if summary is None and target is not None and result.cause == Cause.DIVERGED:
             # It counts among the seeds that never got there: left out, the others would look better than they are.
             reached = (target, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
-        row = self._row_of(run, result, reached, summary) if self._row_of is not None else {}
-        columns = tuple(row)
-        return Read(run, self._layouts.setdefault(columns, columns), tuple(row.values()), reached)
+        extra = extra_columns(result, summary)
+        columns = tuple(extra)
+        return Read(run, self._layouts.setdefault(columns, columns), tuple(extra.values()), reached)
+
+
+Chunk = tuple[list[tuple[Read, Texts | None]], list[CellFile], list[str]]
+"""Cells that were read, with what is kept of them; those that have not ended; problems."""
 
 
 def in_order(reads: Iterable[Read]) -> list[Read]:
@@ -213,11 +249,6 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
     runs = ((read.run, read) for read in reads)
     keyed = [((run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0, run.run_id), read) for run, read in runs]
     return [read for _, read in sorted(keyed, key=lambda pair: pair[0])]
-
-
-def _is_final(result: Result) -> bool:
-    """Whether the run is made of the cell's two files, journal and plan alone: no earlier attempt is in it."""
-    return result.record is not None and result.record.attempt == _FIRST and not result.history
 
 
 def _profile_digest(profile: PartitionProfile) -> str:
@@ -244,5 +275,5 @@ def _set_reader(reader: Reader) -> None:
     _helper_reader[:] = [reader]
 
 
-def _chunk(start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
+def _chunk(start: int) -> Chunk:
     return _helper_reader[0].chunk(start)

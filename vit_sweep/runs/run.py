@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from functools import lru_cache
 from statistics import median
+from typing import Any
 
 from launchers.checked import checked
 from vit_sweep.outcome.result import Status
@@ -26,10 +27,27 @@ class Origin(StrEnum):
     """A published figure."""
 
 
+class Shared(tuple[Any, ...]):
+    """What many runs share, whose hash is worked out once: grouping runs asks for it many times a run."""
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
+
+    def __reduce__(self) -> tuple[type["Shared"], tuple[tuple[Any, ...]]]:
+        """Without the hash, which is another one in another process."""
+        return Shared, (tuple(self),)
+
+
 @lru_cache(maxsize=4096)
-def _once(conditions: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def shared(conditions: tuple[tuple[str, str], ...]) -> Shared:
     """The first of equal conditions."""
-    return conditions
+    return Shared(conditions)
 
 
 @checked
@@ -90,7 +108,7 @@ class Run(Measured):
 
     def __post_init__(self) -> None:
         """Hold conditions that runs share once: they are 5 KB, a third of a run."""
-        object.__setattr__(self, "conditions", _once(self.conditions))
+        object.__setattr__(self, "conditions", shared(self.conditions))
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""
@@ -158,13 +176,13 @@ def counted(runs: Iterable[Run]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def in_order(conditions: tuple[tuple[str, str], ...]) -> tuple[object, ...]:
+def in_order(conditions: tuple[tuple[str, str], ...]) -> Shared:
     """What sorts by conditions, numbers in them by their size.
 
     >>> sorted([(("px", "1024"),), (("px", "224"),)], key=in_order)
     [(('px', '224'),), (('px', '1024'),)]
     """
-    return tuple((name, tuple(_by_number(text)), text) for name, text in conditions)
+    return Shared((name, tuple(_by_number(text)), text) for name, text in conditions)
 
 
 def _by_number(text: str) -> Iterator[str | float]:

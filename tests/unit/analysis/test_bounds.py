@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.analysis.builders import run
 from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms, no_bounds, of_matmul, roofline
-from vit_sweep.report.tables.runs import imported_row
+from vit_sweep.report.tables.runs import runs_table
 
 KNOWN = {
     "step_flop": 2e12,
@@ -60,7 +60,7 @@ def test_what_lies_above_the_step_or_was_measured_beside_others_is_no_bound_and_
     products, link = no_bounds(made)
     assert products.startswith("compute_floor_ms: 200 is no bound")
     assert link.startswith(f"link_floor_ms: {why}")
-    assert imported_row(made)["measuring_notes"] == f"{products}; {link}"
+    assert runs_table([made], {}, {}).values["measuring_notes"] == [f"{products}; {link}"]
     assert of_matmul(made) == pytest.approx(200 / made.step_ms), "that the training was faster is worth knowing"
 
 

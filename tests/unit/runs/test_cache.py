@@ -78,10 +78,10 @@ def in_place(path, text):
 
 
 def worked_out(monkeypatch):
-    """Ids of the cells whose runs are worked out from now on."""
-    ids, real = [], reading.run_of
+    """Ids of the cells whose records are worked out from now on."""
+    ids, real = [], reading.summarised
     monkeypatch.setattr(
-        reading, "run_of", lambda result, **given: ids.append(result.file.cell_id) or real(result, **given)
+        reading, "summarised", lambda result, *given: ids.append(result.file.cell_id) or real(result, *given)
     )
     return ids
 
@@ -190,7 +190,7 @@ def test_what_is_kept_is_exact(here):
     again = {read.run.run_id: read for read in reading.Reader(Study(here.folder), here.plan_file()).read()}
     reading.KEEP_FROM = 10**9
     for read in reading.Reader(Study(here.folder), here.plan_file()).read():
-        assert again[read.run.run_id].run == read.run
+        assert again[read.run.run_id] == read
 
 
 def test_another_target_is_another_reading(here):

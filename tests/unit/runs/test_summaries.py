@@ -9,7 +9,7 @@ import pytest
 
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
-from tests.unit.runs.test_cache import anew, in_place, said, worked_out
+from tests.unit.runs.test_cache import anew, in_place, said
 from vit_sweep.job.first_record import keep
 from vit_sweep.runs import reading
 from vit_sweep.study.cache import summaries
@@ -109,7 +109,7 @@ def of_another_cell(study):
 
 def of_other_code(study):
     digest = running_digest().encode()
-    retold(study, lambda content: content.replace(b'"code": "' + digest, b'"code": "0123456789ab', 1))
+    retold(study, lambda content: content.replace(b'"code":"' + digest, b'"code":"0123456789ab', 1))
 
 
 def senseless(study):
@@ -241,10 +241,7 @@ def test_a_few_cells_are_read_from_their_records(here, parsed, monkeypatch):
 
 
 def test_the_same_is_worked_out_whether_the_job_said_it_or_not(here, monkeypatch):
-    ids = worked_out(monkeypatch)
-    said(here)
-    assert sorted(ids) == sorted(made.cell_id for made in CELLS)
     kept = {read.run.run_id: read for read in reading.Reader(Study(here.folder), here.plan_file()).read()}
     monkeypatch.setattr(reading, "KEEP_FROM", 10**9)
     for read in reading.Reader(Study(here.folder), here.plan_file()).read():
-        assert kept[read.run.run_id].run == read.run
+        assert kept[read.run.run_id] == read

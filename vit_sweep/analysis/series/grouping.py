@@ -6,7 +6,9 @@ Medians only, so that the tables of a running study are quick; `intervals.with_i
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
+from launchers.checked import field_names
 from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, SeriesKey, SeriesPoint, point_flags
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer, Scaling
@@ -19,18 +21,22 @@ def group(runs: Iterable[Run], scaling: Scaling) -> list[ScalingSeries]:
 
     A run that was given twice counts once.
     """
-    members: dict[SeriesKey, dict[str, Run]] = {}
+    alike: dict[tuple[Any, ...], dict[str, Run]] = {}
     for run in runs:
         for membership in run.curves:
             if membership.scaling is scaling:
-                members.setdefault(key_of(run, membership), {})[run.run_id] = run
+                alike.setdefault(_series_fields(run, membership), {})[run.run_id] = run
+    members = {SeriesKey(**dict(zip(_KEY, values, strict=True))): some for values, some in alike.items()}
     _share_single_gpu(members)
     labels = label_of(members)
     return [_series(key, labels[key], list(members[key].values())) for key in sorted(members, key=_order)]
 
 
-def key_of(run: Run, membership: Membership) -> SeriesKey:
-    """Name the series of a run."""
+_KEY = field_names(SeriesKey)
+
+
+def _series_fields(run: Run, membership: Membership) -> tuple[Any, ...]:
+    """What names the series of a run: the fields of its key, which is made once for all of its runs."""
     per_gpu = membership.batch_per is BatchPer.GPU
     work = run.work
     if membership.scaling is Scaling.WEAK and work is not None:
@@ -39,15 +45,10 @@ def key_of(run: Run, membership: Membership) -> SeriesKey:
     if membership.scaling is Scaling.STRONG and run.compared is not None:
         # Another number of compared pairs is another loss, not less or more of the same work.
         conditions = tuple(sorted((*conditions, ("compared_pairs", str(run.compared)))))
-    return SeriesKey(
-        scaling=membership.scaling,
-        batch_per=membership.batch_per.value,
-        batch=run.micro_batch if per_gpu else run.global_batch,
-        accum=run.accum,
-        placement=membership.placement,
-        work=work,
-        conditions=conditions,
-    )
+    batch = run.micro_batch if per_gpu else run.global_batch
+    return (
+        membership.scaling, membership.batch_per.value, batch, run.accum, membership.placement, work, conditions
+    )  # fmt: skip
 
 
 _NAMED = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.records import Records
     from vit_sweep.report.tables.form.table import Table
-    from vit_sweep.runs.cache import Read
+    from vit_sweep.runs.reading import Read
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
@@ -178,8 +178,8 @@ def _say(
     console: Console, tables: "Iterable[Table]", sentences: Iterable[str], problems: Sequence[str], *, draw: bool = True
 ) -> None:
     for table in tables if draw else ():
-        more = len(table.rows) - _MOST_ROWS
-        shown = replace(table, rows=table.rows[:_MOST_ROWS]) if more > 0 else table
+        more = table.height - _MOST_ROWS
+        shown = table.part(slice(_MOST_ROWS)) if more > 0 else table
         console.print(show.scaling(shown) if table.name in _SCALING else show.whole(_without_remarks(shown)))
         if more > 0:
             console.print(f"  {more:,} more rows in the table {table.name}", soft_wrap=True)

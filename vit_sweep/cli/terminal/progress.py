@@ -177,7 +177,7 @@ class Screen:
         def height(rows: int) -> int:
             return len(console.render_lines(self._group(rows, tables=tables), options, pad=False))
 
-        longest = max([len(self._results), *(len(table.rows) for table in self._tables if tables)])
+        longest = max([len(self._results), *(table.height for table in self._tables if tables)])
         most = min(longest, console.size.height)
         # One line stays free, or the terminal scrolls and the next frame begins a line too low.
         fit = bisect_right(range(1, most + 1), console.size.height - 1, key=height)

@@ -29,7 +29,7 @@ from vit_sweep.report.tables.form.columns import LEARNT, WHAT
 from vit_sweep.report.tables.form.rounding import field
 from vit_sweep.report.tables.form.table import LOW, Cells, Column
 from vit_sweep.report.tables.form.table import Table as Data
-from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed
+from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed, said_once
 
 if TYPE_CHECKING:
     # It stands on all that submits, which `status` does not need.
@@ -78,11 +78,11 @@ console = _console
 
 def scaling(table: Data, *, title: str = "") -> Fitted:
     """Draw one scaling table; what is equal in every row is said once in the title."""
-    table = replace(table, rows=tuple(row | {"note": _marked(row)} for row in table.rows))
+    table = replace(table, values=table.values | {"note": [*map(_marked, table.rows)]})
     same, columns = printed(table)
     # A terminal of 80 characters has no room for what says nothing row by row.
     same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
-    if len(table.rows) == 1:
+    if table.height == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
     shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
     return _table(
@@ -96,7 +96,7 @@ def scaling(table: Data, *, title: str = "") -> Fitted:
 def whole(table: Data) -> Fitted:
     """Draw any table, with all of its columns that have something in them; what answers its question leaves last."""
     same, columns = printed(table)
-    if len(table.rows) == 1:
+    if table.height == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
     kept = [column for column in columns if column not in same]
     drawn = [_drawn(table, column, place=place) for place, column in enumerate(kept)]
@@ -104,7 +104,7 @@ def whole(table: Data) -> Fitted:
 
 
 def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title: str) -> Fitted:
-    once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same)
+    once = ", ".join(f"{column.name}={text}" for column, text in said_once(table, same))
     return Fitted(
         columns=tuple(drawn),
         title=Text("\n").join(Text(*part) for part in ((title, ""), (once, "dim")) if part[0]),
@@ -123,7 +123,7 @@ _REMARKS = ("flags", "sentence", "verdict", "seeds", "cell_id", "certificate", "
 def _drawn(table: Data, column: Column, *, place: int | None = None) -> Drawn:
     """A column as text; `place`: of any table, where it stands, the first of which names the row."""
     rank = _MEASURES.get(column.name, 0) if place is None else _rank(table, column, place)
-    bounded = place is not None and column.name + LOW in table.rows[0]
+    bounded = place is not None and column.name + LOW in table.values
     with_interval = bounded or column.name in _WITH_INTERVAL
     return Drawn(
         heading=_SHORT.get(column.title, column.title or column.name),

@@ -174,7 +174,7 @@ def filled(results: Sequence[Result]) -> list[Data]:
 
 def so_far(table: Data, *, rows: int | None = None) -> Fitted:
     """A scaling table that fills; its last `rows`, without its notes, which the whole table says in the end."""
-    some = replace(table, rows=table.rows[-rows:], notes=()) if rows else table
+    some = replace(table.part(slice(-rows, None)), notes=()) if rows else table
     return show.scaling(some, title=f"{table.name} scaling so far")
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vit_sweep.analysis.series.contention import is_contention
 from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.form.rounding import is_number, plain, with_interval
-from vit_sweep.report.tables.form.table import HIGH, LOW, Cells, Column, Table, contended
+from vit_sweep.report.tables.form.table import HIGH, LOW, Cells, Column, Table, by_column, contended
 
 MOST_ROWS = 1000
 """Rows that the page shows of one table; its CSV file has all."""
@@ -80,8 +80,9 @@ class Field(NamedTuple):
 def whole(table: Table, *, fold: bool = False) -> Layout:
     """All of a table that was made for the page."""
     columns = [column for column in table.columns if not column.bound_of]
-    folded = fold and len(table.rows) > _FOLDED_FROM
-    return Layout(columns, table.rows, [], _notes(table), folded=folded, more=_beyond(columns, table.rows))
+    rows = table.rows
+    folded = fold and len(rows) > _FOLDED_FROM
+    return Layout(columns, rows, [], _notes(table), folded=folded, more=_beyond(columns, rows))
 
 
 def compact(table: Table) -> Layout:
@@ -94,13 +95,14 @@ def compact(table: Table) -> Layout:
     columns.sort(key=lambda column: first.index(column.name) if column.name in first else len(first))
     once = [column for column in columns if _equal(table, column) and column.name not in keep]
     left = [column for column in columns if column not in once] or columns[:1]
+    rows = table.part(slice(MOST_ROWS)).rows
     return Layout(
         columns=left,
-        rows=table.rows[:MOST_ROWS],
-        more=_beyond(left, table.rows[:MOST_ROWS]),
+        rows=rows,
+        more=_beyond(left, rows),
         said_once=once,
-        notes=(*cut(len(table.rows), f"tables/{table.name}.csv"), *_notes(table)),
-        folded=runs or len(table.rows) > _FOLDED_FROM,
+        notes=(*cut(table.height, f"tables/{table.name}.csv"), *_notes(table)),
+        folded=runs or table.height > _FOLDED_FROM,
     )
 
 
@@ -116,10 +118,9 @@ def table_of(
     """A table for the page: fields that a row lacks are empty. `columns`: those with bounds come as a group."""
     rows = list(rows)
     flat = [column for group in columns for column in (group if isinstance(group, tuple) else (group,))]
-    blank = dict.fromkeys(column.name for column in flat)
-    made = tuple(blank | {name: value for name, value in row.items() if name in blank} for row in rows)
+    values = by_column((column.name for column in flat), rows)
     notes = (*notes, *contended(rows))
-    return Table(name=name, title=title, columns=tuple(flat), rows=made, notes=notes, empty=empty)
+    return Table(name=name, title=title, columns=tuple(flat), values=values, notes=notes, empty=empty)
 
 
 def heading(table: Table) -> tuple[str, str]:
@@ -199,9 +200,9 @@ def _notes(table: Table) -> tuple[str, ...]:
 
 def _measured(table: Table) -> set[str]:
     """The columns that hold measurements: fractions, not counts or names."""
-    return {c.name for c in table.columns if any(isinstance(row[c.name], float) for row in table.rows)}
+    return {c.name for c in table.columns if any(isinstance(value, float) for value in table.values[c.name])}
 
 
 def _equal(table: Table, column: Column) -> bool:
-    values = [row[column.name] for row in table.rows]
+    values = table.values[column.name]
     return all(value == values[0] and type(value) is type(values[0]) for value in values)

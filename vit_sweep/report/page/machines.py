@@ -83,11 +83,10 @@ def fingerprint(rank: Fingerprint) -> str:
 
 def _turned(table: Table) -> Table:
     """Rows as columns."""
-    many = len(table.rows) > 1
-    hosts = [f"{row['host']} {number}" if many else str(row["host"]) for number, row in enumerate(table.rows, 1)]
+    many = table.height > 1
+    hosts = [f"{host} {number}" if many else str(host) for number, host in enumerate(table.values["host"], 1)]
     facts = [
-        {"fact": column.title or column.name}
-        | {host: row[column.name] for host, row in zip(hosts, table.rows, strict=True)}
+        {"fact": column.title or column.name} | dict(zip(hosts, table.values[column.name], strict=True))
         for column in table.columns[1:]
     ]
     title = "Machines: one column per host and kind of machine that ranks ran on"

@@ -44,7 +44,7 @@ def markdown(content: ReportContent, *, figure: str = "") -> str:
 
 def _table(table: Table) -> list[str]:
     title, _ = heading(table)
-    if not table.rows:
+    if not table.height:
         return [f"## {_words(title)}", _words(table.empty)]
     columns, rows, *_ = whole(table)
     heads = [", ".join(filter(None, head(column))) for column in columns]

@@ -1,6 +1,7 @@
 """All tables of a study, in the order in which a report shows them. Pure."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 from vit_sweep.analysis.isoefficiency import planes
 from vit_sweep.analysis.series.intervals import Measured, measured
@@ -17,7 +18,7 @@ from vit_sweep.report.tables.continuations import continued_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.report.tables.form.counting import in_pairs
-from vit_sweep.report.tables.form.table import Cells, Table
+from vit_sweep.report.tables.form.table import Table
 from vit_sweep.report.tables.isoefficiency import isoefficiency_table
 from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
 from vit_sweep.report.tables.resolutions import resolution_table
@@ -36,7 +37,7 @@ NAMES = (
 def tables_of(
     runs: Sequence[Run],
     series: Sequence[ScalingSeries],
-    rows: Iterable[Cells],
+    extra: Mapping[str, Sequence[Any]],
     *,
     points: Sequence[PlannedPoint] = (),
     reached: Mapping[str, tuple[float, Reached]] | None = None,
@@ -44,7 +45,7 @@ def tables_of(
     decisions: Sequence[DecisionEntry] = (),
     waited: Sequence[Waited] = (),
 ) -> list[Table]:
-    """The tables that have something in them. `rows`: those of the tidy table, see `runs`.
+    """The tables that have something in them. `extra`: what the tidy table says beyond the runs, see `runs_table`.
 
     `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run; `spread`: `measured` of
     the series; `decisions`: of a sweep that decides; `waited`: what was expected of jobs in a queue, and what came.
@@ -70,7 +71,7 @@ def tables_of(
         isoefficiency_table(planes(series, times.ratio)),
         accuracy_table(ordered, reached or {}),
         continued_table(ordered),
-        runs_table(rows, points),
+        runs_table(runs, extra, reached or {}, points),
     ]
     return in_pairs(filter(None, made), ordered)
 

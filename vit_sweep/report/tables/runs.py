@@ -1,72 +1,56 @@
 """The tidy table: one row per run and per infeasible point, for anyone's own analysis. Pure, no numpy.
 
-A row is made while its record is at hand, so that no record need be kept; what a run already knows is not worked out
-again.
+It is made column by column: of thousands of runs, rows took a quarter of a `collect`.
 """
 
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from statistics import median
+from typing import Any
 
 from vit_sweep.analysis import bounds
-from vit_sweep.outcome.result import Result, story_of
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error
-from vit_sweep.record.learning import Reached, peak_rate
-from vit_sweep.record.summary import VERSION, Summary
-from vit_sweep.report.tables.form.table import Cells, Column, Table, table
+from vit_sweep.record.learning import Reached
+from vit_sweep.record.metrics import METRICS
+from vit_sweep.record.stats import STEP_COLUMNS
+from vit_sweep.record.summary import VERSION
+from vit_sweep.report.tables.form.table import Cells, Column, Table, finite
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
-from vit_sweep.runs.of_study import summarised
 from vit_sweep.runs.run import Run
 
-
-def run_row(
-    run: Run, result: Result, reached: tuple[float, Reached] | None = None, summary: Summary | None = None
-) -> Cells:
-    """The row of a study's run. `reached`: the target accuracy, if any, and when it was reached; `summary`: what its
-    record comes to, where that is known."""
-    cell, summary = result.file.cell, summary or summarised(result)
-    row = _of_run(run) | {
-        "learning_rate": peak_rate(cell),
-        "lr_scaling": cell.lr_scaling.value,
-        "lr_warmup_epochs": cell.lr_warmup_epochs,
-        "pipeline": cell.pipeline.value,
-        "augment": cell.data.augment,
-        "activation_checkpointing": cell.activation_checkpointing,
-        "compile": cell.compile,
-        "allocation": cell.allocation.value,
-        "sequence": cell.sequence,
-        "sequence_method": cell.sequence_method.value,
-        "attention": cell.attention.value,
-        "task": cell.task.value,
-        "padding": cell.padding,
-        "attempt": summary.attempt if summary is not None else result.attempt,
-        "ended_before": result.story if summary is not None else story_of(result.history[:-1]),
-    }
-    if summary is not None:
-        notes = (str(text) for text in (summary.columns["measuring_notes"], row.get("measuring_notes")) if text)
-        row |= summary.columns | {"measuring_notes": "; ".join(notes) or None}
-    return row | _of_target(run, reached)
+Values = Sequence[Any]
+"""Of a column, one for each row; None is an empty field."""
 
 
-def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cells:
-    """The row of a run of whatever origin, from what the run itself knows."""
-    return _of_run(run) | _of_target(run, reached)
+def runs_table(
+    runs: Sequence[Run],
+    extra: Mapping[str, Values],
+    reached: Mapping[str, tuple[float, Reached]],
+    points: Iterable[PlannedPoint] = (),
+) -> Table | None:
+    """All runs, then the infeasible points; every version that any run names is a column of its own.
 
-
-def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
-    """All rows, then the infeasible points; every version that any row names is a column of its own.
-
-    `rows` is walked through twice, and no row is held but in the table.
+    `extra`: by column what is known of the runs that they do not know themselves, in their order; `reached`: target
+    accuracy and when it was reached, by run.
     """
-    names = sorted(name for name in set().union(*rows) if name.startswith(VERSION))
-    all_rows = chain(rows, (_infeasible(point) for point in points if point.cell_id is None))
+    infeasible = [_infeasible(point) for point in points if point.cell_id is None]
+    if not runs and not infeasible:
+        return None
+    found: dict[str, Values] = {
+        **_of_runs(runs),
+        **extra,
+        **_of_targets(runs, reached),
+        "measuring_notes": _notes(runs, extra.get("measuring_notes")),
+    }
     versions = {
         name: Column(name=name, title=name.removeprefix(VERSION), meaning=f"Version of {name.removeprefix(VERSION)}.")
-        for name in names
+        for name in sorted(found)
+        if name.startswith(VERSION)
     }
-    known = RUN_COLUMNS | versions
-    return table("runs", "Runs: one row each", tuple(known), all_rows, known=known)
+    columns, unknown = RUN_COLUMNS | versions, [None] * len(runs)
+    values = {name: [*finite(found.get(name, unknown)), *(cells.get(name) for cells in infeasible)] for name in columns}
+    return Table(name="runs", title="Runs: one row each", columns=tuple(columns.values()), values=values)
 
 
 def _infeasible(point: PlannedPoint) -> Cells:
@@ -74,95 +58,120 @@ def _infeasible(point: PlannedPoint) -> Cells:
     return axes | {"status": "infeasible", "note": "; ".join(point.reasons)}
 
 
-def _of_run(run: Run) -> Cells:
-    conditions = dict(run.conditions)
-    names = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")
-    row: Cells = {
-        "cell_id": run.run_id,
-        "origin": run.origin.value,
-        "status": run.status.value,
-        "cause": run.cause,
-        "note": run.note,
-        "continued_from": run.continued_from or None,
-        "scaling": " ".join(sorted({curve.scaling.value for curve in run.curves})),
-        "placement": " ".join(sorted({curve.placement for curve in run.curves if curve.placement})),
-        **{name: conditions.get(name) for name in names},
-        "gpus": run.gpus,
-        "nodes": run.nodes,
-        "micro_batch": run.micro_batch,
-        "accum": run.accum,
-        "global_batch": run.global_batch,
-        "train_images": run.work,
-        "epochs": run.epochs_requested,
-        "epochs_done": run.epochs_done,
-        "seed": run.seed,
-        "attempts": run.attempts,
-    }
-    if run.timed:
-        return row | _ran(run) | _measured(run)
-    return row | _ran(run) if run.continued_from and run.devices else row
+_AT_ONCE = 200
+"""Runs of which all columns are taken together: as many as a processor's cache holds."""
+_CONDITIONS = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")
+_SAID: dict[str, Callable[[Run], Any]] = {
+    "cell_id": attrgetter("run_id"),
+    "origin": attrgetter("origin.value"),
+    "status": attrgetter("status.value"),
+    "cause": attrgetter("cause"),
+    "note": attrgetter("note"),
+    "continued_from": lambda run: run.continued_from or None,
+    "scaling": lambda run: " ".join(sorted({curve.scaling.value for curve in run.curves})),
+    "placement": lambda run: " ".join(sorted({curve.placement for curve in run.curves if curve.placement})),
+    "gpus": attrgetter("gpus"),
+    "nodes": attrgetter("nodes"),
+    "micro_batch": attrgetter("micro_batch"),
+    "accum": attrgetter("accum"),
+    "global_batch": attrgetter("global_batch"),
+    "train_images": attrgetter("work"),
+    "epochs": attrgetter("epochs_requested"),
+    "epochs_done": attrgetter("epochs_done"),
+    "seed": attrgetter("seed"),
+    "attempts": attrgetter("attempts"),
+}
+"""Of every run."""
+_RAN: dict[str, Callable[[Run], Any]] = {
+    "train_accuracy": lambda run: run.train_accuracy[-1] if run.train_accuracy else None,
+    "test_accuracy": lambda run: run.test_accuracy[-1] if run.test_accuracy else None,
+    "parameters": attrgetter("parameters"),
+    "peak_reserved_mib": attrgetter("memory_mib"),
+    "peak_host_mib": attrgetter("host_memory_mib"),
+    "hosts": lambda run: " ".join(run.hosts),
+    "slurm_partition": attrgetter("slurm_partition"),
+    "devices": lambda run: " | ".join(sorted(set(run.devices))),
+    "oversubscribed": attrgetter("oversubscribed"),
+    "started_at": attrgetter("started_at"),
+    "job_s": attrgetter("job_s"),
+    "allocated_gpus": lambda run: run.allocated_gpus or run.gpus,
+    "flags": lambda run: "; ".join(run.flags) or None,
+    "certificate": lambda run: run.certificate.difference if run.certificate is not None else None,
+    "memory_predicted_mib": attrgetter("memory_predicted_mib"),
+    "memory_error": lambda run: memory_error(run.memory_mib, run.memory_predicted_mib),
+}
+"""What it learnt and where it ran; also of one that goes on from another's checkpoint."""
+_TIMED: dict[str, Callable[[Run], Any]] = {
+    "epoch_s": lambda run: median(run.epoch_s),
+    "spread_s": lambda run: max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
+    "epochs_counted": lambda run: len(run.epoch_s),
+    "first_epoch_s": attrgetter("first_epoch_s"),
+    "step_ms": attrgetter("step_ms"),
+    "images_per_s": lambda run: run.images / median(run.epoch_s) if run.images is not None else None,
+    "queue_wait_s": attrgetter("queue_wait_s"),
+    "mfu": attrgetter("mfu"),
+    "compute_floor_ms": bounds.compute_floor_ms,
+    "link_floor_ms": bounds.link_floor_ms,
+    "of_matmul": bounds.of_matmul,
+    "explanation": lambda run: run.explanation or None,
+    "joules_per_image": attrgetter("joules_per_image"),
+}
+"""Of a run with a time."""
+_ROOFLINE = {"flop_per_byte": "flop_per_byte", "tflops_per_gpu": "tflops", "roof_tflops": "roof_tflops"}
 
 
-def _ran(run: Run) -> Cells:
-    """What it learnt and where it ran."""
+def _of_runs(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """By column what runs of whatever origin know."""
+    columns: dict[str, list[Any]] = {}
+    for first in range(0, len(runs), _AT_ONCE):
+        for name, some in _of_some(runs[first : first + _AT_ONCE]).items():
+            columns.setdefault(name, []).extend(some)
+    return columns
+
+
+def _of_some(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    ran = [run if run.timed or (run.continued_from and run.devices) else None for run in runs]
+    timed = [run if run.timed else None for run in runs]
+    shared = {id(run.conditions): dict(run.conditions) for run in runs}
+    stated = [shared[id(run.conditions)] for run in runs]
+    under = [run and bounds.roofline(run) for run in timed]
+    parts = [run and run.parts and run.parts.columns for run in timed]
     return {
-        "train_accuracy": run.train_accuracy[-1] if run.train_accuracy else None,
-        "test_accuracy": run.test_accuracy[-1] if run.test_accuracy else None,
-        **{f"test_{name}": values[-1] for name, values in run.test_metrics},
-        "parameters": run.parameters,
-        "peak_reserved_mib": run.memory_mib,
-        "peak_host_mib": run.host_memory_mib,
-        "hosts": " ".join(run.hosts),
-        "slurm_partition": run.slurm_partition,
-        "devices": " | ".join(sorted(set(run.devices))),
-        "oversubscribed": run.oversubscribed,
-        "started_at": run.started_at,
-        "job_s": run.job_s,
-        "allocated_gpus": run.allocated_gpus or run.gpus,
-        "flags": "; ".join(run.flags) or None,
-        "certificate": run.certificate.difference if run.certificate is not None else None,
-        "memory_predicted_mib": run.memory_predicted_mib,
-        "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
+        **{name: [*map(of, runs)] for name, of in _SAID.items()},
+        **{name: [words.get(name) for words in stated] for name in _CONDITIONS},
+        **{name: [run and of(run) for run in ran] for name, of in _RAN.items()},
+        **{metric.column: [run and _last(run, metric.name) for run in ran] for metric in METRICS},
+        **{name: [run and of(run) for run in timed] for name, of in _TIMED.items()},
+        **{name: [each and getattr(each, of) for each in under] for name, of in _ROOFLINE.items()},
+        **{name: [each and each[name] for each in parts] for name in STEP_COLUMNS},
     }
 
 
-def _measured(run: Run) -> Cells:
-    time, parts, under = median(run.epoch_s), run.parts, bounds.roofline(run)
-    row: Cells = {
-        "epoch_s": time,
-        "spread_s": max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
-        "epochs_counted": len(run.epoch_s),
-        "first_epoch_s": run.first_epoch_s,
-        "step_ms": run.step_ms,
-        "images_per_s": run.images / time if run.images is not None else None,
-        "queue_wait_s": run.queue_wait_s,
-        "mfu": run.mfu,
-        "compute_floor_ms": bounds.compute_floor_ms(run),
-        "link_floor_ms": bounds.link_floor_ms(run),
-        "of_matmul": bounds.of_matmul(run),
-        "flop_per_byte": under.flop_per_byte if under is not None else None,
-        "tflops_per_gpu": under.tflops if under is not None else None,
-        "roof_tflops": under.roof_tflops if under is not None else None,
-        "explanation": run.explanation or None,
-        "joules_per_image": run.joules_per_image,
-        "measuring_notes": "; ".join(bounds.no_bounds(run)) or None,
-    }
-    return row | parts.columns if parts is not None else row
+def _last(run: Run, metric: str) -> float | None:
+    return next((values[-1] for name, values in run.test_metrics if name == metric), None)
 
 
-def _of_target(run: Run, reached: tuple[float, Reached] | None) -> Cells:
-    """When the run was as accurate as was asked, and why not if it was not; nothing where nobody asked."""
-    if reached is None:
+def _notes(runs: Sequence[Run], of_steps: Values | None) -> Values:
+    """Why a run's steps were not measured, or bounded by nothing."""
+    said = of_steps or [None] * len(runs)
+    no_bounds = (bounds.no_bounds(run) if run.timed else () for run in runs)
+    return ["; ".join(filter(None, (note, *more))) or None for note, more in zip(said, no_bounds, strict=True)]
+
+
+def _of_targets(runs: Sequence[Run], reached: Mapping[str, tuple[float, Reached]]) -> dict[str, Values]:
+    """When runs were as accurate as was asked, and why not if they were not; nothing where nobody asked."""
+    if not reached:
         return {}
-    target, reached_at = reached
+    ends = [reached.get(run.run_id) for run in runs]
+    joules = [end and energy_to_accuracy_j(run, end[1]) for run, end in zip(runs, ends, strict=True)]
     return {
-        "target_accuracy": target,
-        "time_to_accuracy_s": reached_at.seconds,
-        "epochs_to_accuracy": reached_at.epoch,
-        "below_accuracy_s": reached_at.below_s,
-        "wall_to_accuracy_s": reached_at.wall_s,
-        "energy_to_accuracy_j": energy_to_accuracy_j(run, reached_at),
-        "accuracy_note": reached_at.reason,
+        "target_accuracy": [end and end[0] for end in ends],
+        "time_to_accuracy_s": [end and end[1].seconds for end in ends],
+        "epochs_to_accuracy": [end and end[1].epoch for end in ends],
+        "below_accuracy_s": [end and end[1].below_s for end in ends],
+        "wall_to_accuracy_s": [end and end[1].wall_s for end in ends],
+        "energy_to_accuracy_j": joules,
+        "accuracy_note": [end and end[1].reason for end in ends],
     }
 
 

@@ -2,7 +2,7 @@
 
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.report.tables.form.columns import with_bounds
-from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table, by_column
 
 _COLUMNS = (
     *(
@@ -66,6 +66,6 @@ def simulated_table(made: Simulation) -> Table:
         name="simulated",
         title=f"SIMULATED, not measured: {made.scaling.value} scaling of {made.label}",
         columns=_COLUMNS,
-        rows=tuple(rows),
+        values=by_column((column.name for column in _COLUMNS), rows),
         notes=(*(f"cannot be: {reason}" for reason in made.impossible), *made.notes),
     )

@@ -11,7 +11,7 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.waiting.forecast_file import StartForecast
 from vit_sweep.plan.waiting.wording import moment
-from vit_sweep.report.tables.form.table import Cells, Column, Table
+from vit_sweep.report.tables.form.table import Cells, Column, Table, by_column
 
 STATUS_COLUMNS = tuple(
     Column(name=name, title=name, unit=unit, meaning=meaning)
@@ -85,7 +85,9 @@ def status_table(results: Sequence[Result], expected: Forecast, *, now: datetime
         name="status",
         title="What became of every cell",
         columns=STATUS_COLUMNS,
-        rows=tuple(row | {"hosts": " ".join(row["hosts"])} for row in rows),
+        values=by_column(
+            (column.name for column in STATUS_COLUMNS), (row | {"hosts": " ".join(row["hosts"])} for row in rows)
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 Whoever asks for one gets what reading the record would give, or nothing. A summary is believed only where
 
-- its file is this user's own, which nobody else may write, and no link, and its first line is the sha256 of the rest;
+- its file is this user's own, which nobody else may write, and no link, and its first line is the sha256 of the rest:
+  what it speaks of, and the summary;
 - `record.json` is the very file that the job wrote: of its size, inode, time of change and of status change (which
   nobody can set back, so that a copy, a foreign study too, has others), and with its sha256;
 - the cell is the one that ran, and the code that made the summary is the code that reads it.
@@ -14,11 +15,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from launchers.atomic import is_ours_alone, write_bytes
-from launchers.checked import Name, checked, parse_json, to_plain
+from launchers.checked import Name, checked, parse_json, to_compact_json, to_plain
 from launchers.errors import UserError
-from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.cell import SCHEMA_VERSION, CellFile
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.record.summary import Summary, requested_digest, summary_of
 
@@ -30,8 +32,8 @@ _MOST_BYTES = 16 * 2**20
 
 
 @checked
-class SummaryFile:
-    """What a job says of the record that it has just written."""
+class SummaryHead:
+    """Of which record a summary is."""
 
     cell_id: Name
     requested: str
@@ -42,7 +44,15 @@ class SummaryFile:
     """sha256 of `record.json`."""
     place: str
     """Its size, inode, time of change and of status change."""
+
+
+class CellSummary(NamedTuple):
+    """What a job said of its record, and of which cell."""
+
+    file: CellFile
     summary: Summary
+    texts: tuple[bytes, bytes]
+    """Both as JSON on one line."""
 
 
 def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | None) -> None:
@@ -54,31 +64,41 @@ def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | 
     with suppress(Exception):
         if mismatches(record.requested, record.resolved):
             return
-        file = SummaryFile(
+        head = SummaryHead(
             cell_id=record.cell_id,
             requested=requested_digest(record.requested),
             code=record.code,
             record=hashlib.sha256(text.encode()).hexdigest(),
             place=_place((cell_dir / "record.json").lstat()),
-            summary=summary_of(record, target),
         )
-        content = json.dumps(to_plain(file, defaults=False)).encode()
+        content = to_compact_json(head) + b"\n" + text_of(summary_of(record, target))
         write_bytes(cell_dir / SUMMARY, _head(content) + content, private=True, durable=False)
 
 
-def summary_beside(folder: str, file: CellFile, *, code: str) -> Summary | None:
-    """What the job of a cell said of its record, where that is to be believed; `folder`: the cell's."""
+def text_of(summary: Summary) -> bytes:
+    """A summary as JSON on one line; NaN is a value of a loss."""
+    return json.dumps(to_plain(summary, defaults=False)).encode()
+
+
+def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
+    """What the job of the cell of this name said of its record, where that is to be believed; `folder`: the cell's."""
     with suppress(OSError, UserError, ValueError):
         text, info = _read(f"{folder}/{SUMMARY}")
-        head, content = text[:_HEAD], text[_HEAD:]
-        if not is_ours_alone(info) or head != _head(content):
+        digest, content = text[:_HEAD], text[_HEAD:]
+        if not is_ours_alone(info) or digest != _head(content):
             return None
-        summary = parse_json(SummaryFile, content, source=SUMMARY)
-        if summary.code != code or summary.cell_id != file.cell_id or summary.requested != requested_digest(file.cell):
+        first, _, body = content.partition(b"\n")
+        head = parse_json(SummaryHead, first, source=SUMMARY)
+        cell, _ = _read(f"{folder}/cell.json")
+        file = parse_json(CellFile, cell, source="cell.json")
+        if head.code != code or not head.cell_id == file.cell_id == name or file.schema_version != SCHEMA_VERSION:
             return None
         record, info = _read(f"{folder}/record.json")
-        if summary.place == _place(info) and summary.record == hashlib.sha256(record).hexdigest():
-            return summary.summary
+        if head.place != _place(info) or head.record != hashlib.sha256(record).hexdigest():
+            return None
+        if head.requested == requested_digest(file.cell):
+            summary = parse_json(Summary, body, source=SUMMARY)
+            return CellSummary(file, summary, (cell.replace(b"\n", b""), body))
     return None
 
 

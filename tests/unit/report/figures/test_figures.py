@@ -1018,7 +1018,7 @@ def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(only, tm
     series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
     figures.draw_all(strong, weak, runs, tmp_path)
-    rows = {table.name: table.rows for table in tables_of(runs, series, ())}
+    rows = {table.name: table.rows for table in tables_of(runs, series, {})}
     shown = {tuple(row[f"time_ratio{end}"] for end in ("_low", "", "_high")) for row in rows["placement"]}
     shown |= {tuple(row[f"batch_needed{end}"] for end in ("_low", "", "_high")) for row in rows["isoefficiency"]}
     assert {(estimate.low, estimate.value, estimate.high) for estimate in drawn} <= shown

@@ -21,7 +21,7 @@ from vit_sweep.report.page.layout import MOST_ROWS, compact, exact, head, headin
 from vit_sweep.report.page.methods import METHODS
 from vit_sweep.report.page.proposal import choose, propose, run_hours
 from vit_sweep.report.page.proposal_text import markdown
-from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table, by_column
 from vit_sweep.runs.imported import load_reference
 
 COLUMNS = (
@@ -38,8 +38,8 @@ COLUMNS = (
 def table(**changes):
     """Two points of one model."""
     values = (("b", 1, 1.0, None, None, 1.0, None), ("b", 2, 1.9, 1.8, 2.0, 0.95, ""))
-    rows = tuple(dict(zip((column.name for column in COLUMNS), row, strict=True)) for row in values)
-    return replace(Table(name="strong", title="Strong", columns=COLUMNS, rows=rows), **changes)
+    by_name = {column.name: [*some] for column, some in zip(COLUMNS, zip(*values, strict=True), strict=True)}
+    return replace(Table(name="strong", title="Strong", columns=COLUMNS, values=by_name), **changes)
 
 
 # --- tables ----------------------------------------------------------------------------------------------
@@ -358,8 +358,8 @@ def test_a_report_without_a_proposal_has_no_markdown():
 
 
 def test_a_very_long_table_is_cut_and_says_where_the_rest_is():
-    rows = tuple({**table().rows[0], "gpus": number} for number in range(MOST_ROWS + 1))
-    made = compact(table(rows=rows))
+    rows = [{**table().rows[0], "gpus": number} for number in range(MOST_ROWS + 1)]
+    made = compact(table(values=by_column(rows[0], rows)))
     assert len(made.rows) == MOST_ROWS
     assert made.notes == (f"The first {MOST_ROWS:,} of {MOST_ROWS + 1:,} rows; tables/strong.csv has all.",)
 
@@ -375,7 +375,7 @@ def test_a_desk_shows_at_once_what_engines_cost_and_save_and_why_some_stand_apar
         | {"engine": name, "gpus": 2, "nodes": 1, "certificate": text, "verdict": "apart, see certificate"}
         for name, text in engines.items()
     )
-    made = compact(replace(table(), name="engines", columns=columns, rows=rows))
+    made = compact(replace(table(), name="engines", columns=columns, values=by_column(names, rows)))
     at_once = {column.name for column in made.columns} - made.more
     assert at_once >= {"engine", "gpus", "epoch_s", "time_ratio", "memory_saved", "certificate"}
 
@@ -398,5 +398,5 @@ def test_what_tells_rows_apart_is_among_the_columns_that_a_desk_shows_at_once():
         for engine in ("zero0", "zero2")
         for gpus in (1, 2)
     )
-    made = compact(replace(table(), columns=columns, rows=rows))
+    made = compact(replace(table(), columns=columns, values=by_column(names, rows)))
     assert made.columns[0].name == "engine" and "engine" not in made.more

@@ -156,8 +156,8 @@ def test_the_table_keeps_full_numbers_and_intervals_beside_the_short_ones(tmp_pa
 
 def test_an_id_of_a_cell_is_not_broken_at_its_hyphens():
     columns = (Column(name="gpus", title="GPUs"), Column(name="of", title="cells"))
-    rows = tuple({"gpus": gpus, "of": f"n1-g{gpus}-mb16-a n1-g{gpus}-mb16-b"} for gpus in (1, 2))
-    table = Table(name="cost", title="Cost", columns=columns, rows=rows, notes=("n2-g8-mb16-c <waited>",))
+    values = {"gpus": [1, 2], "of": [f"n1-g{gpus}-mb16-a n1-g{gpus}-mb16-b" for gpus in (1, 2)]}
+    table = Table(name="cost", title="Cost", columns=columns, values=values, notes=("n2-g8-mb16-c <waited>",))
     text = render.page(replace(empty(), tables=(table,), machine_remarks=("Throttled: n1-g4-mb16-d.",)))
     assert '<span class="whole">n2-g8-mb16-c</span> &lt;waited&gt;' in text
     assert 'Throttled: <span class="whole">n1-g4-mb16-d</span>.' in text

@@ -114,7 +114,7 @@ _VALUES = st.one_of(
 @given(_VALUES)
 def test_a_parquet_file_is_what_arrow_makes_of_the_values_itself(values):
     kind = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}[kind_of(values)]
-    made = Table(name="t", title="T", columns=(Column(name="c"),), rows=tuple({"c": value} for value in values))
+    made = Table(name="t", title="T", columns=(Column(name="c"),), values={"c": values})
     read = pq.read_table(io.BytesIO(to_parquet(made))).column("c")
     assert read.type == kind
     assert read.combine_chunks().equals(pa.array(values, type=kind))
@@ -166,8 +166,8 @@ def test_no_number_is_broken_on_a_narrow_terminal():
     ]
     console = Console(width=72, record=True, file=io.StringIO())
     drawn = strong(*runs)
-    rows = tuple(row | {"note": "11% repeated images"} for row in drawn.rows)
-    console.print(show.scaling(replace(drawn, rows=rows)))
+    noted = drawn.values | {"note": ["11% repeated images"] * drawn.height}
+    console.print(show.scaling(replace(drawn, values=noted)))
     text = console.export_text()
     assert text.count("n=1") == 1 and "[n=1]" not in text and "11%" in text
     for row in drawn.rows:

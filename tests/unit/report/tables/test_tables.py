@@ -1,6 +1,7 @@
 """Tables show every asked cell, whatever became of it, with numbers that a pencil confirms."""
 
 from dataclasses import replace
+from itertools import chain
 from statistics import median
 
 import pytest
@@ -26,10 +27,10 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.comparisons.pairs import APART, NOT_NEEDED, SAME, UNKNOWN, verdicts
+from vit_sweep.report.tables.form.table import by_column
 from vit_sweep.report.tables.form.text import printed
-from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
-from vit_sweep.runs.of_study import run_of, runs_of
+from vit_sweep.runs.of_study import extra_columns, run_of, runs_of, summarised
 
 BOTH = (series(), series(Scaling.WEAK))
 NOT_DONE = ("failed", "running", "queued", "missing")
@@ -40,17 +41,18 @@ MIXED = [
 POINTS = make_plan([point(), point(gpus=33), point(gpus=4, nodes=3), point(gpus=64, scaling=Scaling.WEAK)]).points
 
 
-def tables(runs, points=(), *, reached=None, rows=None):
+def tables(runs, points=(), *, reached=None, extra=None):
     """Every table of runs, by name."""
     lines = [with_intervals(one) for mode in Scaling for one in group(runs, mode)]
-    rows = [imported_row(one) for one in runs] if rows is None else rows
-    made = tables_of(runs, lines, rows, points=points, reached=reached)
+    made = tables_of(runs, lines, extra or {}, points=points, reached=reached)
     return {table.name: table for table in made}
 
 
 def of_results(results, points=()):
     runs = runs_of(results)
-    return tables(runs, points, rows=[run_row(one, made) for one, made in zip(runs, results, strict=True)])
+    said = [extra_columns(made, summarised(made)) for made in results]
+    names = dict.fromkeys(chain.from_iterable(said))
+    return tables(runs, points, extra=by_column(names, said))
 
 
 def strong(results, points=()):
@@ -634,12 +636,17 @@ RUNS = [
 ]
 
 
-MADE = tables(RUNS, rows=[])
+def but_runs(found):
+    """The tables whose rows have an order of their own."""
+    return {name: table for name, table in found.items() if name != "runs"}
+
+
+MADE = but_runs(tables(RUNS))
 
 
 @given(st.permutations(RUNS), st.lists(st.sampled_from(RUNS), max_size=5))
 def test_neither_the_order_of_runs_nor_duplicates_matter(shuffled, again):
-    assert tables(shuffled + again, rows=[]) == MADE
+    assert but_runs(tables(shuffled + again)) == MADE
 
 
 def test_every_table_is_in_the_docs():

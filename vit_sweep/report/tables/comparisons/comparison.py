@@ -2,7 +2,7 @@
 
 from launchers.text import plural
 from vit_sweep.analysis.compare import Comparison
-from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table, by_column
 
 COMPARED_COLUMNS = tuple(
     Column(name=name, title=title, unit=unit, meaning=meaning)
@@ -50,7 +50,7 @@ def compared_table(comparison: Comparison) -> Table:
         name="compared",
         title="b against a (ratio of epoch times)",
         columns=COMPARED_COLUMNS,
-        rows=tuple(rows),
+        values=by_column((column.name for column in COMPARED_COLUMNS), rows),
         notes=(summary(comparison), *comparison.notes),
     )
 

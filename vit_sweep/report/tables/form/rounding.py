@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from vit_sweep.report.tables.form.table import HIGH, LOW, Column
+from vit_sweep.report.tables.form.table import HIGH, LOW, Column, Table
 
 if TYPE_CHECKING:
     from vit_sweep.analysis.series.series import Estimate
@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 EMPTY = "–"
 _DIGITS = 4
 """Significant digits of a number whose uncertainty is not known."""
+_COUNTS = ("n", "reference_n", "gpus", "baseline_gpus")
+"""Columns that say why a number has no interval."""
 _SMALL, _LARGE = -4, 9
 """Decimal exponents: from the first on and below the second, a number is written without a power of ten."""
 
 
+def fields(table: Table, column: Column) -> list[str]:
+    """A column as text, with its intervals if it has some: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
+    bounded = column.name + LOW in table.values
+    asked = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS) if bounded else (column.name,)
+    names = [name for name in asked if name in table.values]
+    rows = zip(*(table.values[name] for name in names), strict=True)
+    return [field(column, dict(zip(names, row, strict=True))) for row in rows]
+
+
 def field(column: Column, row: Mapping[str, Any]) -> str:
-    """One value as text, with its interval where the column has one: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
+    """One value as text; of `row` its own bounds and `_COUNTS` are looked at too."""
     value = row.get(column.name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)

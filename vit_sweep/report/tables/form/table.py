@@ -1,7 +1,8 @@
-"""Tables: rows, and what each of their columns means. The types; pure."""
+"""Tables: values by column, and what each column means. The types; pure."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from launchers.checked import checked
@@ -42,12 +43,27 @@ class Table:
     title: str
     """A sentence without its full stop; the caption."""
     columns: tuple[Column, ...]
-    rows: tuple[Any, ...]
-    """`Cells`, each with every column's name, in the order of `columns`; not checked, which would copy them."""
+    values: dict[str, Any]
+    """By the name of a column, one of each row: of thousands of rows, a dict each would take most of the memory. Not
+    checked, which would copy them."""
     notes: tuple[str, ...] = ()
     """What must be read with it: series without a baseline, totals, what was left out."""
     empty: str = ""
     """What is said instead of a table without rows."""
+
+    @property
+    def rows(self) -> tuple[Cells, ...]:
+        """Row by row, made when asked for."""
+        return tuple(dict(zip(self.values, row, strict=True)) for row in zip(*self.values.values(), strict=True))
+
+    @property
+    def height(self) -> int:
+        """How many rows it has."""
+        return len(next(iter(self.values.values()), ()))
+
+    def part(self, rows: slice) -> "Table":
+        """Some of its rows."""
+        return replace(self, values={name: column[rows] for name, column in self.values.items()})
 
     def column(self, name: str) -> Column:
         """A column by its name; raises `KeyError`."""
@@ -56,7 +72,13 @@ class Table:
     @property
     def filled(self) -> tuple[Column, ...]:
         """The columns with something in some row."""
-        return tuple(c for c in self.columns if any(row[c.name] not in (None, "") for row in self.rows))
+        return tuple(c for c in self.columns if any(value not in (None, "") for value in self.values[c.name]))
+
+
+def by_column(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values of rows, those of further columns left out; None where a row has none."""
+    all_rows = list(rows)
+    return {name: [row.get(name) for row in all_rows] for name in columns}
 
 
 def table(
@@ -69,22 +91,23 @@ def table(
     notes: Iterable[str] = (),
 ) -> Table | None:
     """Make a table of `columns` (names in `known`); None without a row. Numbers that are none become empty fields."""
-    blank: Cells = dict.fromkeys(columns)
-    made: list[Cells] = []
-    behind: list[Run] = []
-    for row in rows:
-        behind += row.get(BEHIND, ())
-        filled = blank.copy()
-        for column, value in row.items():
-            if column in blank and (type(value) is not float or -math.inf < value < math.inf):
-                filled[column] = value
-        made.append(filled)
+    made = list(rows)
     if not made:
         return None
     return Table(
-        name=name, title=title, columns=tuple(known[column] for column in columns), rows=tuple(made),
-        notes=(*dict.fromkeys(note for note in notes if note), *_contention(behind)),
-    )  # fmt: skip
+        name=name,
+        title=title,
+        columns=tuple(known[column] for column in columns),
+        values={column: finite(values) for column, values in by_column(columns, made).items()},
+        notes=(*dict.fromkeys(note for note in notes if note), *contended(made)),
+    )
+
+
+def finite(values: Sequence[Any]) -> list[Any]:
+    """The values of a column, without numbers that are none."""
+    if float not in set(map(type, values)):
+        return list(values)
+    return [None if type(value) is float and not -inf < value < inf else value for value in values]
 
 
 def contended(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

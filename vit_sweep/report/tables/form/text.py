@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from launchers.text import visible
-from vit_sweep.report.tables.form.rounding import field
+from vit_sweep.report.tables.form.rounding import field, fields
 from vit_sweep.report.tables.form.table import Column, Table
 
 NEVER_SAID_ONCE = frozenset(
@@ -41,9 +41,9 @@ def csv_parts(table: Table) -> Iterator[str]:
     """The same part by part: of a study of many runs the whole would be held several times."""
     names = [column.name for column in table.columns]
     yield _csv_lines([names])
-    for first in range(0, len(table.rows), _AT_ONCE):
-        some = table.rows[first : first + _AT_ONCE]
-        yield _csv_lines(zip(*(_for_csv([row[name] for row in some]) for name in names), strict=True))
+    for first in range(0, table.height, _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        yield _csv_lines(zip(*(_for_csv(table.values[name][some]) for name in names), strict=True))
 
 
 def _csv_lines(rows: Iterable[Iterable[Any]]) -> str:
@@ -103,11 +103,17 @@ def laid_out(table: Table) -> Printed:
     """Its values rounded, once for all forms."""
     same, columns = printed(table)
     return Printed(
-        same=[(column, field(column, table.rows[0])) for column in same],
+        same=said_once(table, same),
         columns=columns,
-        fields=[[field(column, row) for column in columns] for row in table.rows],
+        fields=[[*row] for row in zip(*(fields(table, column) for column in columns), strict=True)],
         right=[not is_text(table, column) for column in columns],
     )
+
+
+def said_once(table: Table, same: Iterable[Column]) -> list[tuple[Column, str]]:
+    """Columns that are equal in all rows, each with its text."""
+    first = next(iter(table.part(slice(1)).rows), {})
+    return [(column, field(column, first)) for column in same]
 
 
 def to_markdown(table: Table, made: Printed | None = None) -> str:
@@ -186,7 +192,7 @@ def printed(table: Table) -> tuple[list[Column], list[Column]]:
 
     Ids and seeds are printed only where every row is one run; the CSV file has all of them.
     """
-    many = any(" " in str(row.get("cell_id")) for row in table.rows)
+    many = any(" " in str(name) for name in table.values.get("cell_id", ()))
     shown = [c for c in table.filled if not c.bound_of and not (many and c.name in ("cell_id", "seeds"))]
     same = [column for column in shown if column.name not in NEVER_SAID_ONCE and equal_in_all_rows(table, column)]
     return same, [column for column in shown if column not in same]
@@ -194,10 +200,10 @@ def printed(table: Table) -> tuple[list[Column], list[Column]]:
 
 def is_text(table: Table, column: Column) -> bool:
     """Whether a column is set to the left."""
-    return any(isinstance(row[column.name], str) for row in table.rows)
+    return any(isinstance(value, str) for value in table.values[column.name])
 
 
 def equal_in_all_rows(table: Table, column: Column) -> bool:
     """Whether several rows say the same of a column."""
-    first = str(table.rows[0][column.name]) if table.rows else ""
-    return len(table.rows) > 1 and all(str(row[column.name]) == first for row in table.rows)
+    values = table.values[column.name]
+    return len(values) > 1 and all(str(value) == str(values[0]) for value in values)
