@@ -9,7 +9,7 @@ from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from launchers.checked import assembled, field_names, to_plain
+from launchers.checked import field_names, to_plain, varied
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, note_of, story_of
 from vit_sweep.plan.cell import Cell
@@ -116,7 +116,7 @@ def run_of(
     if cell.origin is not None:
         fields = {name: value for name, value in fields.items() if name not in _TIMES}
         fields |= {"curves": (), "continued_from": f"{cell.origin.cell_id}/{cell.origin.checkpoint}"}
-    return assembled(Run, fields)
+    return varied(_BLANK, **fields)
 
 
 def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
@@ -142,6 +142,8 @@ def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
     return known if summary is None else known | summary.columns
 
 
+_BLANK = Run(run_id="", origin=Origin.STUDY, gpus=1)
+"""Of whose fields the others are taken: all was checked where it was read, and there are thousands of runs."""
 _TIMES = frozenset({
     "epoch_s", "first_epoch_s", "step_ms", "step_predicted_ms", "step_percentiles_ms", "parts", "compute_ms_by_rank",
     "step_ms_by_rank", "epoch_all_s", "interrupted", "explanation", "bytes_per_step", "collectives_per_step", "mfu",

@@ -279,3 +279,12 @@ def refused(path, *given, **options):
 def test_the_clock_of_a_file_system_leaves_no_file(tmp_path):
     assert unchanged.clock_ns(tmp_path) == pytest.approx(Path(tmp_path).stat().st_mtime_ns, abs=10**9)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_stand_in_the_order_of_the_cells_and_are_empty_where_a_cell_has_none():
+    reads = [
+        reading.Read(run=None, columns=columns, values=values, reached=None)
+        for columns, values in ((("a", "b"), (1, 2)), (("b", "c"), (3, 4)), (("a", "b"), (5, None)))
+    ]
+    assert reading.extra_columns_of(reads) == {"a": [1, None, 5], "b": [2, 3, None], "c": [None, 4, None]}
+    assert reading.extra_columns_of([]) == {}

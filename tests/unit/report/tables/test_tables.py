@@ -25,6 +25,7 @@ from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.counts import CollectiveKind, StepCounts
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
+from vit_sweep.report.tables import runs as tidy
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.comparisons.pairs import APART, NOT_NEEDED, SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.form.table import by_column
@@ -677,3 +678,17 @@ def test_the_images_of_an_epoch_stand_in_each_row_where_they_differ_and_once_whe
         made = tables([run(gpus, (10.0,), scaling=scaling) for gpus in (1, 2)])[scaling.value]
         assert "work" in {column.name for column in printed(made)[columns_before]}
         assert [row["work"] for row in made.rows] == [6400, 6400 if scaling is Scaling.STRONG else 12800]
+
+
+def test_the_columns_of_all_runs_are_those_of_each_run_by_itself(monkeypatch):
+    """They are made for some runs at once; no value may stand in another's row."""
+    monkeypatch.setattr(tidy, "_AT_ONCE", 2)
+    learnt = run(4, (1.0,), run_id="x", test_metrics=(("f1", (0.1, 0.2)),), step_ms=3.0, continued_from="")
+    runs = [*RUNS[:3], without_time(8, note="lost"), learnt]
+    reached = {"x": (0.5, Reached(seconds=7.0, epoch=1, below_s=3.0))}
+    together = tidy.runs_table(runs, {}, reached).rows
+    alone = [row for one in runs for row in tidy.runs_table([one], {}, reached).rows]
+    assert [*together] == alone
+    assert [row["epoch_s"] for row in together][3:] == [None, 1.0]
+    assert [row["test_f1"] for row in together] == [None, None, None, None, 0.2]
+    assert [row["time_to_accuracy_s"] for row in together] == [None, None, None, None, 7.0]
