@@ -17,7 +17,7 @@ from vit_sweep.analysis.series.pooling import (
     DAYS,
     Floats,
     Spread,
-    half_width,
+    half_width_of_one,
     layout_of,
     of_one_cell,
     p_value,
@@ -64,6 +64,17 @@ class Pool:
     """Jobs that several of the runs shared."""
 
 
+class _Cell(NamedTuple):
+    """What is known of a cell, which many ratios ask for."""
+
+    pool: Pool
+    place: int
+    """In its pool."""
+    middle: float
+    """The median over its runs."""
+    n: int
+
+
 def epoch_s(run: Run) -> float | None:
     """What a run says of its cell's epoch time."""
     return median(run.epoch_s) if run.epoch_s else None
@@ -98,31 +109,29 @@ class Spreads:
                 grouped.setdefault(alike(known[0]), {})[_ids(cell)] = known
         self._measure, self._undated = measure, undated
         self.pools: list[Pool] = []
-        self._place: dict[tuple[str, ...], tuple[Pool, int]] = {}
+        self._cells: dict[tuple[str, ...], _Cell] = {}
         for name in sorted(grouped):
             members = {ids: grouped[name][ids] for ids in sorted(grouped[name])}
             pool = self._pool(name if len(grouped) > 1 else "", list(members.values()))
             self.pools.append(pool)
-            self._place |= {ids: (pool, number) for number, ids in enumerate(members)}
+            self._cells |= {ids: self._cell(pool, number, members[ids]) for number, ids in enumerate(members)}
 
     def estimate(self, cell: Sequence[Run], *, value: float | None = None) -> Estimate:
         """The median over a cell's runs (or `value`), with its interval. Raises `ValueError` without a number."""
-        pool, place = self._find(cell)
-        values = [number for run in cell if (number := self._measure(run)) is not None]
+        found = self._find(cell)
         if value is None:
-            value = median(values)
-        if len(values) < 2:
-            return Estimate(value=value, n=len(values))
-        return _estimate(value, pool.spread, [place], [1.0], n=len(values))
+            value = found.middle
+        if found.n < 2:
+            return Estimate(value=value, n=found.n)
+        return _around(value, found.pool.spread.contrast([found.place], [1.0]), found.n)
 
     def ratio(self, over: Sequence[Run], under: Sequence[Run], *, expected: float = 1.0) -> Ratio:
         """Median of one cell over that of another of the same pool; the p value is of its being `expected`."""
-        (pool, first), (other, second) = self._find(over), self._find(under)
-        tops, bottoms = ([n for run in cell if (n := self._measure(run)) is not None] for cell in (over, under))
-        value, n = median(tops) / median(bottoms), min(len(tops), len(bottoms))
-        if n < 2 or pool is not other or first == second:
+        top, bottom = self._find(over), self._find(under)
+        value, n = top.middle / bottom.middle, min(top.n, bottom.n)
+        if n < 2 or top.pool is not bottom.pool or top.place == bottom.place:
             return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
-        return _ratio(value, pool.spread, [first, second], [1.0, -1.0], n=n, expected=expected)
+        return _ratio(value, top.pool.spread, [top.place, bottom.place], [1.0, -1.0], n=n, expected=expected)
 
     def mean_ratio(self, pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> Ratio:
         """Geometric mean over pairs of cells (over, under) of the ratios of their medians; of these very cells.
@@ -131,36 +140,40 @@ class Spreads:
         """
         logs = [log(self.ratio(over, under).estimate.value) for over, under in pairs]
         value, n = exp(sum(logs) / len(logs)), len(pairs)
-        places = [(self._find(over), self._find(under)) for over, under in pairs]
-        pool = places[0][0][0]
+        sides = [self._find(side) for pair in pairs for side in pair]
+        pool = sides[0].pool
         single = any(len(side) < 2 for pair in pairs for side in pair)
-        if single or any(side[0] is not pool for pair in places for side in pair):
+        if single or any(side.pool is not pool for side in sides):
             return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
-        where = [side[1] for pair in places for side in pair]
-        weights = [sign / n for _ in places for sign in (1.0, -1.0)]
+        where = [side.place for side in sides]
+        weights = [sign / n for _ in pairs for sign in (1.0, -1.0)]
         return _ratio(value, pool.spread, where, weights, n=n)
 
     def of_a_run(self, cell: Sequence[Run]) -> float:
         """Variance of the logarithm of one run of a cell, without what sessions differ by; 0: not known."""
-        pool, place = self._find(cell)
-        return float(pool.spread.variance[place])
+        found = self._find(cell)
+        return float(found.pool.spread.variance[found.place])
 
     def cells_beside(self, cell: Sequence[Run]) -> int:
         """Cells of the pool that this one is of."""
-        return len(self._find(cell)[0].spread.layout.counts)
+        return len(self._find(cell).pool.spread.layout.counts)
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the intervals must know: how far runs differ, over how many cells, and what of days."""
         return tuple(note for pool in self.pools for note in _notes(pool))
 
-    def _find(self, cell: Sequence[Run]) -> tuple[Pool, int]:
+    def _find(self, cell: Sequence[Run]) -> _Cell:
         ids = _ids(cell)
-        if ids not in self._place:
+        if ids not in self._cells:
             if not any(self._measure(run) for run in cell):
                 raise ValueError("an interval needs at least one run with a number")
             known = sorted((run for run in cell if self._measure(run)), key=lambda run: run.run_id)
-            self._place[ids] = (self._pool("", [known]), 0)
-        return self._place[ids]
+            self._cells[ids] = self._cell(self._pool("", [known]), 0, known)
+        return self._cells[ids]
+
+    def _cell(self, pool: Pool, place: int, runs: Iterable[Run]) -> _Cell:
+        values = [number for run in runs if (number := self._measure(run)) is not None]
+        return _Cell(pool, place, median(values), len(values))
 
     def _pool(self, name: str, cells: Sequence[Sequence[Run]]) -> Pool:
         runs = [run for cell in cells for run in cell]
@@ -189,16 +202,12 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
     return _around(median(values), (mean, max(variance, rounding), freedom), len(values))
 
 
-def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
-    return _around(value, spread.contrast(cells, weights), n)
-
-
 def _around(value: float, contrast: tuple[Floats | float, Floats | float, Floats | float], n: int) -> Estimate:
     """A value with the interval of its logarithm, of which mean, variance and degrees of freedom are given."""
     centre, variance, freedom = (float(part) for part in contrast)
     if not variance:
         return Estimate(value=value, n=n)  # runs that are equal to the last digit say nothing of the next one
-    width = float(half_width(variance, freedom))
+    width = half_width_of_one(variance, freedom)
     # Beyond a factor of e^50 an interval says nothing more, and a float would overflow.
     low, high = (exp(max(-50.0, min(50.0, centre + end))) for end in (-width, width))
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n, freedom=freedom)
