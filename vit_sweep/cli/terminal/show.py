@@ -124,11 +124,11 @@ def _drawn(table: Data, column: Column, *, place: int | None = None) -> Drawn:
     """A column as text; `place`: of any table, where it stands, the first of which names the row."""
     rank = _MEASURES.get(column.name, 0) if place is None else _rank(table, column, place)
     bounded = place is not None and column.name + LOW in table.values
-    with_interval = bounded or column.name in _WITH_INTERVAL
+    with_interval, rows = bounded or column.name in _WITH_INTERVAL, table.rows
     return Drawn(
         heading=_SHORT.get(column.title, column.title or column.name),
-        values=tuple(_field(column, row, interval=with_interval) for row in table.rows),
-        short=tuple(_field(column, row, interval=False) for row in table.rows) if with_interval else (),
+        values=tuple(_field(column, row, interval=with_interval) for row in rows),
+        short=tuple(_field(column, row, interval=False) for row in rows) if with_interval else (),
         role=_role(table, column, None if place is None else rank),
         is_text=is_text(table, column),
         rank=rank,
