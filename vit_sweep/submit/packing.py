@@ -94,9 +94,6 @@ def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:
     clusters = {cell.profile.cluster for cell in cells.values()}
     if len(clusters) > 1:
         return f"cells go to {plural(len(clusters), 'cluster')}, and one queue is looked at"
-    nameless = sorted({cell.profile.name for cell in cells.values() if not cell.profile.partition})
-    if nameless:
-        return f"the profile {nameless[0]} names no partition of Slurm to look at"
     beyond = next(filter(None, (unmodelled_request(cell.profile) for cell in cells.values())), "")
     if beyond:
         return beyond

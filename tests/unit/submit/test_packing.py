@@ -92,6 +92,7 @@ ONE_GPU_LEFT = QueueSnapshot(
 )
 KNOWN = profile(partition="vector", peak_tflops={"fp32": 8.1}, max_minutes=2000)
 AUTO = [point(batch=8, accum=accum, partition=KNOWN) for accum in range(1, 17)]
+NAMELESS = [replace(one, partition=replace(KNOWN, partition=None)) for one in AUTO]
 
 
 @pytest.fixture
@@ -120,6 +121,11 @@ def test_auto_packs_where_that_ends_sooner_and_says_both_predictions(queue, writ
     assert choice.why.startswith("expected, queue and run: one job a cell ends in ")
 
 
+def test_auto_looks_at_the_default_partition_for_cells_whose_profile_names_none(queue, written):
+    queue(ONE_GPU_LEFT)
+    assert written(*NAMELESS, pack="auto").choice == written(*AUTO, pack="auto").choice
+
+
 def test_auto_packs_nothing_where_cells_run_side_by_side(queue, written):
     queue(replace(ONE_GPU_LEFT, nodes=(replace(ONE_GPU_LEFT.nodes[0], gpus=64),)))
     rendered, (remark,), choice = written(*AUTO, pack="auto")
@@ -146,9 +152,12 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
             r"nothing says how long 4 cells would run \(n1-g1-.*\): finished runs will, or the profile's peak_tflops",
         ),
         (
-            ONE_GPU_LEFT,
-            [replace(one, partition=replace(KNOWN, partition=None)) for one in AUTO],
-            "the profile lab names no partition of Slurm to look at",
+            replace(
+                ONE_GPU_LEFT,
+                nodes=(*ONE_GPU_LEFT.nodes, replace(ONE_GPU_LEFT.nodes[0], name="other", partitions=("other",))),
+            ),
+            NAMELESS,
+            "the profile names no partition, and which is Slurm's default one is not known here",
         ),
         (
             ONE_GPU_LEFT,
