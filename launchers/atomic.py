@@ -233,7 +233,7 @@ def _all_of(path: Path, opener: Callable[[str, int], int], max_bytes: int) -> by
     return content
 
 
-def read_inside(path: Path, *, max_bytes: int = LARGEST) -> bytes:
+def read_inside(path: Path) -> bytes:
     """The same through no symbolic link below a folder that was given to `guard`: nothing from outside of it."""
     with _placed(path) as (name, folder):
 
@@ -241,7 +241,7 @@ def read_inside(path: Path, *, max_bytes: int = LARGEST) -> bytes:
             return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
 
         try:
-            return _all_of(path, opener, max_bytes)
+            return _all_of(path, opener, LARGEST)
         except OSError as error:
             raise _of(error, path) from None
 

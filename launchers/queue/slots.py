@@ -73,7 +73,6 @@ class Slots:
     """All-or-nothing holder of slots. Not fair between queues: a wide task waits for a quiet moment."""
 
     def __init__(self, names: list[str], folder: Path) -> None:
-        """Name the slots and the folder of their lock files."""
         self._names = names
         self._folder = folder
         self._held: dict[str, FileLock] = {}
@@ -83,7 +82,6 @@ class Slots:
         each."""
 
     def __len__(self) -> int:
-        """How many there are, taken or not."""
         return len(self._names)
 
     def take(self, count: int, owner: str = "") -> list[str] | None:

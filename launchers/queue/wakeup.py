@@ -24,7 +24,6 @@ class Watches:
     """Files and folders in which something is about to happen; hears nothing where the kernel has no inotify."""
 
     def __init__(self) -> None:
-        """Nothing is watched yet."""
         self._inotify = _inotify()
 
     @property
@@ -61,7 +60,6 @@ class Bell:
     """Rings for whoever waits; to be used in a `with` of the main thread, which alone hears of signals and children."""
 
     def __init__(self) -> None:
-        """Nothing is watched yet."""
         self._heard, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watches = Watches()
         self._undo = ExitStack()
@@ -75,7 +73,6 @@ class Bell:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Hear nothing any more."""
         self._undo.close()
         self.watches.close()
         os.close(self._heard)

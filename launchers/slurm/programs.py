@@ -47,3 +47,12 @@ def run(
         return subprocess.CompletedProcess(command, 124, "", message)
     except OSError as error:
         return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error}")
+
+
+def printed(command: Sequence[str], *, also: dict[str, str], patience_s: float | None = None) -> tuple[str, str | None]:
+    """What a program prints and None, or nothing and its last words."""
+    answer = run(command, also=also, patience_s=patience_s)
+    if answer.returncode == 0:
+        return answer.stdout, None
+    lines = answer.stderr.strip().splitlines() or [f"it ended with code {answer.returncode}"]
+    return "", f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}"

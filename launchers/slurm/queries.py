@@ -7,13 +7,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import CLUSTER
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
-from launchers.slurm.programs import run
+from launchers.slurm.programs import printed, run
 from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.squeue_cache import newest
 from launchers.slurm.states import (
@@ -88,7 +88,7 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
     not_before = time.monotonic() - max_age_s
     for cluster, numbers in by_cluster(tasks).items():
         command = ["squeue", *on(cluster), *_TASKS, f"--user={os.getuid()}"]
-        answer = newest(shlex.join(command), lambda command=command: _text(command), not_before=not_before)  # type: ignore[misc]
+        answer = newest(shlex.join(command), partial(printed, command, also=IN_SECONDS), not_before=not_before)
         if answer.error is not None:
             queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in numbers), answer.error))
             continue
@@ -107,14 +107,6 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
             queue.jobs[handle_of(number, cluster)] = jobs[number]
     itself = ask_squeue(unshared)
     return Queue(queue.states | itself.states, queue.jobs | itself.jobs, queue.unanswered | itself.unanswered)
-
-
-def _text(command: Sequence[str]) -> tuple[str, str | None]:
-    """What a program prints and None, or nothing and its error."""
-    completed = run(command, also=IN_SECONDS)
-    if completed.returncode != 0:
-        return "", completed.stderr.strip() or f"{command[0]} ended with code {completed.returncode}"
-    return completed.stdout, None
 
 
 def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[TaskKey, TaskStatus]:

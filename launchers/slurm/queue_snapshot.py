@@ -13,7 +13,7 @@ from launchers.queue_snapshot import QueueSnapshot
 from launchers.slurm.discover import CONFIG, NODES
 from launchers.slurm.handle import on
 from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
-from launchers.slurm.programs import run
+from launchers.slurm.programs import printed
 from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.squeue_cache import newest
 from launchers.slurm.states import IN_SECONDS
@@ -80,7 +80,7 @@ class _Questions:
         now = time.monotonic()
 
         def query() -> tuple[str, str | None]:
-            return _text(words, _VARIABLES, self._until - time.monotonic())
+            return printed(words, also=_VARIABLES, patience_s=max(0.1, self._until - time.monotonic()))
 
         answer = newest(question, query, not_before=now - max_age_s)
         if answer.error is not None and answer.asked_at < now - QUEUE_AGE_S:
@@ -89,15 +89,6 @@ class _Questions:
         if command == QUEUE:
             self.at_s = time.time() - (time.monotonic() - answer.asked_at)
         return answer.text
-
-
-def _text(command: Sequence[str], variables: dict[str, str], patience_s: float) -> tuple[str, str | None]:
-    """What a program prints and None, or nothing and why."""
-    completed = run(command, also=variables, patience_s=max(0.1, patience_s))
-    if completed.returncode == 0:
-        return completed.stdout, None
-    lines = completed.stderr.strip().splitlines() or [f"it ended with code {completed.returncode}"]
-    return "", f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}"
 
 
 def _without_plan(settings: str) -> str:

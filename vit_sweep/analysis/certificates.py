@@ -30,7 +30,6 @@ class Certificates:
     """The certificates of a table's runs."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        """Keep the runs that bring one along."""
         self._runs: dict[Hashable, list[tuple[Run, Certificate]]] = {}
         for run in runs:
             if run.certificate is not None:

@@ -36,7 +36,6 @@ class Reproduced(NamedTuple):
     """Why a published cell cannot run again here, by its id; known where it was to be run."""
 
     def __repr__(self) -> str:
-        """Its sentence."""
         return f"<{self.sentence}>"
 
     @property

@@ -25,7 +25,6 @@ class Compared(NamedTuple):
     """What was not paired and why, and what a reader of the intervals must know."""
 
     def __repr__(self) -> str:
-        """Its sentence."""
         return f"<{self.sentence}>"
 
     @property

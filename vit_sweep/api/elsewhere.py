@@ -26,7 +26,6 @@ class Imported(Results):
         self._source, self._words = source, words
 
     def __repr__(self) -> str:
-        """Its name and size."""
         return f"<{len(self._source.runs)} runs of {self.name}>"
 
     @property

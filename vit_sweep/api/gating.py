@@ -29,7 +29,6 @@ class Gated(NamedTuple):
     against: Source
 
     def __repr__(self) -> str:
-        """Its sentence."""
         return f"<{self.sentence}>"
 
     @property

@@ -80,7 +80,7 @@ def status(
             console.print(table)
         show.problems(console, opened.problems)
     if quiet:
-        show.errors(_gone_wrong(results), opened.problems)
+        show.errors([result for result in results if result.status not in {Status.DONE, *_UNFINISHED}], opened.problems)
     raise typer.Exit(exit_code(results))
 
 
@@ -103,10 +103,6 @@ def exit_code(results: Sequence[Result]) -> int:
     if states == {Status.DONE}:
         return EXIT_DONE
     return EXIT_FAILED if states - {Status.DONE} - _UNFINISHED else EXIT_UNDER_WAY
-
-
-def _gone_wrong(results: Sequence[Result]) -> list[Result]:
-    return [result for result in results if result.status not in {Status.DONE, *_UNFINISHED}]
 
 
 _UNFINISHED = {status for status in Status if status.under_way} | {Status.MISSING}

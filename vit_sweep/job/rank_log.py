@@ -36,7 +36,6 @@ class RankLog:
     """Holds what the file says now, and writes it; no field is lost when two threads write."""
 
     def __init__(self, attempt: Path, start: RankFile) -> None:
-        """Name the file; nothing is written yet."""
         self._path = attempt / f"rank{start.rank}.json"
         self._reserve = attempt / f".reserve-rank{start.rank}"
         self._file = start

@@ -1,7 +1,6 @@
 """From the results of a study to jobs whose end can be told: what its plan and its records say of each. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from launchers.profile import Scheduler
@@ -63,7 +62,7 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
     steps = cell.steps_per_epoch * cell.epochs_here
     job = Job(
         name=result.file.cell_id,
-        kinds=(replace(cell, seed=0), (cell.partition, cell.device, cell.gpu_model, cell.precision)),
+        kinds=(cell.configuration, (cell.partition, cell.device, cell.gpu_model, cell.precision)),
         work=steps * step_ms if step_ms else _flop(cell),
         planned_s=forecast.seconds if forecast else None,
         queues=forecast is not None and forecast.profile_index in queues,

@@ -3,7 +3,7 @@
 import math
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Self
 
 from launchers.checked import Gt, Le, Line, Name, checked
 from launchers.profile import Count, Device, Positive
@@ -135,6 +135,11 @@ class Cell(Repeatable):
     def cell_id(self) -> str:
         """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `identity`."""
         return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{self.digest}"
+
+    @property
+    def configuration(self) -> Self:
+        """What repeats of one another have in common: all but the seed."""
+        return self.repeated(0)
 
     def _worked_out(self) -> tuple[str, str]:
         return _text_around_seed(self)

@@ -156,20 +156,6 @@ def joules_per_image(record: Record) -> float | None:
     return sum(powers) * epoch_time(record).median_s / record.epochs[-1].images if powers else None
 
 
-MACHINE_COLUMNS = (
-    "power_w",
-    "sm_clock_mhz",
-    "throttled",
-    "host_waited",
-    "host_load",
-    "matmul_tflops",
-    "memory_gb_per_s",
-    "all_reduce_bus_gb_per_s",
-    "preflight_notes",
-)
-"""In this order; docs/reference/columns.md has the meaning of each."""
-
-
 def least(record: Record, rate: str) -> float | None:
     """Over ranks, of a rate of the preflight by its name; None where no rank measured it."""
     return min((value for probe in record.preflight if (value := getattr(probe, rate)) is not None), default=None)

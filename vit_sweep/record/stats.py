@@ -254,8 +254,6 @@ _PART_COLUMNS = (
 _PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
 STEP_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS)
 """Of `StepParts.columns`."""
-MEASURED_COLUMNS = (*STEP_COLUMNS, "measuring_notes")
-"""In this order; docs/results/measuring.md has the formula of each."""
 
 
 def step_parts(record: Record, step_breakdown: StepBreakdown | None) -> StepParts | None:
@@ -325,9 +323,5 @@ def measuring_notes(record: Record) -> str | None:
 
 def counted(record: Record) -> list[EpochReport]:
     """Whole epochs that nothing disturbed, without the first; only if there are none, cold ones."""
-    steady = [epoch for epoch in record.epochs[1:] if not _disturbed(epoch)]
+    steady = [epoch for epoch in record.epochs[1:] if not (epoch.interrupted or epoch.cold)]
     return steady or [epoch for epoch in record.epochs if not epoch.interrupted]
-
-
-def _disturbed(epoch: EpochReport) -> bool:
-    return epoch.interrupted or epoch.cold

@@ -10,7 +10,6 @@ from typing import Annotated
 from launchers.checked import ANY_FLOAT, AttemptName, Instant, Line, Name, Quantity, Whole, checked, to_compact_json
 from vit_sweep.plan.cell import Cell, oversubscribed
 from vit_sweep.plan.choices import Allocation, Task
-from vit_sweep.record.breakdown import StepBreakdown
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, machine_columns, slowest_clock_mhz
 from vit_sweep.record.learning import Reached, time_to_accuracy
 from vit_sweep.record.machine import Fingerprint
@@ -163,7 +162,7 @@ def _measured(record: Record) -> Measured:
         step_ms=step_ms(record),
         step_percentiles_ms=step_percentiles_ms(record),
         parts=step_parts(record, step_breakdown),
-        compute_ms_by_rank=_compute_ms(step_breakdown),
+        compute_ms_by_rank=step_breakdown.compute_ms_by_rank if step_breakdown is not None else (),
         step_ms_by_rank=rank_step_ms(record),
         test_accuracy=tuple(epoch.test_accuracy for epoch in record.training) if classifies else (),
         train_accuracy=tuple(epoch.train_accuracy for epoch in record.training) if classifies else (),
@@ -208,10 +207,6 @@ def _shared_job(record: Record) -> str:
     if not shared or not record.job_id[:1].isdigit() or not record.resolved.hosts:
         return ""
     return f"{record.job_id.rpartition('_')[0]} on {record.resolved.hosts[0]}"
-
-
-def _compute_ms(step_breakdown: StepBreakdown | None) -> tuple[float, ...]:
-    return step_breakdown.compute_ms_by_rank if step_breakdown is not None else ()
 
 
 def _counts(record: Record) -> tuple[tuple[str, float], ...]:

@@ -25,14 +25,14 @@ class History(NamedTuple):
     problems: tuple[str, ...]
 
 
-def add(path: Path, entry: Entry) -> bool:
-    """Add a line; returns False, and adds nothing, where the same runs have one already.
+def with_entry(path: Path, entry: Entry) -> tuple[History, bool]:
+    """The history with this entry, and whether it is new: a line is added unless the same runs have one already.
 
     Raises `UserError` for a file that is no history.
     """
-    known = read_history(path).entries
-    if any((old.study, old.at, old.cells) == (entry.study, entry.at, entry.cells) for old in known):
-        return False
+    known = read_history(path)
+    if any((old.study, old.at, old.cells) == (entry.study, entry.at, entry.cells) for old in known.entries):
+        return known, False
     make_folder(path.parent)
     text = to_compact_json(entry) + b"\n"
     file = opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -43,7 +43,7 @@ def add(path: Path, entry: Entry) -> bool:
         os.fsync(file)
     finally:
         os.close(file)
-    return True
+    return known._replace(entries=tuple(ordered([*known.entries, entry]))), True
 
 
 def read_history(path: Path) -> History:

@@ -58,18 +58,9 @@ def summarised(result: Result, target: float | None = None) -> Summary | None:
     return None if result.record is None else summary_of(result.record, target)
 
 
-def runs_of(
-    results: Iterable[Result],
-    *,
-    peaks: Mapping[str, float] | None = None,
-    submitted: Mapping[tuple[str, int], str] | None = None,
-) -> list[Run]:
-    """One run per cell, in the given order, whatever became of it.
-
-    `peaks`: dense peak of one GPU in the cell's precision, 10^12 operations per second, by cell id (MFU needs it).
-    `submitted`: when each attempt was sent, see `submissions`.
-    """
-    return [run_of(result, peaks=peaks, submitted=submitted) for result in results]
+def runs_of(results: Iterable[Result]) -> list[Run]:
+    """One run per cell, in the given order, whatever became of it."""
+    return [run_of(result) for result in results]
 
 
 def run_of(
@@ -80,7 +71,11 @@ def run_of(
     profile: PartitionProfile | None = None,
     summary: Summary | None = None,
 ) -> Run:
-    """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, where they are known."""
+    """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, where they are known.
+
+    `peaks`: dense peak of one GPU in the cell's precision, 10^12 operations per second, by cell id (MFU needs it).
+    `submitted`: when each attempt was sent, see `submissions`.
+    """
     cell, summary = result.file.cell, summary or summarised(result)
     memory_mib, step_flop, words = _of_configuration(cell)
     forecast = cost.predict(cell, profile, ()) if profile is not None else None

@@ -94,7 +94,6 @@ class Reader:
         """Cells whose runs are kept, with their keys."""
 
     def __len__(self) -> int:
-        """How many cells there are."""
         return len(self._cached) + len(self._names)
 
     def _is_cell(self, name: str) -> bool:
@@ -104,7 +103,7 @@ class Reader:
         """Of each cell with a record the key of its run, and when its files last changed."""
         keys: dict[str, tuple[str, int]] = {}
         profiles = {id(profile): profile for profile in self._profiles.values()}
-        words = {known: _profile_digest(profile) for known, profile in profiles.items()}
+        words = {known: hashlib.sha256(to_json(profile).encode()).hexdigest() for known, profile in profiles.items()}
         for name in names:
             sent, profile = self._sent.get(name), self._profiles.get(name)
             also = f"{sent.attempt if sent else 0} {self._submitted.get((name, 1), '')} {words.get(id(profile), '')}"
@@ -249,10 +248,6 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
     runs = ((read.run, read) for read in reads)
     keyed = [((run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0, run.run_id), read) for run, read in runs]
     return [read for _, read in sorted(keyed, key=lambda pair: pair[0])]
-
-
-def _profile_digest(profile: PartitionProfile) -> str:
-    return hashlib.sha256(to_json(profile).encode()).hexdigest()
 
 
 @contextmanager

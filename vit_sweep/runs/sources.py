@@ -29,7 +29,6 @@ class Source:
 
     @property
     def timed(self) -> tuple[Run, ...]:
-        """The runs that have a time."""
         return tuple(run for run in self.runs if run.timed)
 
 

@@ -56,7 +56,6 @@ class Asking:
     """The scheduler's states of the cells of one study, for one client that looks repeatedly."""
 
     def __init__(self, study: Study) -> None:
-        """Start without an answer of the scheduler."""
         self._study = study
         self._asked_at: float | None = None
         self._now = self._due = 0.0

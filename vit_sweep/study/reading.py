@@ -108,7 +108,6 @@ class StudyReader:
             return None
 
     def cell_dir(self, cell_id: str) -> Path:
-        """Folder of one cell."""
         return self.folder / "cells" / cell_id
 
     def plan_file(self) -> PlanFile | None:

@@ -25,7 +25,6 @@ class Reader:
     """Reads files, and holds what was wrong with them."""
 
     def __init__(self) -> None:
-        """Begin without a problem."""
         self.problems: list[str] = []
         self.unread: dict[Path, str] = {}
         """Files and folders that are there and could not be read when it was last tried, and why."""

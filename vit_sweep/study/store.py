@@ -59,7 +59,6 @@ class CellTexts:
     """The files of new cells; of those that `Cell.repeated` made of one another the texts are worked out once."""
 
     def __init__(self, data_root: str, options: JobOptions) -> None:
-        """What every job is told."""
         self._data_root, self._options = data_root, options
         self._first: dict[tuple[object, ...], tuple[CellFile, tuple[str, ...], str]] = {}
 

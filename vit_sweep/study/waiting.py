@@ -21,7 +21,6 @@ class Waiting:
     """When cells that wait are expected to start, look by look; notes Slurm's first forecast of each batch."""
 
     def __init__(self, study: Study) -> None:
-        """Nothing is read yet."""
         self._study = study
         self._files: dict[str, ForecastFile | None] = {}
         self._waited: list[Waited] | None = None

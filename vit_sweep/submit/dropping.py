@@ -1,7 +1,6 @@
 """Taking points out of a study: nothing is deleted, and the same sweep's command brings them back. An edge."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from launchers.errors import UserError
@@ -84,7 +83,7 @@ def _unrequested(
     requested_before, requested_now = ({point.cell_id for point in points} for points in (before, remaining))
     alike: dict[Cell, list[str]] = {}
     for cell_id, cell in cells.items():
-        alike.setdefault(replace(cell, seed=0), []).append(cell_id)
+        alike.setdefault(cell.configuration, []).append(cell_id)
     dropped = set[str]()
     for ids in alike.values():
         dropped |= {cell_id for cell_id in ids if cell_id in requested_before and cell_id not in requested_now}

@@ -38,7 +38,7 @@ def repeats_to_add(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, 
     for result in results:
         if result.file.cell.origin is not None:
             continue  # finished for its own sake
-        groups.setdefault(replace(result.file.cell, seed=0), []).append(result)
+        groups.setdefault(result.file.cell.configuration, []).append(result)
     complete = {
         cell: [run_of(member) for member in members]
         for cell, members in groups.items()

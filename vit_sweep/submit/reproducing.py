@@ -310,8 +310,8 @@ def _offer(file: CellFile, built: _Built, record: bytes | None) -> Offer:
     if record is not None and (alike or built.planned.time is None):
         with suppress(UserError):  # a record of another version says nothing of its time here
             hours = spent_gpu_hours(parse_json(Record, record, source=""))
-    configuration = replace(file.cell, seed=0).cell_id
-    return Offer(cell_id=file.cell_id, gpus=file.cell.gpus, configuration=configuration, gpu_hours=hours)
+    cell = file.cell
+    return Offer(cell_id=cell.cell_id, gpus=cell.gpus, configuration=cell.configuration.cell_id, gpu_hours=hours)
 
 
 def _as_published(options: JobOptions, words: Sequence[str]) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
     epochs: dict[Cell, list[tuple[float, ...]]] = {}
     for result in results:
         if result.record is not None and result.file.cell.origin is None:
-            epochs.setdefault(replace(result.file.cell, seed=0), []).append(epoch_time(result.record).values_s)
+            epochs.setdefault(result.file.cell.configuration, []).append(epoch_time(result.record).values_s)
     return epochs
 
 

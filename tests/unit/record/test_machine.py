@@ -12,7 +12,6 @@ from tests.conftest import ROOT
 from tests.unit.builders import cell, record
 from vit_sweep.record.breakdown import Breakdown, Collective, Phases, RankPhases
 from vit_sweep.record.flags import (
-    MACHINE_COLUMNS,
     explanation,
     flags_of,
     joules_per_image,
@@ -284,8 +283,8 @@ def test_joules_per_image_are_power_times_time_by_images_of_all_gpus():
 
 
 def test_the_columns_are_all_there_for_every_record():
-    assert tuple(machine_columns(record(cell()))) == MACHINE_COLUMNS
-    assert set(machine_columns(record(cell())).values()) == {None}
+    unknown = machine_columns(record(cell()))
+    assert set(unknown.values()) == {None}
     probes = tuple(
         Preflight(
             rank=rank,
@@ -299,7 +298,7 @@ def test_the_columns_are_all_there_for_every_record():
         for rank in range(2)
     )
     columns = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("thermal_hardware",)), samples(1))))
-    assert tuple(columns) == MACHINE_COLUMNS
+    assert list(columns) == list(unknown)
     assert columns["matmul_tflops"] == 3.0
     assert columns["all_reduce_bus_gb_per_s"] == pytest.approx(0.5)
     assert columns["power_w"] == pytest.approx(140)

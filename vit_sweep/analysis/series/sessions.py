@@ -20,7 +20,7 @@ def sessions_of(runs: Iterable[Run], *, undated: Callable[[Run], str] = lambda _
     Runs without a start come last; those with the same `undated` share a session.
     """
     by_id = {run.run_id: run for run in runs}
-    dated = sorted((_start(run), name) for name, run in by_id.items() if run.started_at)
+    dated = sorted((datetime.fromisoformat(run.started_at), name) for name, run in by_id.items() if run.started_at)
     numbers: dict[str, int] = {}
     session, busy_until = -1, None
     for start, name in dated:
@@ -48,7 +48,3 @@ def days_of(runs: Sequence[Run]) -> str:
     """First and last day (UTC) of runs, as a sentence names them; empty where no run has a start."""
     days = sorted({run.started_at[:10] for run in runs if run.started_at})
     return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-
-
-def _start(run: Run) -> datetime:
-    return datetime.fromisoformat(run.started_at)

@@ -100,7 +100,7 @@ def _told(made: Gated, *, strict: bool, as_json: bool, junit: Path | None, markd
                 console.print(f"{source.name}: {note}", soft_wrap=not console.is_terminal)
             show.problems(console, source.problems)
         for line in made.remarks:
-            console.print(line, style=_style(line), soft_wrap=not console.is_terminal)
+            console.print(line, style=_STYLES.get(line.partition(":")[0], "dim"), soft_wrap=not console.is_terminal)
         console.print(made.sentence, style=_STYLES[made.verdict], soft_wrap=not console.is_terminal)
     if junit is not None:
         _written(junit, as_junit(made.gate, *names, strict=strict))
@@ -118,13 +118,12 @@ def _remembered(console: Console, source: Source, path: Path, figure: Path | Non
     from vit_sweep.analysis.gate.history import entry_of, steps_of, times_of
     from vit_sweep.analysis.gate.judging import names_of
     from vit_sweep.analysis.pairing import cells_of
-    from vit_sweep.report.history import add, read_history
+    from vit_sweep.report.history import with_entry
     from vit_sweep.report.tables.comparisons.gate import changes
 
     cells = cells_of(run for run in source.runs if not run.continued_from)
     entry = entry_of(source.name, names_of(cells), [cell.runs for cell in cells], commit=commit_here(), verdict=verdict)
-    new = add(path, entry)
-    known = read_history(path)
+    known, new = with_entry(path, entry)
     show.problems(console, known.problems)
     times, steps = times_of(known.entries), steps_of(known.entries)
     again = "" if new else "; these runs were in it already"
@@ -143,10 +142,6 @@ def _remembered(console: Console, source: Source, path: Path, figure: Path | Non
             console.print(f"no figure: {made.reason}", soft_wrap=True)
         for drawn in made.paths.values():
             console.print(f"  {drawn}", soft_wrap=True)
-
-
-def _style(line: str) -> str:
-    return _STYLES.get(line.partition(":")[0], "dim")
 
 
 def _written(path: Path, text: str) -> None:

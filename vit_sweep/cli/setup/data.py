@@ -137,7 +137,6 @@ def _state(spec: DataSpec, root: Path) -> tuple[bool, str]:
 
 
 def _here(spec: DataSpec, root: Path) -> list[Path]:
-    """The files that are there."""
     try:
         files = datasets.files_of(spec, root)
     except datasets.Unusable:

@@ -119,7 +119,6 @@ def _all_of(place: re.Pattern[str], reasons: Iterable[str]) -> str:
 
 
 def _rows(cell_ids: Sequence[str], shown: Sequence[Field], remarks: Field) -> Fitted:
-    """A row for each cell."""
     columns = [Column("cell", tuple(cell_ids), Role.KEY, is_text=True)]
     for field in shown:
         role = Role.MEASURE if not field.is_text or field.heading in _RANKS else Role.KEY

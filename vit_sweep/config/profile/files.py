@@ -75,7 +75,6 @@ def meanings() -> dict[str, str]:
 
 
 def _yaml_line(value: object) -> str:
-    """A value as one line of YAML."""
     if value is None:
         return "–"
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()

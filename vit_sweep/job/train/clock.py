@@ -59,7 +59,6 @@ class HostMarks:
     """Moments of the host's monotonic clock: on a CPU device the work is done when the call returns."""
 
     def __init__(self) -> None:
-        """Begin with no moment."""
         self._times: list[float] = []
 
     def mark(self) -> None:
@@ -76,7 +75,6 @@ class DeviceMarks:
     """Events on the current CUDA stream. Nothing waits for the device until they are read; they are used again."""
 
     def __init__(self) -> None:
-        """Begin with no event."""
         self._events: list[torch.cuda.Event] = []
         self._used = 0
 

@@ -21,7 +21,6 @@ class Epochs:
     def __init__(
         self, execution: Execution, *, engine: Engine, trainer: Trainer, stopper: Stopper, trackers: Trackers
     ) -> None:
-        """Begin at the first epoch of the cell."""
         self.execution, self.trackers = execution, trackers
         self._engine, self._trainer, self._stopper = engine, trainer, stopper
         self._checkpoints = Checkpoints(execution.cell_dir / "checkpoint", attempt=execution.attempt.name)

@@ -63,7 +63,6 @@ class StopAgreed(BaseException):
     """All ranks stop here. Not an `Exception`: nothing may swallow it."""
 
     def __init__(self, request: StopRequest) -> None:
-        """Carry the reason."""
         super().__init__(request.message)
         self.request = request
 

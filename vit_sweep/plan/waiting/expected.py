@@ -79,9 +79,7 @@ class Expected(NamedTuple):
         return f"{source}, corrected by {plural(self.jobs, 'earlier job')} of this study{warning}"
 
 
-def from_queue(
-    snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob], *, seed: int = 0
-) -> tuple[tuple[RawForecast, ...] | str, ...]:
+def from_queue(snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob]) -> tuple[tuple[RawForecast, ...] | str, ...]:
     """What a simulation of the queue says of each task of each job, if all are submitted now.
 
     In place of the tasks' starts: why nothing is known. `snapshot`: a look at the queue, or why there is none.
@@ -90,7 +88,7 @@ def from_queue(
         return (snapshot,) * len(jobs)
     if snapshot.hidden is not None:
         return (snapshot.hidden,) * len(jobs)
-    draws = starts(snapshot, jobs, draws=draws_of(snapshot), seed=seed)
+    draws = starts(snapshot, jobs, draws=draws_of(snapshot))
     return tuple(_forecasts(snapshot, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
 
 

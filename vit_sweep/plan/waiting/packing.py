@@ -6,7 +6,6 @@ so repeats of one cell never do: else the spread between them would lack what di
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from launchers.batch import Shape
@@ -80,11 +79,6 @@ def most_that_fit(cells: Iterable[PlannedCell]) -> int:
     )
 
 
-def kind_of(cell: Cell) -> Cell:
-    """What repeats of one another have in common: all but the seed."""
-    return replace(cell, seed=0)
-
-
 def _jobs(members: Sequence[PlannedCell], max_cells: int, profile: PartitionProfile) -> list[PackedJob]:
     """Deal cells out like cards, kind after kind, so that no job gets two repeats of one cell.
 
@@ -111,7 +105,7 @@ def _kinds(members: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     kinds: dict[str, list[PlannedCell]] = {}
     names: dict[Cell, str] = {}
     for member in sorted(members, key=lambda member: member.cell.seed):
-        kind = kind_of(member.cell)
+        kind = member.cell.configuration
         kinds.setdefault(names.setdefault(kind, kind.cell_id), []).append(member)
     return {name: kinds[name] for name in sorted(kinds, key=_hashed)}
 

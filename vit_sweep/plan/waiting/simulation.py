@@ -74,7 +74,6 @@ class Entry:
     """Tasks that have not started."""
 
     def __post_init__(self) -> None:
-        """Nothing has started."""
         self.left = len(self.runs_s)
 
     @property
@@ -83,7 +82,6 @@ class Entry:
         return self.left if self.at_once is None else min(self.left, self.at_once - self.running)
 
     def __lt__(self, other: "Entry") -> bool:
-        """Whether it comes first."""
         return (-self.priority, self.order) < (-other.priority, other.order)
 
 

@@ -36,10 +36,10 @@ class Cleaner:
         texts may name, whose blanks end nothing."""
         self._places = dict(places)
         known = {above for path in (*places, *folders) for above in _with_blanks(path)}
-        self._blanks = _any_of(known, before=r"[\w.-]", after=r"[\w.-]")
-        self._place_words = _any_of(places, before=r"[\w.-]", after=r"[\w.-]")
+        self._blanks = _any_of(known, after=r"[\w.-]")
+        self._place_words = _any_of(places, after=r"[\w.-]")
         self._hosts = {name: f"host{number}" for number, name in enumerate(sorted({*hosts} - _NO_NAME), start=1)}
-        self._host_words = _any_of(self._hosts, before=r"[\w.-]", after=r"[\w-]")
+        self._host_words = _any_of(self._hosts, after=r"[\w-]")
 
     def text(self, text: str) -> str:
         """A script or a sentence.
@@ -131,10 +131,10 @@ def hosts_in(value: Any, key: str = "") -> Iterator[str]:
             yield from hosts_in(inner, key if key == "hosts" and name == "name" else name)
 
 
-def _any_of(words: Iterable[str], *, before: str, after: str) -> re.Pattern[str]:
+def _any_of(words: Iterable[str], *, after: str) -> re.Pattern[str]:
     """What finds each of the words, the longest first, where nothing of it stands around; nothing without words."""
     longest = sorted(words, key=lambda word: (-len(word), word))
-    return re.compile(rf"(?<!{before})(?:{'|'.join(map(re.escape, longest))})(?!{after})" if longest else "(?!)")
+    return re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, longest))})(?!{after})" if longest else "(?!)")
 
 
 def _with_blanks(path: str) -> Iterator[str]:

@@ -182,7 +182,7 @@ def failures_text(points: Sequence[SeriesPoint]) -> str:
     return ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
 
 
-def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95% intervals") -> str:
+def intervals_text(estimates: Sequence[Estimate | None]) -> str:
     """One sentence on spread: what the bars are, how many runs are behind a point, where there is no bar."""
     known = [e for e in estimates if e is not None and e.known]
     single = [e for e in estimates if e is not None and not e.known and e.n == 1]
@@ -191,7 +191,7 @@ def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95% int
     runs = sorted({e.n for e in known})
     several = plural(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
     rest = f"; {plural(len(single), 'point')} with n=1 and no bar" if single else ""
-    return f"Bars: {what} over {several} a point{rest}."
+    return f"Bars: 95% intervals over {several} a point{rest}."
 
 
 def value_of(point: SeriesPoint, quantity: str) -> Estimate | None:

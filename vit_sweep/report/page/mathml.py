@@ -24,12 +24,10 @@ def row(*parts: str) -> str:
 
 
 def frac(above: str, below: str) -> str:
-    """A fraction."""
     return f"<mfrac>{_one(above)}{_one(below)}</mfrac>"
 
 
 def sub(base: str, below: str) -> str:
-    """An index."""
     return f"<msub>{_one(base)}{_one(below)}</msub>"
 
 
@@ -39,7 +37,6 @@ def over(operator: str, below: str, of: str) -> str:
 
 
 def root(content: str) -> str:
-    """A square root."""
     return f"<msqrt>{_one(content)}</msqrt>"
 
 

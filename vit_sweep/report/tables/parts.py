@@ -90,7 +90,6 @@ class Variants:
     """Says of each configuration of a table what tells it from the others beyond its names."""
 
     def __init__(self, all_conditions: Iterable[Conditions]) -> None:
-        """Look at all configurations of the table."""
         self._by_conditions: dict[Conditions, str] = {}
         plain = {conditions: dict(conditions) for conditions in dict.fromkeys(all_conditions)}
         values: dict[str, dict[tuple[str, ...], set[str]]] = {}

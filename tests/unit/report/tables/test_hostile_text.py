@@ -13,7 +13,7 @@ from launchers.text import visible
 from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal import show
 from vit_sweep.report.tables.form.table import Column, table
-from vit_sweep.report.tables.form.text import csv_field, latex, markdown, to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.form.text import latex, markdown, to_csv, to_latex, to_markdown
 
 LATEX = re.compile(
     r"""(?: \\text(?:backslash|asciitilde|asciicircum|less|greater|bar|mu)\{\} | \\[&%$\#_{}] | \{\}
@@ -36,9 +36,9 @@ def test_latex_is_text_by_grammar(text):
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", '=HYPERLINK("http://evil")'])
 def test_no_text_of_a_csv_file_is_a_formula(text):
-    out = io.StringIO()
-    csv.writer(out).writerow([csv_field(text), csv_field(-1.5), csv_field("plain")])
-    first, number, plain = next(csv.reader([out.getvalue()]))
+    row = {"a": text, "b": -1.5, "c": "plain"}
+    made = table("t", "", tuple(row), [row], known={name: Column(name=name) for name in row})
+    _, (first, number, plain) = csv.reader(io.StringIO(to_csv(made)))
     assert (first, number, plain) == (f"'{visible(text)}", "-1.5", "plain")
 
 

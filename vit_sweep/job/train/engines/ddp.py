@@ -16,7 +16,6 @@ from vit_sweep.plan.engine.kinds import DDP, DDP_BUCKET_BYTES
 
 
 def build(cell: Cell, model: nn.Module) -> "Ddp":
-    """Wrap the model."""
     model.to(device_of(cell))
     devices = [device_of(cell)] if cell.device is Device.CUDA else None
     wrapped = DistributedDataParallel(model, device_ids=devices, **ddp_options(cell))

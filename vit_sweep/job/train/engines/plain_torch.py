@@ -35,7 +35,6 @@ class PlainTorch:
 
     @property
     def module(self) -> nn.Module:
-        """The model."""
         return self._model
 
     @property

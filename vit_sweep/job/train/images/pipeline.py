@@ -108,7 +108,6 @@ class DevicePipeline:
         return iter(list(zip(order.to(self._device), boxes.to(self._device), strict=True)))
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
-        """See `Pipeline`."""
         index, *boxes = raw  # (n,), (n, 5)
         images = self._images(index, boxes[0]) if boxes else self._train.images[index]  # (n, 3, height, width)
         return prepare(images, self._plan.size, self._dtype, self._train.levels), self._train.labels[index]
@@ -162,7 +161,6 @@ class LoaderPipeline:
             return _from_workers(iter(self._loader))
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
-        """See `Pipeline`."""
         images, labels = (
             part.to(self._device, non_blocking=True) for part in raw
         )  # (n, channels, rows, columns) uint8, (n, ...)

@@ -42,7 +42,6 @@ class Sampler:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Sampler":
-        """Begin."""
         if self._gpu is not None:
             self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
             self._thread.start()

@@ -66,12 +66,10 @@ class Counted:
     """What went by while collectives were counted, on this rank."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
         self._calls: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
     def add(self, kind: str, size_bytes: int) -> None:
-        """Count one call."""
         self._calls[kind] += 1
         self._bytes[kind] += size_bytes
 

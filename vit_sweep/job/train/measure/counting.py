@@ -150,7 +150,6 @@ class LiveMemory:
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self.peak = 0
         self._now = 0
         self._known: dict[int, tuple[int, Any]] = {}

@@ -65,5 +65,4 @@ class Mlflow:
 
 
 def start(run: TrackedRun) -> Mlflow:
-    """Start keeping this run."""
     return Mlflow(run)

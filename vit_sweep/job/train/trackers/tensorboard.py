@@ -48,5 +48,4 @@ class TensorBoard:
 
 
 def start(run: TrackedRun) -> TensorBoard:
-    """Start keeping this run."""
     return TensorBoard(run)

@@ -72,5 +72,4 @@ class WeightsAndBiases:
 
 
 def start(run: TrackedRun) -> WeightsAndBiases:
-    """Start keeping this run."""
     return WeightsAndBiases(run)

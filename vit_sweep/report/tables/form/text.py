@@ -59,11 +59,6 @@ def _for_csv(values: list[Any]) -> list[Any]:
     return [_csv_text(value) if isinstance(value, str) else value for value in values]
 
 
-def csv_field(value: object) -> object:
-    """A value for a CSV file; a text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return _csv_text(value) if isinstance(value, str) else value
-
-
 @lru_cache(maxsize=4096)
 def _csv_text(value: str) -> str:
     text = visible(value)
