@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.provenance import ROOT
+from launchers.process.environment import JOB_ENDS
 from tests.slurm.conftest import RANKS, Cluster
 
 PEER = Path(__file__).parent / "peer"
@@ -64,7 +65,7 @@ def stand_ins(folder: Path) -> Path:
     for name in PROGRAMS:
         real = shutil.which(name)
         note = f'echo "$begun $(date +%s.%N) {name}" >> "$ASKED"'
-        lines = ["#!/bin/bash", f'[ -n "$ASKED" ] && [ -z "$SLURM_JOB_ID" ] || exec {real} "$@"']
+        lines = ["#!/bin/bash", f'[ -n "$ASKED" ] && [ -z "$SLURM_JOB_ID${{{JOB_ENDS}}}" ] || exec {real} "$@"']
         lines += ["begun=$(date +%s.%N)", f'{real} "$@"', "ended=$?", note, "exit $ended"]
         path = folder / name
         path.write_text("\n".join(lines) + "\n")
@@ -144,6 +145,11 @@ def ours_packed(site: Site, name: str, cells: int) -> list[str]:
     """The same with each shape in two jobs; repeats of a cell share none, so the cells differ in something else."""
     half = math.ceil(cells / len(SHAPES) / 2)
     return ours(site, name, cells, f"pack={half}", axis="optimizer.weight_decay=range(1,{})")
+
+
+def last_record_at(folder: Path) -> float:
+    """When the last cell of one of our studies had ended (unix seconds)."""
+    return max(record.stat().st_mtime for record in folder.glob("cells/*/record.json"))
 
 
 def empty_jobs(cells: int) -> list[str]:

@@ -35,6 +35,7 @@ from benchmarks.orchestrator.lab import (
     calls,
     client,
     empty_jobs,
+    last_record_at,
     make_conf,
     make_peer,
     ours,
@@ -128,14 +129,18 @@ def rpcs(site: Site) -> int:
     return sum(map(int, re.findall(r"count:(\d+)", by_type)))
 
 
-def to_the_end(site: Site, name: str, commands: Sequence[Sequence[str]], code: Path = ROOT) -> tuple[float, Asked]:
-    """Seconds that the commands take one after another, and what Slurm was asked from their last sbatch on."""
+def to_the_end(
+    site: Site, name: str, commands: Sequence[Sequence[str]], sbatches: int, code: Path
+) -> tuple[float, Asked]:
+    """Seconds that the commands take one after another, and what Slurm was asked from their last sbatch on.
+
+    `sbatches`: of each command.
+    """
     begun, found, waited, messages = time.time(), Counter[str](), 0.0, 0
     for number, command in enumerate(commands):
         log = site.folder / f"{name}-{number}.log"
-        shapes = len(SHAPES) // len(commands)
         with client(site, command, log, code) as process:
-            sent = wait_for_sbatches(log, shapes, process)
+            sent = wait_for_sbatches(log, sbatches, process)
             before = rpcs(site)
             if process.wait(PATIENCE_S):
                 raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
@@ -163,19 +168,23 @@ def floor(site: Site, name: str, cells: int) -> float:
 def one_round_to_the_end(site: Site, number: int, given: argparse.Namespace) -> dict[str, Any]:
     """Each way once, and what Slurm takes by itself."""
     cells, found = given.end_cells, dict[str, Any](cells=given.end_cells)
-    ways = {
-        OURS: ([ours(site, f"e{number}", cells)], ROOT),
-        PEER: ([theirs(site, f"e{number}", cells, shape) for shape in SHAPES if site.peer is not None], ROOT),
-        PACKED: ([ours_packed(site, f"e{number}-packed", cells)], ROOT),
-        FLOOR: ([], ROOT),
-        BEFORE: ([ours(site, f"e{number}-before", cells)] if given.before else [], given.before),
+    name, shapes = f"e{number}", len(SHAPES)
+    ways: dict[str, tuple[list[list[str]], int, Path]] = {
+        OURS: ([ours(site, f"{name}-{OURS}", cells)], shapes, ROOT),
+        PEER: ([theirs(site, name, cells, shape) for shape in SHAPES if site.peer is not None], 1, ROOT),
+        PACKED: ([ours_packed(site, f"{name}-{PACKED}", cells)], 2 * shapes, ROOT),
+        FLOOR: ([], 0, ROOT),
+        BEFORE: ([ours(site, f"{name}-{BEFORE}", cells)] if given.before else [], shapes, given.before or ROOT),
     }
-    for who, (commands, code) in list(ways.items())[:: -1 if number % 2 else 1]:
+    for who, (commands, sbatches, code) in list(ways.items())[:: -1 if number % 2 else 1]:
+        begun = time.time()
         if who == FLOOR:
-            found[f"{who}_s"] = floor(site, f"e{number}-{who}", cells)
+            found[f"{who}_s"] = floor(site, f"{name}-{who}", cells)
         elif commands:
-            found[f"{who}_s"], asked = to_the_end(site, f"e{number}-{who}", commands, code)
+            found[f"{who}_s"], asked = to_the_end(site, f"{name}-{who}", commands, sbatches, code)
             found[who] = plain(asked)
+            if who != PEER:
+                found[who]["last_cell_s"] = last_record_at(site.folder / "outputs" / f"{name}-{who}") - begun
         print(f"to the end: {who} {found.get(f'{who}_s', 'left out')} s, asked {found.get(who)}", flush=True)
     return found
 
@@ -232,9 +241,9 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
             if f"{who}_s" in row:
                 ratio = f"{row['peer_s'] / row[f'{who}_s']:.1f}" if theirs_s else ""
                 goal = " (goal 2)" if ratio and who in (OURS, PACKED) else ""
-                rows.append(
-                    (f"{row['cells']} to the end, {what}", f"{row[f'{who}_s']:.0f} s", theirs_s, f"{ratio}{goal}")
-                )
+                last = f", the last cell after {row[who]['last_cell_s']:.0f} s" if who in row else ""
+                took = f"{row[f'{who}_s']:.0f} s{last}"
+                rows.append((f"{row['cells']} cells to the end, {what}", took, theirs_s, f"{ratio}{goal}"))
         rows += [
             (f"questions to Slurm while waiting, {who}", _asked(row[OURS]), _asked(row[who]), _fewer(row, who))
             for who in (PEER, BEFORE)
