@@ -89,6 +89,8 @@ class Switch:
     images: float = 1.0
     """Times the micro batch."""
     threads: int = 1
+    pinned: bool = False
+    """Whether the thread keeps to one core."""
     denormals: bool = True
     """Whether numbers too small for a whole mantissa are kept."""
 
@@ -104,6 +106,8 @@ SWITCHES = {
     "model compiled": Switch(model=_compiled_whole),
     "buckets copied": Switch(ddp={"gradient_as_bucket_view": False}),
     "denormals flushed": Switch(denormals=False),
+    "bf16_amp, blocks compiled": Switch(model=_compiled_blocks, precision=Precision.BF16_AMP),
+    "one core kept": Switch(pinned=True),
     "two threads": Switch(threads=2),
     "micro batch / 2": Switch(images=0.5),
     "micro batch x 2": Switch(images=2.0),
@@ -151,6 +155,9 @@ class Stepping:
         """Run so many steps."""
         torch.set_num_threads(self._switch.threads)
         torch.set_flush_denormal(not self._switch.denormals)
+        cores = os.sched_getaffinity(0)
+        if self._switch.pinned:
+            os.sched_setaffinity(0, {min(cores)})
         dist.barrier()
         cpu, wall = time.process_time(), time.perf_counter()
         for _ in range(steps):
@@ -160,6 +167,7 @@ class Stepping:
             self._updates.zero_grad()
         images = steps * len(self._labels)
         took = Block((time.perf_counter() - wall) / images, (time.process_time() - cpu) / images)
+        os.sched_setaffinity(0, cores)
         self.loss = float(loss.detach())
         return took
 
