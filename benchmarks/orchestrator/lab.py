@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.provenance import ROOT
-from launchers.process.environment import JOB_ENDS
 from tests.slurm.conftest import RANKS, Cluster
 
 PEER = Path(__file__).parent / "peer"
@@ -65,8 +64,9 @@ def stand_ins(folder: Path) -> Path:
     for name in PROGRAMS:
         real = shutil.which(name)
         note = f'echo "$begun $(date +%s.%N) {name}" >> "$ASKED"'
-        lines = ["#!/bin/bash", f'[ -n "$ASKED" ] && [ -z "$SLURM_JOB_ID${{{JOB_ENDS}}}" ] || exec {real} "$@"']
-        lines += ["begun=$(date +%s.%N)", f'{real} "$@"', "ended=$?", note, "exit $ended"]
+        # Jobs inherit the environment of sbatch, and what they ask is no client's question.
+        lines = ["#!/bin/bash", f'[ -n "$ASKED" ] || exec {real} "$@"', "begun=$(date +%s.%N)"]
+        lines += [f'env -u ASKED {real} "$@"', "ended=$?", note, "exit $ended"]
         path = folder / name
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o755)
