@@ -141,10 +141,15 @@ def _launcher(key: str, value: object) -> str:
     return f"{'+' if key.startswith('+') else ''}hydra.launcher.{key.removeprefix('+')}={value}"
 
 
-def ours_packed(site: Site, name: str, cells: int) -> list[str]:
-    """The same with each shape in two jobs; repeats of a cell share none, so the cells differ in something else."""
-    half = math.ceil(cells / len(SHAPES) / 2)
-    return ours(site, name, cells, f"pack={half}", axis="optimizer.weight_decay=range(1,{})")
+def ours_packed(site: Site, name: str, cells: int) -> tuple[list[str], int]:
+    """The same with each shape in two jobs, and how many jobs that are.
+
+    Repeats of a cell share no job, so the cells differ in something else.
+    """
+    of_shape = cells // len(SHAPES)
+    half = math.ceil(of_shape / 2)
+    command = ours(site, name, cells, f"pack={half}", axis="optimizer.weight_decay=range(1,{})")
+    return command, len(SHAPES) * math.ceil(of_shape / half)
 
 
 def last_record_at(folder: Path) -> float:

@@ -169,10 +169,11 @@ def one_round_to_the_end(site: Site, number: int, given: argparse.Namespace) -> 
     """Each way once, and what Slurm takes by itself."""
     cells, found = given.end_cells, dict[str, Any](cells=given.end_cells)
     name, shapes = f"e{number}", len(SHAPES)
+    packed, jobs = ours_packed(site, f"{name}-{PACKED}", cells)
     ways: dict[str, tuple[list[list[str]], int, Path]] = {
         OURS: ([ours(site, f"{name}-{OURS}", cells)], shapes, ROOT),
         PEER: ([theirs(site, name, cells, shape) for shape in SHAPES if site.peer is not None], 1, ROOT),
-        PACKED: ([ours_packed(site, f"{name}-{PACKED}", cells)], 2 * shapes, ROOT),
+        PACKED: ([packed], jobs, ROOT),
         FLOOR: ([], 0, ROOT),
         BEFORE: ([ours(site, f"{name}-{BEFORE}", cells)] if given.before else [], shapes, given.before or ROOT),
     }
