@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from tests.conftest import LONG
 from tests.e2e.train.ranks import Program
 
 pytestmark = [
@@ -48,7 +49,10 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16_amp"])
+@pytest.mark.parametrize(
+    "precision",
+    ["fp32", pytest.param("bf16_amp", marks=pytest.mark.skipif(not LONG, reason="VIT_SWEEP_LONG_TESTS=1"))],
+)
 def test_compiled_blocks_are_kernels_of_their_own_that_learn_the_same(tmp_path, precision):
     kept = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     program = Program(tmp_path, PROBE, tmp_path / "found.json", json.dumps([False, True]), precision, **kept)
