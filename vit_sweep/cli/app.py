@@ -182,12 +182,12 @@ def app_with(names: Iterable[str] = tuple(_VERBS)) -> typer.Typer:
 
 
 def _add(app: typer.Typer, name: str, verb: _Verb) -> None:
-    made: Any = getattr(import_module(f"vit_sweep.cli.{verb.file}"), verb.function)
+    function: Any = getattr(import_module(f"vit_sweep.cli.{verb.file}"), verb.function)
     if verb.function == _APP:
-        app.add_typer(made, name=name)
+        app.add_typer(function, name=name)
         return
     settings = {"allow_extra_args": True, "ignore_unknown_options": True} if verb.takes_words else None
-    app.command(name, epilog=examples(*verb.examples), context_settings=settings)(made)
+    app.command(name, epilog=examples(*verb.examples), context_settings=settings)(function)
 
 
 def _root() -> None:

@@ -29,30 +29,31 @@ def check(
         if is_capsule(Path(study)):
             raise typer.Exit(0 if capsule_is_whole(Path(study)) else 1)
     opened = open_study(study)
-    seen = examine(opened)
+    result = examine(opened)
     console = show.console()
-    _told("wrong", seen.wrong, console)
-    _told("note", seen.notes, console)
-    end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else "consistent"
+    _print_sentences("wrong", result.wrong, console)
+    _print_sentences("note", result.notes, console)
+    end = f"{plural(len(result.wrong), 'thing')} wrong" if result.wrong else "consistent"
     console.print(
-        f"study {opened.name}: {plural(seen.cells, 'cell')}, {plural(seen.records, 'record')}: {end}", soft_wrap=True
+        f"study {opened.name}: {plural(result.cells, 'cell')}, {plural(result.records, 'record')}: {end}",
+        soft_wrap=True,
     )
-    raise typer.Exit(1 if seen.wrong else 0)
+    raise typer.Exit(1 if result.wrong else 0)
 
 
 def capsule_is_whole(path: Path, *, stderr: bool = False) -> bool:
     """Verify a capsule, and say what is wrong with it or that nothing is."""
     from vit_sweep.report.capsule.manifest import MANIFEST, verify
 
-    seen = verify(path)
+    verified = verify(path)
     console = show.console(stderr=stderr)
-    _told("wrong", seen.wrong, console)
-    end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else f"all as {MANIFEST} says"
-    console.print(f"capsule {path}: {plural(seen.files, 'file')}: {end}", soft_wrap=True, highlight=False)
-    console.print(f"  sha256 of its manifest: {seen.digest}", soft_wrap=True, highlight=False)
-    return not seen.wrong
+    _print_sentences("wrong", verified.wrong, console)
+    end = f"{plural(len(verified.wrong), 'thing')} wrong" if verified.wrong else f"all as {MANIFEST} says"
+    console.print(f"capsule {path}: {plural(verified.files, 'file')}: {end}", soft_wrap=True, highlight=False)
+    console.print(f"  sha256 of its manifest: {verified.digest}", soft_wrap=True, highlight=False)
+    return not verified.wrong
 
 
-def _told(mark: str, sentences: tuple[str, ...], console: Console) -> None:
+def _print_sentences(mark: str, sentences: tuple[str, ...], console: Console) -> None:
     for sentence in sentences:
         console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)

@@ -37,19 +37,19 @@ def explain(
             table.add_row(key.name, key.meaning)
         console.print(table)
         return
-    for told in [explain_key(name) for name in keys]:
-        console.print(Text.assemble((told.name, "bold"), f"  {told.meaning}"))
-        console.print(_facts(told))
+    for explained in [explain_key(name) for name in keys]:
+        console.print(Text.assemble((explained.name, "bold"), f"  {explained.meaning}"))
+        console.print(_details(explained))
         console.print()
 
 
-def _facts(told: "Key") -> Table:
+def _details(key: "Key") -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
-    for value, meaning in told.values:
+    for value, meaning in key.values:
         table.add_row(value, meaning)
-    for title, text in (("takes", "" if told.values else told.takes), ("unit", told.unit), ("default", told.default)):
+    for title, text in (("takes", "" if key.values else key.takes), ("unit", key.unit), ("default", key.default)):
         if text:
             table.add_row(title, text)
     return table

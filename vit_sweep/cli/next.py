@@ -30,15 +30,15 @@ def next_cells(
 
     require_extra("report")
     opened = open_study(study)
-    made = propose(opened, until=until, budget=budget, most=most)
-    if made.entry is None:
+    proposal = propose(opened, until=until, budget=budget, most=most)
+    if proposal.entry is None:
         raise UserError(f"study {opened.name}: cells of its last decision have not ended; {called()} status {study}")
     if as_json:
-        typer.echo(json.dumps(to_plain(made.entry), indent=1, allow_nan=False))
+        typer.echo(json.dumps(to_plain(proposal.entry), indent=1, allow_nan=False))
         return
     console = show.console()
-    for line in lines(made.entry):
+    for line in lines(proposal.entry):
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
     rule = opened.decide_rule()
-    if not made.entry.settled and rule is not None and rule.until == made.entry.until:
+    if not proposal.entry.settled and rule is not None and rule.until == proposal.entry.until:
         console.print(f"  to run them: {called()} resume {study}", soft_wrap=True)

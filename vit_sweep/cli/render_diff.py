@@ -45,9 +45,9 @@ def render_diff(
 def _markdown(console: Console, changes: Sequence[Change]) -> int:
     """Print a section for each partition, those that cannot be rendered first; returns the exit code."""
     for change in sorted(changes, key=lambda change: not change.problem):
-        console.print(f"## {change.partition}: {change.what}\n", soft_wrap=True)
-        if inside := visible(change.problem) or change.diff:
-            console.print(f"```{'' if change.problem else 'diff'}\n{inside.rstrip()}\n```\n", soft_wrap=True)
+        console.print(f"## {change.partition}: {change.state}\n", soft_wrap=True)
+        if content := visible(change.problem) or change.diff:
+            console.print(f"```{'' if change.problem else 'diff'}\n{content.rstrip()}\n```\n", soft_wrap=True)
     if any(change.problem for change in changes):
         return 2
     return 1 if any(change.diff for change in changes) else 0

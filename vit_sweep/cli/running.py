@@ -21,8 +21,8 @@ def plan(
 ) -> None:
     """Show what a sweep would do: its words follow, and nothing is submitted. The same as dry_run=true among them."""
     options = {"--json": as_json, "--all": whole}
-    given = [*(words or ()), *context.args, *(option for option, is_given in options.items() if is_given)]
-    raise typer.Exit(context.obj(given))
+    overrides = [*(words or ()), *context.args, *(option for option, is_given in options.items() if is_given)]
+    raise typer.Exit(context.obj(overrides))
 
 
 def _retry(name: str) -> Retry:

@@ -33,19 +33,19 @@ def simulate(
 ) -> None:
     """Draw a scaling curve that nobody measured, from a profile's link speeds. Never evidence."""
     console = show.console()
-    made = simulated(
+    simulation = simulated(
         *read_words(words or [], console.print), study=study, most=max_gpus, imbalance=imbalance, overlap=overlap
     )
-    draw(console, made.curve)
-    if figure and len(made.curve.points) > 1:
-        _figure(console, made, output)
-    raise typer.Exit(0 if made.curve.points else 1)
+    draw(console, simulation.curve)
+    if figure and len(simulation.curve.points) > 1:
+        _figure(console, simulation, output)
+    raise typer.Exit(0 if simulation.curve.points else 1)
 
 
-def draw(console: Console, made: Simulation) -> None:
+def draw(console: Console, curve: Simulation) -> None:
     """Print a simulated curve, its inputs and its notes; every block says what it is."""
     rows = []
-    for point in made.points:
+    for point in curve.points:
         times = (point.compute_ms, point.communication_ms, point.imbalance_ms, point.step_ms)
         rows.append(
             (
@@ -62,18 +62,18 @@ def draw(console: Console, made: Simulation) -> None:
         )
     table = Fitted(
         columns_of(_POINTS, rows),
-        title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
+        title=f"{MARK}, not measured: {curve.scaling.value} scaling of {curve.label}",
         notes=(f"{MARK} by a model of links and overlap (docs/results/models.md); band: from nothing hidden to all",),
         frame=box.SIMPLE_HEAD,
     )
     console.print(table)
-    for reason in made.impossible:
+    for reason in curve.impossible:
         console.print(f"cannot be: {reason}", soft_wrap=not console.is_terminal)
-    for note in made.notes:
+    for note in curve.notes:
         console.print(note, soft_wrap=not console.is_terminal)
-    known = [(a.name, a.value, a.source, "a guess" if a.guess else "known") for a in made.inputs]
-    inputs = Fitted(columns_of(_INPUTS, known), title=f"what this is {MARK} from", frame=box.SIMPLE_HEAD, stacks=True)
-    console.print(inputs)
+    inputs = [(a.name, a.value, a.source, "a guess" if a.guess else "known") for a in curve.inputs]
+    table = Fitted(columns_of(_INPUTS, inputs), title=f"what this is {MARK} from", frame=box.SIMPLE_HEAD, stacks=True)
+    console.print(table)
 
 
 _POINTS = (
@@ -106,7 +106,7 @@ def _band(efficiency: Estimate) -> str:
     return f"{high}%" if low == high else f"{low} to {high}%"
 
 
-def _figure(console: Console, made: Simulated, folder: Path) -> None:
+def _figure(console: Console, simulation: Simulated, folder: Path) -> None:
     from vit_sweep.study.code.provenance import require_extra
 
     try:
@@ -114,5 +114,5 @@ def _figure(console: Console, made: Simulated, folder: Path) -> None:
     except UserError as error:
         console.print(f"no figure: {error}", soft_wrap=True)
         return
-    for path in made.drawn(folder).paths.values():
+    for path in simulation.drawn(folder).paths.values():
         console.print(f"{MARK}: {path}", soft_wrap=True)

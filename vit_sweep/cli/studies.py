@@ -67,15 +67,15 @@ def status(
     # Of a study whose cells have ended nothing is expected, and its plan, megabytes of a large one, is not read.
     plan = opened.plan_file() if any(result.status.under_way for result in results) else None
     expected = forecast(results, plan, now=now, core_flops=core_flops())
-    asked = _asked(opened, results)
+    question = _question_status(opened, results)
     if as_json:
-        told = show_status.as_data(opened.name, results, expected, opened.problems, now=now, asked=asked)
-        typer.echo(json.dumps(told, indent=1))
+        status_data = show_status.as_data(opened.name, results, expected, opened.problems, now=now, question=question)
+        typer.echo(json.dumps(status_data, indent=1))
     elif show_status.is_folded(results) and not whole:
-        console.print(show_status.folded(opened.name, results, expected, now=now, asked=asked))
+        console.print(show_status.folded(opened.name, results, expected, now=now, question=question))
         show.problems(console, opened.problems)
     else:
-        console.print(show_status.status(opened.name, results, expected, now=now, asked=asked))
+        console.print(show_status.status(opened.name, results, expected, now=now, question=question))
         for table in show_status.filling(results):
             console.print(table)
         show.problems(console, opened.problems)
@@ -84,17 +84,17 @@ def status(
     raise typer.Exit(exit_code(results))
 
 
-def _asked(study: Study, results: Sequence[Result]) -> "QuestionStatus | None":
+def _question_status(study: Study, results: Sequence[Result]) -> "QuestionStatus | None":
     """Of a study that decides: its question, and the answer by now."""
-    offered = study.candidates()
-    rule = study.decide_rule() if offered is not None else None
-    if rule is None or offered is None:
+    candidates = study.candidates()
+    rule = study.decide_rule() if candidates is not None else None
+    if rule is None or candidates is None:
         return None
     from vit_sweep.study.spending import lost_gpu_hours
     from vit_sweep.submit.deciding import so_far
 
-    lost = lost_gpu_hours(study, results, offered.planned)
-    return so_far(rule, offered.planned, study.decisions(), results, lost=lost)
+    lost = lost_gpu_hours(study, results, candidates.planned)
+    return so_far(rule, candidates.planned, study.decisions(), results, lost=lost)
 
 
 def exit_code(results: Sequence[Result]) -> int:

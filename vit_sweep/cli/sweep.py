@@ -69,18 +69,18 @@ def sweep_points(
         study, plan, chosen = ready.study, ready.plan, ready.chosen
         if settings.dry_run != "json":
             whole = settings.plan == "all"
-            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole, said=overrides)
+            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole, words=overrides)
         for remark in ready.remarks:
             console.print(remark, soft_wrap=not console.is_terminal)
         show.selection(console, chosen.selection, ready.unclear, rerun=settings.rerun)
         written = ready.write()
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
         if settings.dry_run == "json":
-            told = show_plan.as_data(plan, study, chosen, written, ready.remarks)
-            sys.stdout.write(f"{json.dumps(told, indent=1, allow_nan=False)}\n")
+            plan_data = show_plan.as_data(plan, study, chosen, written, ready.remarks)
+            sys.stdout.write(f"{json.dumps(plan_data, indent=1, allow_nan=False)}\n")
             return EXIT_DONE
         foretold = foretell(study, written, chosen.todo)
-        show.foretold(console, foretold, dry_run=bool(settings.dry_run))
+        show.expected_starts(console, foretold, dry_run=bool(settings.dry_run))
         if settings.dry_run:
             scripts = [Path(item.batch.folder) / item.script for item in written.rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
@@ -121,8 +121,8 @@ def resume(
         code = take(study.folder)
         unclear = resolve(study)
         chosen = choose(study, cells, code, retry=retry, rerun=rerun)
-        here = [cell for cell in chosen.todo if same_python(cells[cell])]
-        require_loggers(name for cell in here for name in files[cell].options.logging)
+        runnable = [cell for cell in chosen.todo if same_python(cells[cell])]
+        require_loggers(name for cell in runnable for name in files[cell].options.logging)
         for root, data in {(files[cell].data_root, cells[cell].cell.data) for cell in chosen.todo}:
             datasets.require(data, Path(root))
         console.print(f"study {study.name}: {plural(len(cells), 'cell')}, {len(chosen.todo)} to run")
@@ -131,7 +131,7 @@ def resume(
         written = write(study, chosen.todo, code, pack=study.pack())
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
         foretold = foretell(study, written, chosen.todo)
-        show.foretold(console, foretold)
+        show.expected_starts(console, foretold)
         submitter = _submitted(study, console, chosen, written.rendered, foretold)
     return _follow(study, console, chosen, submitter, wait=wait, only=None)
 

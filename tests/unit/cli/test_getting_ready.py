@@ -8,7 +8,7 @@ import pytest
 from launchers.profile import Scheduler
 from vit_sweep.cli import sweep
 from vit_sweep.cli.sweep import _GettingReady
-from vit_sweep.cli.terminal.progress import _then
+from vit_sweep.cli.terminal.progress import _preparing
 from vit_sweep.outcome.result import Status
 
 DONE, RUNNING, QUEUED = Status.DONE, Status.RUNNING, Status.QUEUED
@@ -28,7 +28,7 @@ def looks(monkeypatch):
             clock.now += every_s
             return seen[-1]
 
-        list(_then([[SimpleNamespace(status=one) for one in look] for look in statuses], meanwhile))
+        list(_preparing([[SimpleNamespace(status=one) for one in look] for look in statuses], meanwhile))
         return seen
 
     return looked

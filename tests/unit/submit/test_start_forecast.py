@@ -205,5 +205,5 @@ def test_what_was_expected_of_each_way_to_send_the_cells_is_kept_with_each_batch
     [(False, True, False), (True, True, True), (False, False, True), (True, False, True)],
 )
 def test_only_a_dry_run_without_a_queue_at_hand_says_nothing(any_queue, dry_run, says, capsys):
-    show.foretold(Console(), Foretold({}, ("expected starts: ...",), any_queue), dry_run=dry_run)
+    show.expected_starts(Console(), Foretold({}, ("expected starts: ...",), any_queue), dry_run=dry_run)
     assert ("expected starts" in capsys.readouterr().out) == says

@@ -87,7 +87,7 @@ def draw(console: Console, name: str, verdict: Audit) -> None:
 
 
 def _claims(name: str, claims: Sequence[Judged]) -> Fitted:
-    rows = [(judged.claim.value, judged.standing.value, ", ".join(judged.reasons)) for judged in claims]
+    rows = [(verdict.claim.value, verdict.standing.value, ", ".join(verdict.reasons)) for verdict in claims]
     columns = (
         Column("claim", role=Role.KEY, is_text=True),
         Column("stands", role=Role.KEY, is_text=True),
@@ -96,7 +96,7 @@ def _claims(name: str, claims: Sequence[Judged]) -> Fitted:
     return Fitted(
         columns_of(columns, rows),
         title=f"what {name} can carry",
-        styles=tuple(_STYLES[judged.standing] for judged in claims),
+        styles=tuple(_STYLES[verdict.standing] for verdict in claims),
         frame=box.SIMPLE_HEAD,
         stacks=True,
     )
@@ -108,9 +108,9 @@ def _rule(console: Console, group: RuleFindings) -> None:
     console.print(Text.assemble((group.rule, _STYLES[group.severity]), f" – {group.effect}"))
     where = f"{first.where}: " if first.where else ""
     console.print(Padding(Text(f"{where}{first.sentence}"), (0, 0, 0, 4)))
-    others = [place for place in group.places if place != first.where]
-    if others:
-        more = f"likewise in {len(others)} other series: {some(others, 3, separator='; ')}"
+    other_places = [place for place in group.places if place != first.where]
+    if other_places:
+        more = f"likewise in {len(other_places)} other series: {some(other_places, 3, separator='; ')}"
         console.print(Padding(Text(more, style="dim"), (0, 0, 0, 4)))
     elif len(group.findings) > 1:
         console.print(Padding(Text(group.findings[1].sentence), (0, 0, 0, 4)))
@@ -123,11 +123,11 @@ _ROWS = 12
 
 def _speedups(rows: Sequence[Speedups]) -> Fitted:
     title = "three speedups"
-    shown = rows
+    listed = rows
     if len(rows) > _ROWS:
-        shown = list({(row.scaling, row.where): row for row in sorted(rows, key=lambda row: row.gpus)}.values())
+        listed = list({(row.scaling, row.where): row for row in sorted(rows, key=lambda row: row.gpus)}.values())
         title = (
-            f"three speedups at the largest GPU count of {min(len(shown), _ROWS)} of {len(shown)} series; --output "
+            f"three speedups at the largest GPU count of {min(len(listed), _ROWS)} of {len(listed)} series; --output "
             "FILE.json has all"
         )
     texts = [
@@ -138,9 +138,9 @@ def _speedups(rows: Sequence[Speedups]) -> Fitted:
             _times(row.fixed_batch),
             _to_accuracy(row),
         )
-        for row in shown[:_ROWS]
+        for row in listed[:_ROWS]
     ]
-    reasons = (why for row in shown for why in (row.fixed_batch_why, row.to_accuracy_why) if why)
+    reasons = (reason for row in listed for reason in (row.fixed_batch_why, row.to_accuracy_why) if reason)
     notes = some(dict.fromkeys(f"no number: {why}" for why in reasons), 4, separator="\n")
     columns = (
         Column("series", role=Role.CONDITION, is_text=True),
@@ -154,7 +154,7 @@ def _speedups(rows: Sequence[Speedups]) -> Fitted:
         title=title,
         notes=(notes,) if notes else (),
         frame=box.SIMPLE_HEAD,
-        heading_of=lambda said: said[0][1],
+        heading_of=lambda pairs: pairs[0][1],
     )
 
 

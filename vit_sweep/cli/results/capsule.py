@@ -40,13 +40,13 @@ def capsule(
 
     place = out if out is not None else Path(f"{opened.name}-capsule.zip")
     request = Request(authors=author or (), license=license_, hosts=not without_hosts, unfinished=unfinished)
-    made = make_capsule(opened, place, request)
+    packed = make_capsule(opened, place, request)
     console = show.console()
-    for note in made.notes:
+    for note in packed.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"capsule of study {opened.name}: {made.files:,} files", soft_wrap=True)
-    console.print(f"  sha256 of its manifest: {made.digest}", soft_wrap=True, highlight=False)
-    kept = "partitions and accounts" if without_hosts else "partitions, accounts and hosts (--without-hosts)"
-    console.print(f"  names that it tells: {kept}", soft_wrap=True)
+    console.print(f"capsule of study {opened.name}: {packed.files:,} files", soft_wrap=True)
+    console.print(f"  sha256 of its manifest: {packed.digest}", soft_wrap=True, highlight=False)
+    names = "partitions and accounts" if without_hosts else "partitions, accounts and hosts (--without-hosts)"
+    console.print(f"  names that it tells: {names}", soft_wrap=True)
     console.print(f"  whether it is whole: {called()} check {show.shown_path(place)}", soft_wrap=True)
     console.print(f"  {place}", soft_wrap=True)

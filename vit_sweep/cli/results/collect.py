@@ -44,7 +44,7 @@ def collect(
             "--table",
             metavar="NAME",
             help="Only print this table, and write nothing: engines, placement, cost, memory, all; several times.",
-            autocompletion=requested_tables.begun,
+            autocompletion=requested_tables.completions,
         ),
     ] = None,
     as_json: Annotated[
@@ -67,14 +67,14 @@ def collect(
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
         if shown:
             print_notes(console, source)
-            raise typer.Exit(requested_tables.print_them(shown, source.runs, console, name=source.name, target=target))
+            raise typer.Exit(requested_tables.print_tables(shown, source.runs, console, name=source.name, target=target))
         files = words_of(csv or (), read_as, reference)
         done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
     else:
         opened = open_study(study)
         require_extra("report")
         if shown:
-            raise typer.Exit(requested_tables.print_them(shown, opened, console, name=opened.name, target=target))
+            raise typer.Exit(requested_tables.print_tables(shown, opened, console, name=opened.name, target=target))
         if not forms and not as_json:
             collect_again(opened, console, output=output, target=target)
             return

@@ -107,7 +107,7 @@ def _table(comparison: "Comparison") -> Fitted:
         styles=tuple({"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim") for pair in pairs),
         frame=box.SIMPLE_HEAD,
         left_out="a wider terminal, or --output pairs.csv, shows {}",
-        heading_of=lambda shown: shown[0][1],
+        heading_of=lambda pairs: pairs[0][1],
     )
 
 

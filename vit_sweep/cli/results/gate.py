@@ -70,49 +70,49 @@ def gate(
     console = show.console(stderr=as_json)
     code, verdict = EXIT_DONE, ""
     if against is not None:
-        made = gate_of(study, against, slower=slower, tolerance=_parts(tolerance or ()), across=across or ())
-        code = _told(made, strict=strict, as_json=as_json, junit=junit, markdown=markdown)
-        source, verdict = made.study, made.verdict
+        gated = gate_of(study, against, slower=slower, tolerance=_parts(tolerance or ()), across=across or ())
+        code = _print_gate(gated, strict=strict, as_json=as_json, junit=junit, markdown=markdown)
+        source, verdict = gated.study, gated.verdict
     else:
         source = finished(study)
     if baseline is not None:
         write_baseline(baseline, baseline_of(source.name, source.runs, commit=commit_here()))
         console.print(f"  {baseline}", soft_wrap=True)
     if history is not None:
-        _remembered(console, source, history, figure, verdict)
+        _add_to_history(console, source, history, figure, verdict)
     raise typer.Exit(code)
 
 
-def _told(made: Gated, *, strict: bool, as_json: bool, junit: Path | None, markdown: Path | None) -> int:
+def _print_gate(gated: Gated, *, strict: bool, as_json: bool, junit: Path | None, markdown: Path | None) -> int:
     """Print and write what it says; returns the exit code."""
     from vit_sweep.analysis.gate.checks import Standing
     from vit_sweep.report.tables.comparisons.gate import markdown as as_markdown
     from vit_sweep.report.tables.comparisons.junit import junit as as_junit
 
-    names = made.study.name, made.against.name
+    names = gated.study.name, gated.against.name
     console = show.console(stderr=as_json)
     if as_json:
-        head = {"study": names[0], "against": names[1], "verdict": made.verdict, "sentence": made.sentence}
-        typer.echo(json.dumps(head | to_plain(made.gate), indent=1, allow_nan=False))
+        head = {"study": names[0], "against": names[1], "verdict": gated.verdict, "sentence": gated.sentence}
+        typer.echo(json.dumps(head | to_plain(gated.gate), indent=1, allow_nan=False))
     else:
-        for source in (made.against, made.study):
+        for source in (gated.against, gated.study):
             for note in source.notes:
                 console.print(f"{source.name}: {note}", soft_wrap=not console.is_terminal)
             show.problems(console, source.problems)
-        for line in made.remarks:
+        for line in gated.remarks:
             console.print(line, style=_STYLES.get(line.partition(":")[0], "dim"), soft_wrap=not console.is_terminal)
-        console.print(made.sentence, style=_STYLES[made.verdict], soft_wrap=not console.is_terminal)
+        console.print(gated.sentence, style=_STYLES[gated.verdict], soft_wrap=not console.is_terminal)
     if junit is not None:
-        _written(junit, as_junit(made.gate, *names, strict=strict))
+        _write(junit, as_junit(gated.gate, *names, strict=strict))
     if markdown is not None:
         before = markdown.read_text() if markdown.is_file() else ""
-        _written(markdown, before + as_markdown(made.gate, *names))
-    if made.gate.verdict is Standing.WORSE:
+        _write(markdown, before + as_markdown(gated.gate, *names))
+    if gated.gate.verdict is Standing.WORSE:
         return EXIT_FAILED
-    return EXIT_OPEN if strict and made.gate.verdict is Standing.OPEN else EXIT_DONE
+    return EXIT_OPEN if strict and gated.gate.verdict is Standing.OPEN else EXIT_DONE
 
 
-def _remembered(console: Console, source: Source, path: Path, figure: Path | None, verdict: str) -> None:
+def _add_to_history(console: Console, source: Source, path: Path, figure: Path | None, verdict: str) -> None:
     """Add the study to a history, say since when something is otherwise, and draw it."""
     require_extra("report")
     from vit_sweep.analysis.gate.history import entry_of, steps_of, times_of
@@ -123,28 +123,28 @@ def _remembered(console: Console, source: Source, path: Path, figure: Path | Non
 
     cells = cells_of(run for run in source.runs if not run.continued_from)
     entry = entry_of(source.name, names_of(cells), [cell.runs for cell in cells], commit=commit_here(), verdict=verdict)
-    known, new = with_entry(path, entry)
-    show.problems(console, known.problems)
-    times, steps = times_of(known.entries), steps_of(known.entries)
-    again = "" if new else "; these runs were in it already"
-    console.print(f"{path}: {plural(len(known.entries), 'gate')}{again}", soft_wrap=True)
-    said = changes(times, steps)
-    for line in said[:_CHANGES]:
+    history, new = with_entry(path, entry)
+    show.problems(console, history.problems)
+    times, steps = times_of(history.entries), steps_of(history.entries)
+    repeated = "" if new else "; these runs were in it already"
+    console.print(f"{path}: {plural(len(history.entries), 'gate')}{repeated}", soft_wrap=True)
+    sentences = changes(times, steps)
+    for line in sentences[:_CHANGES]:
         console.print(f"  {line}", soft_wrap=not console.is_terminal)
-    if len(said) > _CHANGES:
-        console.print(f"  and {len(said) - _CHANGES} changes before these")
+    if len(sentences) > _CHANGES:
+        console.print(f"  and {len(sentences) - _CHANGES} changes before these")
     if figure is not None:
         from vit_sweep.report.figure import Skipped
         from vit_sweep.report.figures.history import draw_history
 
-        made = draw_history(known.entries, times, steps, figure)
-        if isinstance(made, Skipped):
-            console.print(f"no figure: {made.reason}", soft_wrap=True)
-        for drawn in made.paths.values():
-            console.print(f"  {drawn}", soft_wrap=True)
+        figure_drawn = draw_history(history.entries, times, steps, figure)
+        if isinstance(figure_drawn, Skipped):
+            console.print(f"no figure: {figure_drawn.reason}", soft_wrap=True)
+        for file in figure_drawn.paths.values():
+            console.print(f"  {file}", soft_wrap=True)
 
 
-def _written(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     make_folder(path.parent)
     write(path, text)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from launchers.invocation import SCRIPT, called
 from vit_sweep.cli.results.audit import print_notes
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.collected import place_said
+from vit_sweep.cli.terminal.collected import print_place
 from vit_sweep.cli.terminal.options.study import MaybeStudy, Quiet
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.report.output_paths import folder_of, page_path
@@ -75,7 +75,7 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
     from vit_sweep.report.assemble import content_of
 
     opened = open_study(name)
-    folder = place_said(opened, console, output=output.parent if output is not None else None)
+    folder = print_place(opened, console, output=output.parent if output is not None else None)
     path = page_path(output, folder)
     content = content_of(opened, wishes, folder=folder)
     show.problems(console, opened.problems)

@@ -56,37 +56,37 @@ def reproduce(
     """
     if not 0 < within <= 1:
         raise UserError(f"within={within:g}: a part of the time, above 0 and at most 1; 0.05 is 5 %")
-    given = list(words or ())
+    overrides = list(words or ())
     if study is not None and "=" in study:
-        given.insert(0, study)
+        overrides.insert(0, study)
         study = None
-    if given and not run:
-        raise UserError(f"{given[0]}: words of a sweep go with --run, which runs a sample of the capsule's cells")
+    if overrides and not run:
+        raise UserError(f"{overrides[0]}: words of a sweep go with --run, which runs a sample of the capsule's cells")
     if not capsule_is_whole(capsule, stderr=as_json):
         raise typer.Exit(EXIT_FAILED)
     if study is None and not run:
-        _how(capsule)
+        _print_commands(capsule)
         raise typer.Exit(EXIT_DONE)
     require_extra("report")
     console = show.console(stderr=as_json)
     if not run:
-        made = reproduction_of(capsule, str(study), within=within, across=across or ())
+        reproduced = reproduction_of(capsule, str(study), within=within, across=across or ())
     else:
-        here = [*given, *([f"study={study}"] if study is not None else [])]
-        wish = Wish(here, None, across or (), cells, sample, seed)
-        again = rerun(published(capsule), wish)
-        folder = _ran(console, capsule, again)
-        made = reproduction_of(capsule, folder, within=within, across=again.across, cannot_run=again.left)
-    _told(console, made, as_json=as_json)
+        overrides_here = [*overrides, *([f"study={study}"] if study is not None else [])]
+        request = Wish(overrides_here, None, across or (), cells, sample, seed)
+        repeat = rerun(published(capsule), request)
+        folder = _run_sample(console, capsule, repeat)
+        reproduced = reproduction_of(capsule, folder, within=within, across=repeat.across, cannot_run=repeat.left)
+    _print_verdict(console, reproduced, as_json=as_json)
     if junit is not None:
         from vit_sweep.report.tables.comparisons.reproduction import junit as as_junit
 
         make_folder(junit.parent)
-        write(junit, as_junit(made.reproduction, made.study.name, made.capsule))
-    raise typer.Exit({"differs": EXIT_FAILED, "reproduced": EXIT_DONE}.get(made.outcome, EXIT_OPEN))
+        write(junit, as_junit(reproduced.reproduction, reproduced.study.name, reproduced.capsule))
+    raise typer.Exit({"differs": EXIT_FAILED, "reproduced": EXIT_DONE}.get(reproduced.outcome, EXIT_OPEN))
 
 
-def _ran(console: Console, capsule: Path, again: Rerun) -> str:
+def _run_sample(console: Console, capsule: Path, repeat: Rerun) -> str:
     """Run the sample, or what is missing of it; returns its study's folder once every cell has ended.
 
     Ends the command where it was only to be looked at, is not to be waited for, or was interrupted.
@@ -94,47 +94,47 @@ def _ran(console: Console, capsule: Path, again: Rerun) -> str:
     from vit_sweep.cli.sweep import sweep_points
     from vit_sweep.config.settings import study_folder
 
-    _differing(console, capsule)
-    for line in lines(again.left):
+    _print_differences(console, capsule)
+    for line in lines(repeat.left):
         console.print(f"not run here: {line}", soft_wrap=True)
-    console.print(sentence_of(again), soft_wrap=True)
-    code = sweep_points(again.points, again.settings, console, arguments=sys.argv[1:], overrides=again.overrides)
-    if again.settings.dry_run or code not in (EXIT_DONE, EXIT_FAILED):
+    console.print(sentence_of(repeat), soft_wrap=True)
+    code = sweep_points(repeat.points, repeat.settings, console, arguments=sys.argv[1:], overrides=repeat.overrides)
+    if repeat.settings.dry_run or code not in (EXIT_DONE, EXIT_FAILED):
         raise typer.Exit(code)
-    if not again.settings.wait:
+    if not repeat.settings.wait:
         console.print("the same command judges it once its cells have ended", soft_wrap=True)
         raise typer.Exit(EXIT_UNDER_WAY)
-    return str(study_folder(again.settings, again.points))
+    return str(study_folder(repeat.settings, repeat.points))
 
 
-def _told(console: Console, made: Reproduced, *, as_json: bool) -> None:
+def _print_verdict(console: Console, reproduced: Reproduced, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(made.as_data(), indent=1, allow_nan=False))
+        typer.echo(json.dumps(reproduced.as_data(), indent=1, allow_nan=False))
         return
-    show.problems(console, made.study.problems)
-    for line in made.remarks:
+    show.problems(console, reproduced.study.problems)
+    for line in reproduced.remarks:
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
-    console.print(made.sentence, soft_wrap=not console.is_terminal)
+    console.print(reproduced.sentence, soft_wrap=not console.is_terminal)
 
 
-def _differing(console: Console, capsule: Path) -> Baseline:
+def _print_differences(console: Console, capsule: Path) -> Baseline:
     """Say what is installed otherwise here."""
     from vit_sweep.analysis.gate.reproducing import versions as unlike
     from vit_sweep.report.capsule.manifest import content_of
 
     baseline = parsed_baseline(content_of(capsule, "baseline.json"), f"{capsule}: baseline.json")
-    ours = installed_versions({package for one in baseline.software for package in one}) | versions()
-    for line in unlike([tuple(one.items()) for one in baseline.software], [tuple(ours.items())]):
+    installed = installed_versions({package for packages in baseline.software for package in packages}) | versions()
+    for line in unlike([tuple(packages.items()) for packages in baseline.software], [tuple(installed.items())]):
         console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
     return baseline
 
 
-def _how(capsule: Path) -> None:
+def _print_commands(capsule: Path) -> None:
     """Say what to type, and what is installed otherwise here; the words are the capsule's, so a person reads them."""
     from vit_sweep.report.capsule.manifest import content_of
 
     console = show.console()
-    study = _differing(console, capsule).study
+    study = _print_differences(console, capsule).study
     name, place = f"{study}-again", shlex.quote(str(capsule))
     console.print("to run a sample of it again, with your vit_sweep and a partition of yours:")
     console.print(f"  {called()} reproduce {place} --run partition=NAME", soft_wrap=True, highlight=False)
@@ -147,11 +147,11 @@ def _how(capsule: Path) -> None:
 
 
 def _commands(text: bytes) -> list[list[str]]:
-    """The words of each sweep, each once; those that only looked, and what does not read as words, left out."""
+    """The words of each sweep, each once; dry runs, and what does not read as words, are left out."""
     try:
-        given = json.loads(text)["commands"]
-        kept: Sequence[dict[str, list[object]]] = [entry for entry in given if not entry.get("dry_run")]
-        told = [[str(word) for word in entry["arguments"] if not str(word).startswith("study=")] for entry in kept]
+        entries: Sequence[dict[str, list[object]]] = json.loads(text)["commands"]
+        sweeps = [[str(word) for word in entry["arguments"]] for entry in entries if not entry.get("dry_run")]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
-    return [list(known) for known in dict.fromkeys(tuple(" ".join(one.split()) for one in each) for each in told)]
+    commands = ([" ".join(word.split()) for word in words if not word.startswith("study=")] for words in sweeps)
+    return [list(words) for words in dict.fromkeys(map(tuple, commands))]

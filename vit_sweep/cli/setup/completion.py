@@ -77,6 +77,6 @@ def _known(shell: str | None) -> str:
     """The shell's name; raises `UserError` for one without completion."""
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in _OURS:
-        given = f"completion {name}" if name else "completion: the variable SHELL does not say your shell"
-        raise UserError(f"{given} – known: {', '.join(_OURS)}; write for example: vit_sweep completion install bash")
+        subject = f"completion {name}" if name else "completion: the variable SHELL does not say your shell"
+        raise UserError(f"{subject} – known: {', '.join(_OURS)}; write for example: vit_sweep completion install bash")
     return name

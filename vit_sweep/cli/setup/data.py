@@ -129,14 +129,14 @@ def _state(spec: DataSpec, root: Path) -> tuple[bool, str]:
     """Whether a job could read it now, and the words for a table."""
     if not datasets.needs_files(spec):
         return True, "ready: needs no files"
-    if not _here(spec, root):
+    if not _existing_files(spec, root):
         source = is_packed(spec) and all((root / spec.name / folder).is_dir() for folder in SPLITS.values())
         return False, f"{'not packed' if source else 'not here'}: data prepare {spec.name}"
     problem = datasets.problem_of(spec, root)
     return problem is None, problem or "ready"
 
 
-def _here(spec: DataSpec, root: Path) -> list[Path]:
+def _existing_files(spec: DataSpec, root: Path) -> list[Path]:
     try:
         files = datasets.files_of(spec, root)
     except datasets.Unusable:
@@ -146,5 +146,5 @@ def _here(spec: DataSpec, root: Path) -> list[Path]:
 
 def _size(spec: DataSpec, root: Path) -> str:
     """MiB of the files that are there."""
-    here = _here(spec, root)
-    return f"{sum(path.stat().st_size for path in here) / 2**20:,.1f}" if here else "–"
+    files = _existing_files(spec, root)
+    return f"{sum(path.stat().st_size for path in files) / 2**20:,.1f}" if files else "–"

@@ -26,12 +26,12 @@ from vit_sweep.study.code.provenance import require_extra
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     state: str
     """ok, note (a sweep runs without it), or wrong (a sweep would fail)."""
     subject: str
-    seen: str
+    observed: str
     advice: str = ""
 
 
@@ -69,13 +69,13 @@ _COLUMNS = (
 def _software() -> Iterator[Finding]:
     yield Finding("ok", "Python", f"{platform.python_version()} at {sys.executable}")
     for extra, names in _EXTRAS.items():
-        what = f"packages to {extra}"
+        subject = f"packages to {extra}"
         try:
             require_extra(extra)
         except UserError as error:
-            yield Finding("wrong", what, *map(str.strip, str(error).split(":", 1)))
+            yield Finding("wrong", subject, *map(str.strip, str(error).split(":", 1)))
         else:
-            yield Finding("ok", what, ", ".join(f"{name} {version(name)}" for name in names))
+            yield Finding("ok", subject, ", ".join(f"{name} {version(name)}" for name in names))
     encoding = locale.getpreferredencoding(False)
     utf8 = encoding.lower().replace("-", "") == "utf8"
     yield Finding("ok" if utf8 else "note", "letters", encoding, "" if utf8 else "set LANG=C.UTF-8")
@@ -85,12 +85,12 @@ def _scheduler() -> Iterator[Finding]:
     if shutil.which("sbatch") is None:
         yield Finding("note", "Slurm", "no sbatch here", "fine for partition=local; on a cluster use a login node")
         return
-    slurm, said = _answer("sinfo", "--version"), _answer("sinfo", "--noheader", "--format=%P")
-    if said is None:
+    slurm, partition_lines = _answer("sinfo", "--version"), _answer("sinfo", "--noheader", "--format=%P")
+    if partition_lines is None:
         seen = f"{slurm or 'sbatch'} is here, its controller does not answer"
         yield Finding("note", "Slurm", seen, "partitions of Slurm fail until it does; partition=local needs none")
         return
-    partitions = sorted({name.rstrip("*") for name in said.split()})
+    partitions = sorted({name.rstrip("*") for name in partition_lines.split()})
     yield Finding("ok", "Slurm", f"{slurm}; partitions {', '.join(partitions) or 'none'}")
     yield _forecasts()
     if _answer("sacct", "--noheader", "--starttime=now") is None:
@@ -111,9 +111,9 @@ def _forecasts() -> Finding:
 def _devices() -> Iterator[Finding]:
     cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
     yield Finding("ok", "cores", cores)
-    said = _answer("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    if said:
-        yield Finding("ok", "GPUs", "; ".join(said.strip().splitlines()))
+    gpus = _answer("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    if gpus:
+        yield Finding("ok", "GPUs", "; ".join(gpus.strip().splitlines()))
     elif shutil.which("nvidia-smi"):
         yield Finding("wrong", "GPUs", "nvidia-smi is here and does not answer", "is the driver loaded?")
     else:
@@ -131,25 +131,25 @@ def _places(outputs: Path, root: Path) -> Iterator[Finding]:
     yield from _writable("temporary files", Path(tempfile.gettempdir()))
 
 
-def _writable(what: str, folder: Path) -> Iterator[Finding]:
+def _writable(subject: str, folder: Path) -> Iterator[Finding]:
     """Whether a file can be written there, or in the folder that will hold it; how much room is left; its clock."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     try:
-        with tempfile.NamedTemporaryFile(dir=there) as file:
+        with tempfile.NamedTemporaryFile(dir=place) as file:
             file.write(b"vit_sweep")
             file.flush()
-            ahead = os.fstat(file.fileno()).st_mtime - time.time()
+            ahead_s = os.fstat(file.fileno()).st_mtime - time.time()
     except OSError as error:
         yield Finding(
-            "wrong", what, f"{there}: {error.strerror}", "name a folder that you may write, or free some room"
+            "wrong", subject, f"{place}: {error.strerror}", "name a folder that you may write, or free some room"
         )
         return
-    free = shutil.disk_usage(there).free / 2**30
+    free = shutil.disk_usage(place).free / 2**30
     state = "wrong" if free < _ROOM_GIB else "note" if free < _LITTLE_GIB else "ok"
-    yield Finding(state, what, f"{there}: {free:.0f} GiB free", "" if state == "ok" else "free some room")
-    if abs(ahead) > _CLOCK_S:
-        where = "ahead of" if ahead > 0 else "behind"
-        yield Finding("note", "clocks", f"{there} is {abs(ahead):.0f} s {where} this machine", "ask for NTP on both")
+    yield Finding(state, subject, f"{place}: {free:.0f} GiB free", "" if state == "ok" else "free some room")
+    if abs(ahead_s) > _CLOCK_S:
+        where = "ahead of" if ahead_s > 0 else "behind"
+        yield Finding("note", "clocks", f"{place} is {abs(ahead_s):.0f} s {where} this machine", "ask for NTP on both")
 
 
 def _limits() -> Iterator[Finding]:

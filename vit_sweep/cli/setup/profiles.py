@@ -65,8 +65,8 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
 
     files = profiles.catalog(config_dir)
     entry = profiles.of_name(files, name)[0]
-    profile, given = profiles.load(entry, files)
-    listed = profiles.rows(profile, given)
+    profile, stated = profiles.load(entry, files)
+    listed = profiles.rows(profile, stated)
     table = Fitted(
         columns_of(_KEYS, [(row.key, row.value, "given" if row.given else "default", row.meaning) for row in listed]),
         title=f"{name}: {entry.path} ({entry.origin})",
@@ -101,8 +101,8 @@ def check(
 
     files = profiles.catalog(config_dir)
     chosen = files if name is None else profiles.of_name(files, name)
-    here = None if name is not None else _partitions_here()
-    verdicts = [profile_check.check(entry, files, live=here) for entry in chosen]
+    live = None if name is not None else _partitions_here()
+    verdicts = [profile_check.check(entry, files, live=live) for entry in chosen]
     console = the_console()
     for verdict in verdicts:
         heading = Text("wrong  ", style="red") if verdict.problems else Text("ok     ", style="green")
@@ -125,8 +125,8 @@ def discover(
 
     cluster = live.understand(live.ask())
     console = the_console()
-    taken = [entry.name for entry in profiles.catalog(None, environ={})]
-    texts = profiles.profile_files(cluster, taken)
+    names = [entry.name for entry in profiles.catalog(None, environ={})]
+    texts = profiles.profile_files(cluster, names)
     for partition, reason in cluster.left_out.items():
         console.print(f"left out: {partition} – {reason}", soft_wrap=True)
     if not texts:
@@ -135,10 +135,10 @@ def discover(
         for name, text in texts.items():
             console.print(f"# --- {name}.yaml\n{text}", soft_wrap=True)
         return
-    new, kept = profiles.write_profiles(write, texts)
+    new, existing = profiles.write_profiles(write, texts)
     for path in new:
         console.print(f"written: {path}", soft_wrap=True)
-    for path in kept:
+    for path in existing:
         message = f"left alone, it exists: {path} – compare: profiles drift {path.stem} --config-dir {write}"
         console.print(message, soft_wrap=True)
 

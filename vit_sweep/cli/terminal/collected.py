@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
-_MOST_SAID = 6
+_MOST_SENTENCES = 6
 """Sentences of one kind."""
 _MOST_ROWS = 100
 """Of a table on a terminal; nobody reads more there, and laying them out takes seconds."""
@@ -73,7 +73,7 @@ class Collected(NamedTuple):
         }
 
 
-def place_said(study: Study, console: Console, *, output: Path | None) -> Path:
+def print_place(study: Study, console: Console, *, output: Path | None) -> Path:
     """Where what is made of a study goes; said where it is not the study's own folder and nobody named it."""
     folder = place_for(study, output=output)
     if folder != study.folder and output is None:
@@ -99,10 +99,10 @@ def collect_study(
     A sentence says so where no run has a time yet; tables of what became of the cells are written all the same.
     `target`: test accuracy whose time is reported, in place of the studies'. `draw`: print the scaling tables.
     """
-    return _made(study, _own_place(study, console, output), console, target=target, forms=forms, draw=draw)
+    return _collect(study, _own_place(study, console, output), console, target=target, forms=forms, draw=draw)
 
 
-def _made(
+def _collect(
     study: Study,
     folder: Path,
     console: Console,
@@ -116,10 +116,12 @@ def _made(
     from vit_sweep.report.gather import gather
 
     gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
-    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
-    if done.timed:
-        _say_page(study, console)
-    return done
+    collected = _write(
+        gathered, folder, console, name=study.name, subject=f"study {study.name}", forms=forms, draw=draw
+    )
+    if collected.timed:
+        _print_page_command(study, console)
+    return collected
 
 
 def collect_again(study: Study, console: Console, *, output: Path | None = None, target: float | None = None) -> None:
@@ -132,55 +134,55 @@ def collect_again(study: Study, console: Console, *, output: Path | None = None,
 
     folder = _own_place(study, console, output)
     records = Records(study, target)
-    known = remembered(folder, stamp_of(records.stamp))
-    if known is not None:
-        _say(console, known.tables, known.sentences, known.problems)
-        show.files(console, [folder / name for name, _ in known.written])
-        _say_page(study, console)
+    previous = remembered(folder, stamp_of(records.stamp))
+    if previous is not None:
+        _print_tables(console, previous.tables, previous.sentences, previous.problems)
+        show.files(console, [folder / name for name, _ in previous.written])
+        _print_page_command(study, console)
         return
-    done = _made(study, folder, console, target=target, records=records)
-    if not done.timed:
+    collected = _collect(study, folder, console, target=target, records=records)
+    if not collected.timed:
         raise typer.Exit(1)
     remember(
         folder,
         stamp_of(records.stamp),
-        tables=_seen(done.gathered.tables),
-        sentences=[*_continued(done.gathered.runs)],
-        problems=done.gathered.problems,
-        written=done.written,
+        tables=_shown_tables(collected.gathered.tables),
+        sentences=[*_continued(collected.gathered.runs)],
+        problems=collected.gathered.problems,
+        written=collected.written,
     )
 
 
 def _own_place(study: Study, console: Console, output: Path | None) -> Path:
-    folder = output.absolute() if output is not None else place_said(study, console, output=None)
+    folder = output.absolute() if output is not None else print_place(study, console, output=None)
     if folder != study.folder and (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
     return folder
 
 
-def _say_page(study: Study, console: Console) -> None:
+def _print_page_command(study: Study, console: Console) -> None:
     where = shlex.quote(show.shown_path(study.folder))
     console.print(f"  all of it on one page: {called()} report {where}", soft_wrap=True)
 
 
-def _seen(tables: "Iterable[Table]") -> "list[Table]":
+def _shown_tables(tables: "Iterable[Table]") -> "list[Table]":
     """Those that the terminal shows."""
     return [table for table in tables if table.name in (*_SCALING, "resolutions")]
 
 
 def _without_remarks(table: "Table") -> "Table":
     """What the tables above it have not said yet."""
-    kept = tuple(column for column in table.columns if column.name not in ("flags", "seeds", "cell_id"))
-    return replace(table, columns=kept, notes=())
+    columns = tuple(column for column in table.columns if column.name not in ("flags", "seeds", "cell_id"))
+    return replace(table, columns=columns, notes=())
 
 
-def _say(
+def _print_tables(
     console: Console, tables: "Iterable[Table]", sentences: Iterable[str], problems: Sequence[str], *, draw: bool = True
 ) -> None:
     for table in tables if draw else ():
         more = table.height - _MOST_ROWS
-        shown = table.part(slice(_MOST_ROWS)) if more > 0 else table
-        console.print(show.scaling(shown) if table.name in _SCALING else show.whole(_without_remarks(shown)))
+        printed = table.part(slice(_MOST_ROWS)) if more > 0 else table
+        console.print(show.scaling(printed) if table.name in _SCALING else show.whole(_without_remarks(printed)))
         if more > 0:
             console.print(f"  {more:,} more rows in the table {table.name}", soft_wrap=True)
     for sentence in sentences if draw else ():
@@ -201,7 +203,7 @@ def collect_runs(
     from vit_sweep.report.gather import gather_runs
 
     name = str(folder)
-    return _put(gather_runs(runs, target=target), folder, console, name=name, what=name, forms=forms, draw=draw)
+    return _write(gather_runs(runs, target=target), folder, console, name=name, subject=name, forms=forms, draw=draw)
 
 
 def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
@@ -212,37 +214,37 @@ def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Itera
 
 def _continued(runs: Iterable[Run]) -> Iterator[str]:
     """What became of trainings that went on from another cell's checkpoint: no table above has them."""
-    done = [run for run in runs if run.continued_from and run.status is Status.DONE]
-    for run in done[:_MOST_SAID]:
+    continued = [run for run in runs if run.continued_from and run.status is Status.DONE]
+    for run in continued[:_MOST_SENTENCES]:
         learnt = f"; test accuracy {run.test_accuracy[-1]:.1%}" if run.test_accuracy and run.test_accuracy[-1] else ""
         yield f"{run.run_id} {run.note}{learnt}"
-    if len(done) > _MOST_SAID:
-        yield f"{len(done) - _MOST_SAID} more in the table continued"
+    if len(continued) > _MOST_SENTENCES:
+        yield f"{len(continued) - _MOST_SENTENCES} more in the table continued"
 
 
-def _put(
+def _write(
     gathered: "Gathered",
     folder: Path,
     console: Console,
     *,
     name: str,
-    what: str,
+    subject: str,
     forms: Sequence[str],
     draw: bool,
 ) -> Collected:
     """Write and print; without any time a sentence says so and no file is named."""
     from vit_sweep.report.table_files import write_tables
 
-    done = Collected(name=name, gathered=gathered, written=write_tables(gathered.tables, folder / "tables"))
-    _say(console, _seen(gathered.tables), _continued(gathered.runs), gathered.problems, draw=draw)
-    if not done.timed:
-        states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))
+    collected = Collected(name=name, gathered=gathered, written=write_tables(gathered.tables, folder / "tables"))
+    _print_tables(console, _shown_tables(gathered.tables), _continued(gathered.runs), gathered.problems, draw=draw)
+    if not collected.timed:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(collected.counts.items()))
         console.print(
-            f"no run of {what} has a time ({states or 'none was ever planned'}), so nothing can be compared; what "
+            f"no run of {subject} has a time ({states or 'none was ever planned'}), so nothing can be compared; what "
             f"became of each is in {folder / 'tables'}",
             soft_wrap=True,
         )
-        return done
+        return collected
     if formats(os.environ):
         from vit_sweep.report import figures
 
@@ -255,10 +257,10 @@ def _put(
             accuracies=gathered.accuracies,
             alone=False,
         )
-        done.written.extend(path for figure in drawn for path in figure.paths.values())
+        collected.written.extend(path for figure in drawn for path in figure.paths.values())
     if forms:
         from vit_sweep.report.exports import export
 
-        done.written.extend(export(forms, gathered, folder))
-    show.files(console, done.written)
-    return done
+        collected.written.extend(export(forms, gathered, folder))
+    show.files(console, collected.written)
+    return collected

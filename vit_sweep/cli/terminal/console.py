@@ -26,7 +26,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     `stderr`: where stdout holds an object for programs and nothing else. `quiet`: it prints nothing.
     """
     # No markup, no emoji: paths have square brackets of their own, and `my_models:tiger:` is no animal.
-    make = partial(_Console, markup=False, emoji=False, highlight=False, stderr=stderr, quiet=quiet)
-    terminal = make()
+    make_console = partial(_Console, markup=False, emoji=False, highlight=False, stderr=stderr, quiet=quiet)
+    terminal = make_console()
     has_width = terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return terminal if has_width else make(width=_PLAIN_WIDTH)
+    return terminal if has_width else make_console(width=_PLAIN_WIDTH)

@@ -128,7 +128,7 @@ class Fitted:
         rows = range(len(self.columns[0].values) if self.columns else 0)
         if not form.headings:
             return [list(rows)]
-        return [list(some) for _, some in groupby(rows, lambda row: [column.values[row] for column in form.headings])]
+        return [list(block) for _, block in groupby(rows, lambda row: [column.values[row] for column in form.headings])]
 
     def _headings(self, form: "_Form") -> list[str]:
         if not form.headings:
@@ -195,8 +195,8 @@ def _named(column: Column, row: int) -> str:
 
 def _widths(column: Column, heading: str) -> tuple[int, int]:
     """The least width of a column, and that in which nothing of it is broken."""
-    whole = max(_longest(heading.split("\n")), _longest(column.values))
-    return (max(min(whole, _REMARK), _longest_word(column.values)) if column.role is Role.REMARK else whole), whole
+    full = max(_longest(heading.split("\n")), _longest(column.values))
+    return (max(min(full, _REMARK), _longest_word(column.values)) if column.role is Role.REMARK else full), full
 
 
 def _remark_widths(form: _Form, spare: int) -> dict[int, int]:
@@ -211,8 +211,8 @@ def _remark_widths(form: _Form, spare: int) -> dict[int, int]:
     }
     widths, left = dict[int, int](), max(0, spare)
     for done, place in enumerate(sorted(remarks, key=lambda place: remarks[place][1] - remarks[place][0])):
-        least, whole = remarks[place]
-        widths[place] = min(whole, least + left // (len(remarks) - done))
+        least, full = remarks[place]
+        widths[place] = min(full, least + left // (len(remarks) - done))
         left -= widths[place] - least
     return widths
 
@@ -251,8 +251,8 @@ def _least_first(columns: Iterable[Column]) -> list[Column]:
 
 
 def _without(form: _Form, column: Column) -> _Form:
-    kept = tuple(other for other in form.columns if other is not column)
-    return replace(form, columns=kept, gone=(*form.gone, column.heading))
+    columns = tuple(other for other in form.columns if other is not column)
+    return replace(form, columns=columns, gone=(*form.gone, column.heading))
 
 
 def _noted(form: _Form) -> _Form:

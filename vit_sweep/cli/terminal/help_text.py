@@ -91,17 +91,17 @@ def _pieces(line: str, width: int) -> list[str]:
     if not (indent and line.lstrip().startswith(f"{called()} ")):
         return _broken(line.strip(), width, indent, indent + 2)
     # A shell takes the lines together; what it quotes stays in one.
-    whole = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _GLUE), line.strip())
-    *lines, last = _broken(whole, width - 2, indent, indent + 2)
+    glued = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _GLUE), line.strip())
+    *lines, last = _broken(glued, width - 2, indent, indent + 2)
     return [text.replace(_GLUE, " ") for text in (*(f"{text} \\" for text in lines), last)]
 
 
-def _broken(text: str, width: int, first: int, rest: int) -> list[str]:
+def _broken(text: str, width: int, first: int, hanging: int) -> list[str]:
     return textwrap.wrap(
         text,
         width,
         initial_indent=" " * first,
-        subsequent_indent=" " * rest,
+        subsequent_indent=" " * hanging,
         break_long_words=False,
         break_on_hyphens=False,
     )

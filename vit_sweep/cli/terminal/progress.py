@@ -46,14 +46,14 @@ def watch(
     `meanwhile` is called with each that is shown while something is waited for, until it has returned True.
     """
     show_all = _live if console.is_terminal else _lines
-    return show_all(_then(looks(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
+    return show_all(_preparing(looks(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
 
 
-def _then(looked: Iterable[list[Result]], meanwhile: Callable[[list[Result]], bool]) -> Iterator[list[Result]]:
-    done = False
+def _preparing(looked: Iterable[list[Result]], meanwhile: Callable[[list[Result]], bool]) -> Iterator[list[Result]]:
+    is_done = False
     for results in looked:
         yield results
-        done = done or (any(result.status.under_way for result in results) and meanwhile(results))
+        is_done = is_done or (any(result.status.under_way for result in results) and meanwhile(results))
 
 
 class _Plans:
@@ -75,38 +75,38 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
     """One line per change of state, the last of a look with what is left: for logs and CI. The scaling tables so far
     come after two cells, and again each time that twice as many are done; those of all cells are printed elsewhere.
     Why cells wait is said once for each reason, and once more when it is known when the first of them starts."""
-    begun, last_status, results = time.monotonic(), dict[str, str](), list[Result]()
-    said = {("", False)}
+    started, last_status, results = time.monotonic(), dict[str, str](), list[Result]()
+    reasons_printed = {("", False)}
     next_tables = _FIRST_TABLES
     for results in looked:
         if not last_status and any(result.status.under_way for result in results):
             console.print("waiting for the cells to start (imports take a while) ...")
         changes = [r for r in results if last_status.get(r.file.cell_id) != r.status]
         last_status |= {result.file.cell_id: result.status for result in changes}
-        shown = [result for result in changes if result.status != Status.QUEUED]
-        if shown:
+        changes_shown = [result for result in changes if result.status != Status.QUEUED]
+        if changes_shown:
             now, done = datetime.now(UTC), sum(not result.status.under_way for result in results)
             left = show_left(ahead(results, now), now=now)
-            for result in shown:
+            for result in changes_shown:
                 console.print(
-                    f"[{time.monotonic() - begun:6.1f} s] {done}/{len(results)} ended | "
+                    f"[{time.monotonic() - started:6.1f} s] {done}/{len(results)} ended | "
                     f"{result.file.cell_id} {result.status}"
                     + (f": {result.detail}" if result.detail else "")
-                    + (f" | {left}" if left and result is shown[-1] else ""),
+                    + (f" | {left}" if left and result is changes_shown[-1] else ""),
                     highlight=False,
                     soft_wrap=True,
                     markup=False,
                 )
         for reason, waiting in _by_reason(results).items():
-            if reason not in said:
+            if reason not in reasons_printed:
                 why = "; ".join(filter(None, [reason[0], _starts(waiting)]))
                 console.print(
-                    f"[{time.monotonic() - begun:6.1f} s] {plural(len(waiting), 'cell')} queued: {why}",
+                    f"[{time.monotonic() - started:6.1f} s] {plural(len(waiting), 'cell')} queued: {why}",
                     highlight=False,
                     soft_wrap=True,
                     markup=False,
                 )
-            said.add(reason)
+            reasons_printed.add(reason)
         finished = sum(result.status is Status.DONE for result in results)
         if finished >= next_tables and any(result.status.under_way for result in results):
             next_tables = 2 * finished
@@ -126,9 +126,9 @@ def _by_reason(results: Iterable[Result]) -> dict[tuple[str, bool], list[Result]
 
 def _starts(results: Sequence[Result]) -> str:
     """When the first of some that wait is expected to start; empty where nothing says it."""
-    said = min(filter(None, (result.expected for result in results)), key=attrgetter("start"), default=None)
+    earliest = min(filter(None, (result.expected for result in results)), key=attrgetter("start"), default=None)
     first = "the first is " if len(results) > 1 else ""
-    return f"{first}{start_of(said, now=datetime.now(UTC))}" if said is not None else ""
+    return f"{first}{start_of(earliest, now=datetime.now(UTC))}" if earliest is not None else ""
 
 
 def _live(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:

@@ -30,7 +30,7 @@ class Change(NamedTuple):
     """What became of the scripts of one partition."""
 
     partition: str
-    what: str
+    state: str
     """`new`, `removed`, `changed`, `the same`, or `cannot be rendered`."""
     diff: str
     """Unified; empty where nothing changed."""
@@ -62,10 +62,10 @@ def _change(name: str, before: "_Scripts | None", after: "_Scripts | None", *, n
         return Change(name, "cannot be rendered", "", after.problem)
     diff = compare(before.texts if before else {}, after.texts if after else {}, names=names)
     if before is None or before.problem:
-        what = "new" if before is None else "could not be rendered before"
+        state = "new" if before is None else "could not be rendered before"
     else:
-        what = "removed" if after is None else "changed" if diff else "the same"
-    return Change(name, what, diff)
+        state = "removed" if after is None else "changed" if diff else "the same"
+    return Change(name, state, diff)
 
 
 def compare(before: dict[str, str], after: dict[str, str], *, names: tuple[str, str]) -> str:
@@ -128,11 +128,11 @@ def _by_partition(place: _Tree, words: Sequence[str]) -> dict[str, _Scripts]:
     try:
         study = _dry_run(place, "all", [*words, f"partition={','.join(names)}"])
     except UserError:
-        return {name: _alone(place, name, words) for name in names}
+        return {name: _scripts_of_one(place, name, words) for name in names}
     return {name: _Scripts(scripts_of(study, name)) for name in names}
 
 
-def _alone(place: _Tree, name: str, words: Sequence[str]) -> _Scripts:
+def _scripts_of_one(place: _Tree, name: str, words: Sequence[str]) -> _Scripts:
     try:
         return _Scripts(scripts_of(_dry_run(place, name, [*words, f"partition={name}"]), name))
     except UserError as error:
@@ -151,9 +151,9 @@ def _partitions(tree: Path, words: Sequence[str]) -> list[str]:
 def _values_of(words: Sequence[str], *options: str) -> Iterable[str]:
     """What follows an option, or stands behind its equals sign."""
     for place, word in enumerate(words):
-        name, given, value = word.partition("=")
+        name, mark, value = word.partition("=")
         if name in options:
-            yield value if given else "".join(words[place + 1 : place + 2])
+            yield value if mark else "".join(words[place + 1 : place + 2])
 
 
 @contextmanager
@@ -191,11 +191,11 @@ def _dry_run(place: _Tree, study: str, words: Sequence[str]) -> Path:
     environment = os.environ | {"PYTHONPATH": str(place.tree)}
     answer = subprocess.run(command, cwd=place.tree, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        said = (answer.stderr or answer.stdout).strip()
-        rest = f"\n... and {len(said) - _SHOWN} more characters" if len(said) > _SHOWN else ""
+        output = (answer.stderr or answer.stdout).strip()
+        omitted = f"\n... and {len(output) - _SHOWN} more characters" if len(output) > _SHOWN else ""
         raise UserError(
             f"the dry run of {place.revision} failed ({shlex.join(words)}): "
-            f"{said[:_SHOWN].replace(str(place.tree), '.')}{rest}"
+            f"{output[:_SHOWN].replace(str(place.tree), '.')}{omitted}"
         )
     return place.outputs / study
 

@@ -14,7 +14,7 @@ from vit_sweep.study.store import Study
 _ALL = "all"
 
 
-def begun(incomplete: str) -> list[str]:
+def completions(incomplete: str) -> list[str]:
     """The names that a word may become."""
     from vit_sweep.report.tables.all_tables import NAMES
 
@@ -36,19 +36,19 @@ def check(names: Sequence[str], *, alone: bool) -> None:
         )
 
 
-def print_them(
+def print_tables(
     names: Sequence[str], origin: Study | Sequence[Run], console: Console, *, name: str, target: float | None
 ) -> int:
     """Print tables of a study or of imported runs, which are called `name`; returns 1 where one has nothing in it."""
     from vit_sweep.report.gather import gather, gather_runs
 
-    made = gather(origin, target=target) if isinstance(origin, Study) else gather_runs(origin, target=target)
-    there = {table.name: table for table in made.tables}
-    for wanted in there if _ALL in names else dict.fromkeys(names):
-        if wanted in there:
-            draw = show.scaling if wanted in [mode.value for mode in Scaling] else show.whole
-            console.print(draw(there[wanted]))
+    gathered = gather(origin, target=target) if isinstance(origin, Study) else gather_runs(origin, target=target)
+    tables = {table.name: table for table in gathered.tables}
+    for requested in tables if _ALL in names else dict.fromkeys(names):
+        if requested in tables:
+            draw = show.scaling if requested in [mode.value for mode in Scaling] else show.whole
+            console.print(draw(tables[requested]))
         else:
-            console.print(f"{wanted}: {name} has nothing for it; it has {', '.join(there) or 'no table'}")
-    show.problems(console, made.problems)
-    return 0 if there and {*names} <= {*there, _ALL} else 1
+            console.print(f"{requested}: {name} has nothing for it; it has {', '.join(tables) or 'no table'}")
+    show.problems(console, gathered.problems)
+    return 0 if tables and {*names} <= {*tables, _ALL} else 1

@@ -84,11 +84,11 @@ def scaling(table: Data, *, title: str = "") -> Fitted:
     same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
     if table.height == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
-    shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
+    columns_shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
     return _table(
         table,
         [column for column in same if column.name in _SHOWN],
-        [_drawn(table, column) for column in shown],
+        [_drawn(table, column) for column in columns_shown],
         title=title or f"{table.name} scaling",
     )
 
@@ -98,16 +98,16 @@ def whole(table: Data) -> Fitted:
     same, columns = printed(table)
     if table.height == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
-    kept = [column for column in columns if column not in same]
-    drawn = [_drawn(table, column, place=place) for place, column in enumerate(kept)]
+    columns_shown = [column for column in columns if column not in same]
+    drawn = [_drawn(table, column, place=place) for place, column in enumerate(columns_shown)]
     return _table(table, same, drawn, title=table.title)
 
 
 def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title: str) -> Fitted:
-    once = ", ".join(f"{column.name}={text}" for column, text in said_once(table, same))
+    shared = ", ".join(f"{column.name}={text}" for column, text in said_once(table, same))
     return Fitted(
         columns=tuple(drawn),
-        title=Text("\n").join(Text(*part) for part in ((title, ""), (once, "dim")) if part[0]),
+        title=Text("\n").join(Text(*part) for part in ((title, ""), (shared, "dim")) if part[0]),
         notes=table.notes,
         styles=tuple(STYLES.get(row.get("status", ""), "") for row in table.rows),
         frame=box.SIMPLE_HEAD,
@@ -199,13 +199,13 @@ def batches(console: Console, planned: Sequence[Batch], remarks: Sequence[str] =
             for batch in planned
         )
         noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch|batches"
-        told = (f"{count} times {text}" if count > 1 else text for text, count in parts.items())
-        console.print(f"{plural(len(planned), noun)}: {', '.join(told)}")
+        texts = (f"{count} times {text}" if count > 1 else text for text, count in parts.items())
+        console.print(f"{plural(len(planned), noun)}: {', '.join(texts)}")
 
 
-def foretold(console: Console, told: "Foretold", *, dry_run: bool = False) -> None:
+def expected_starts(console: Console, foretold: "Foretold", *, dry_run: bool = False) -> None:
     """Say when the arrays are expected to start; a dry run on a machine without a queue to look at says nothing."""
-    for line in told.lines if told.seen or not dry_run else ():
+    for line in foretold.lines if foretold.seen or not dry_run else ():
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
 
 

@@ -55,25 +55,29 @@ class Field(NamedTuple):
 
 
 def plan(
-    console: Console, plan: Plan, *, study: str, todo: set[str], whole: bool = False, said: Iterable[str] = ()
+    console: Console, plan: Plan, *, study: str, todo: set[str], whole: bool = False, words: Iterable[str] = ()
 ) -> None:
     """Print the cells, what they amount to, and the points that cannot run.
 
-    A long grid is shown by its axes, unless it is wanted `whole`. `said`: the words of the command, whose values are
+    A long grid is shown by its axes, unless it is wanted `whole`. `words`: those of the command, whose values are
     named also where all cells share them.
     """
     title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
     cells = list(plan.cells.values())
-    fields = [*_shape(cells), *_asked(cells, [word.partition("=")[0].lstrip("+") for word in said]), *_forecast(cells)]
-    shown = [field for field in fields if field.varies or field.heading in _ALWAYS]
-    once = [f"{field.heading} {field.values[0]}" for field in fields if field not in shown and field.values[0]]
+    fields = [
+        *_shape(cells),
+        *_stated_fields(cells, [word.partition("=")[0].lstrip("+") for word in words]),
+        *_forecast(cells),
+    ]
+    fields_shown = [field for field in fields if field.varies or field.heading in _ALWAYS]
+    shared = [f"{field.heading} {field.values[0]}" for field in fields if field not in fields_shown and field.values[0]]
     remarks = _remarks(plan, todo)
     console.print(title)
-    console.print(Text(", ".join(once), "dim"), end="\n\n")
+    console.print(Text(", ".join(shared), "dim"), end="\n\n")
     folded = len(cells) >= _FOLDED and not whole
-    alone = len(cells) == 1 and not shown and not any(remarks.values)
-    rows = f"cell {next(iter(plan.cells))}" if alone else _rows(list(plan.cells), shown, remarks)
-    console.print(_summary(shown, remarks) if folded else rows)
+    alone = len(cells) == 1 and not fields_shown and not any(remarks.values)
+    rows = f"cell {next(iter(plan.cells))}" if alone else _rows(list(plan.cells), fields_shown, remarks)
+    console.print(_summary(fields_shown, remarks) if folded else rows)
     console.print()
     if folded:
         console.print(f"{len(cells)} cells in short; --all (plan=all) shows a row for each")
@@ -103,24 +107,24 @@ def _of_all_counts(reasons: Iterable[str]) -> list[tuple[str, int]]:
     alike: dict[str, Counter[str]] = {}
     for reason in reasons:
         alike.setdefault(_OWN_GPUS.sub("gpus=", _ON_GPUS.sub("", reason)), Counter())[reason] += 1
-    found = list[tuple[str, int]]()
+    counted = list[tuple[str, int]]()
     for counts in alike.values():
         if len(counts) > 1 and all(len({*_OWN_GPUS.findall(reason)}) <= 1 for reason in counts):
             text = _OWN_GPUS.sub(f"gpus={_all_of(_OWN_GPUS, counts)}", max(counts, key=len))
-            found.append((_ON_GPUS.sub(f" on gpus={_all_of(_ON_GPUS, counts)}", text), counts.total()))
+            counted.append((_ON_GPUS.sub(f" on gpus={_all_of(_ON_GPUS, counts)}", text), counts.total()))
         else:
-            found += counts.items()
-    return found
+            counted += counts.items()
+    return counted
 
 
-def _all_of(place: re.Pattern[str], reasons: Iterable[str]) -> str:
+def _all_of(pattern: re.Pattern[str], reasons: Iterable[str]) -> str:
     """The numbers that stand there in any of them."""
-    return ",".join(map(str, sorted({int(number) for reason in reasons for number in place.findall(reason)})))
+    return ",".join(map(str, sorted({int(number) for reason in reasons for number in pattern.findall(reason)})))
 
 
-def _rows(cell_ids: Sequence[str], shown: Sequence[Field], remarks: Field) -> Fitted:
+def _rows(cell_ids: Sequence[str], fields: Sequence[Field], remarks: Field) -> Fitted:
     columns = [Column("cell", tuple(cell_ids), Role.KEY, is_text=True)]
-    for field in shown:
+    for field in fields:
         role = Role.MEASURE if not field.is_text or field.heading in _RANKS else Role.KEY
         rank = _RANKS.get(field.heading, 0)
         columns.append(Column(field.heading, field.values, role, is_text=field.is_text, rank=rank))
@@ -129,10 +133,10 @@ def _rows(cell_ids: Sequence[str], shown: Sequence[Field], remarks: Field) -> Fi
     return Fitted(tuple(columns), frame=box.SIMPLE_HEAD)
 
 
-def _summary(shown: Sequence[Field], remarks: Field) -> Fitted:
+def _summary(fields: Sequence[Field], remarks: Field) -> Fitted:
     """A row for each thing that varies: its values, or how far they reach; and what is remarked of how many cells."""
-    names = [field.heading for field in shown]
-    values = [_reach(list(dict.fromkeys(field.values))) for field in shown]
+    names = [field.heading for field in fields]
+    values = [_range_text(list(dict.fromkeys(field.values))) for field in fields]
     for text, count in Counter(filter(None, remarks.values)).items():
         names.append(plural(count, "cell"))
         values.append(text)
@@ -142,7 +146,7 @@ def _summary(shown: Sequence[Field], remarks: Field) -> Fitted:
     )
 
 
-def _reach(values: Sequence[str]) -> str:
+def _range_text(values: Sequence[str]) -> str:
     """All values, or the ends of many numbers.
 
     >>> _reach(["1", "2"]), _reach([str(seed) for seed in range(100)])
@@ -236,22 +240,22 @@ def _shape(cells: Sequence[PlannedCell]) -> list[Field]:
     ]
 
 
-def _asked(cells: Sequence[PlannedCell], said: Iterable[str]) -> list[Field]:
+def _stated_fields(cells: Sequence[PlannedCell], keys_stated: Iterable[str]) -> list[Field]:
     """Everything else that cells may differ in: the axes with a name, values behind these where they vary or their key
-    is `said`, and keys of a cell that have another value than they have by themselves."""
+    is among `keys_stated`, and keys of a cell that have another value than they have by themselves."""
     stated = [dict(conditions(planned.cell)) for planned in cells]
     keys = Variants(conditions(planned.cell) for planned in cells).keys
     usual = dict(conditions(replace(cells[0].cell, **_BY_THEMSELVES)))
     chosen = [name for name, value in stated[0].items() if "." not in name and value != usual.get(name)]
-    behind = [name for name in said if "." in name and name in stated[0]]
-    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *behind, *keys, *chosen])
+    nested = [name for name in keys_stated if "." in name and name in stated[0]]
+    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *nested, *keys, *chosen])
     seeds = _of("seed", cells, lambda planned: planned.cell.seed)
-    found = {name: tuple(values.get(name, "") for values in stated) for name in names}
-    return [*(Field(heading, values, is_text=True) for heading, values in _headed(found).items()), seeds]
+    values_by_name = {name: tuple(values.get(name, "") for values in stated) for name in names}
+    return [*(Field(heading, values, is_text=True) for heading, values in _by_heading(values_by_name).items()), seeds]
 
 
-def _headed(found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Values by the last part of their names; by the whole of it where two with equal ends say different things.
+def _by_heading(values_by_name: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Values by the last part of their names; by the whole name where two with equal ends have different values.
     `model.name` beside an equal `model` says nothing.
 
     >>> _headed({"data.channels": ("1", "3"), "model.channels": ("1", "3")})
@@ -262,14 +266,14 @@ def _headed(found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     {'data.name': ('a',), 'model.name': ('b',)}
     """
     ends: dict[str, set[tuple[str, ...]]] = {}
-    found = {
+    values_by_name = {
         name: values
-        for name, values in found.items()
-        if not (name.endswith(".name") and values == found.get(name.removesuffix(".name")))
+        for name, values in values_by_name.items()
+        if not (name.endswith(".name") and values == values_by_name.get(name.removesuffix(".name")))
     }
-    for name, values in found.items():
+    for name, values in values_by_name.items():
         ends.setdefault(_end(name), set()).add(values)
-    return {_end(name) if len(ends[_end(name)]) == 1 else name: values for name, values in found.items()}
+    return {_end(name) if len(ends[_end(name)]) == 1 else name: values for name, values in values_by_name.items()}
 
 
 def _end(name: str) -> str:

@@ -61,12 +61,12 @@ _AXES: dict[str, Callable[[Cell], object]] = {
 
 
 def status(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: "QuestionStatus | None" = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, question: "QuestionStatus | None" = None
 ) -> RenderableType:
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
     it ended; below, what is left of them all, and of a study that decides its question and the answer by now."""
     table = _table(results, expected, now, title=f"study {name}: {counted(results)}")
-    return _above(table, _below(expected, now, asked))
+    return _above(table, _below(expected, now, question))
 
 
 def is_folded(results: Sequence[Result]) -> bool:
@@ -75,7 +75,7 @@ def is_folded(results: Sequence[Result]) -> bool:
 
 
 def folded(
-    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: "QuestionStatus | None" = None
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, question: "QuestionStatus | None" = None
 ) -> RenderableType:
     """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, as for
     all rows, what is left and what was asked."""
@@ -87,12 +87,12 @@ def folded(
         parts.append(_table(eventful[:_NAMED], expected, now))
     others = len(results) - len(eventful[:_NAMED])
     parts.append(Text(f"{plural(others, 'cell')} in short; --all shows a row for each, and the tables so far"))
-    return _above(Group(*parts), _below(expected, now, asked))
+    return _above(Group(*parts), _below(expected, now, question))
 
 
-def _below(expected: Forecast, now: datetime, asked: "QuestionStatus | None") -> str:
+def _below(expected: Forecast, now: datetime, question: "QuestionStatus | None") -> str:
     """What is left of the sweep, and the question of one that decides."""
-    return "\n".join(filter(None, [left(expected, now=now), asked.sentence if asked else ""]))
+    return "\n".join(filter(None, [left(expected, now=now), question.sentence if question else ""]))
 
 
 def _by_axis(results: Sequence[Result], title: str) -> Fitted:
@@ -103,15 +103,15 @@ def _by_axis(results: Sequence[Result], title: str) -> Fitted:
         for result in results:
             members.setdefault(value_of(result.file.cell), []).append(result)
         if 1 < len(members) <= _VALUES:
-            rows += [(f"{axis} {value}", *_counts(some, states)) for value, some in sorted(members.items())]
+            rows += [(f"{axis} {value}", *_counts(matching, states)) for value, matching in sorted(members.items())]
     columns = [Column("cells", (), Role.KEY, is_text=True), *(Column(str(state), ()) for state in states)]
     return Fitted(columns_of(columns, rows), title=title)
 
 
 def _counts(results: Sequence[Result], states: Sequence[Status]) -> list[str]:
     """So many cells in each of these states; empty for none."""
-    found = Counter(result.status for result in results)
-    return [str(found[state] or "") for state in states]
+    counts = Counter(result.status for result in results)
+    return [str(counts[state] or "") for state in states]
 
 
 def as_data(
@@ -121,14 +121,14 @@ def as_data(
     problems: Sequence[str],
     *,
     now: datetime,
-    asked: "QuestionStatus | None" = None,
+    question: "QuestionStatus | None" = None,
 ) -> dict[str, Any]:
     """The same for programs: counts by state, what is left (seconds, and the end in UTC), the question of a study that
     decides (`submit.deciding.QuestionStatus`), and an object for each cell; null where something is not known."""
     return {
         "study": name,
         **left_row(expected.sweep, now),
-        "question": to_plain(asked) if asked is not None else None,
+        "question": to_plain(question) if question is not None else None,
         "counts": dict(Counter(str(result.status) for result in results)),
         "cells": [status_row(result, expected.cells.get(result.file.cell_id), now=now) for result in results],
         "problems": list(problems),
@@ -168,14 +168,14 @@ def filled(results: Sequence[Result]) -> list[Data]:
     from vit_sweep.runs.of_study import runs_of
 
     runs = runs_of(results)
-    made = (scaling_table(group(runs, mode), (), mode, timed_only=True) for mode in Scaling)
-    return in_pairs(filter(None, made), runs)
+    tables = (scaling_table(group(runs, mode), (), mode, timed_only=True) for mode in Scaling)
+    return in_pairs(filter(None, tables), runs)
 
 
 def so_far(table: Data, *, rows: int | None = None) -> Fitted:
     """A scaling table that fills; its last `rows`, without its notes, which the whole table says in the end."""
-    some = replace(table.part(slice(-rows, None)), notes=()) if rows else table
-    return show.scaling(some, title=f"{table.name} scaling so far")
+    last_rows = replace(table.part(slice(-rows, None)), notes=()) if rows else table
+    return show.scaling(last_rows, title=f"{table.name} scaling so far")
 
 
 def _above(table: RenderableType, line: str) -> RenderableType:
@@ -185,35 +185,39 @@ def _above(table: RenderableType, line: str) -> RenderableType:
 def _table(results: Sequence[Result], expected: Forecast, now: datetime, *, title: str = "") -> Fitted:
     rows = [_fields(result, expected, now) for result in results]
     # What holds for the row above as well, and takes lines of its own, is said once.
-    again = [n for n in range(1, len(rows)) if rows[n][-1] == rows[n - 1][-1] and len(rows[n][-1]) > _LONG]
-    for n in again:
+    repeated = [n for n in range(1, len(rows)) if rows[n][-1] == rows[n - 1][-1] and len(rows[n][-1]) > _LONG]
+    for n in repeated:
         rows[n] = (*rows[n][:-1], _AGAIN)
-    said = [c for c in columns_of(_COLUMNS, rows) if c.role is not Role.MEASURE or any(c.values)]
+    columns = [c for c in columns_of(_COLUMNS, rows) if c.role is not Role.MEASURE or any(c.values)]
     return Fitted(
-        columns=tuple(said), title=title, styles=tuple(show.STYLES.get(result.status, "") for result in results)
+        columns=tuple(columns), title=title, styles=tuple(show.STYLES.get(result.status, "") for result in results)
     )
 
 
 def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...]:
-    at = result.progress
-    alive = result.status in (Status.RUNNING, Status.SUSPENDED) and at is not None
+    progress = result.progress
+    alive = result.status in (Status.RUNNING, Status.SUSPENDED) and progress is not None
     last = result.history[-1] if result.history and result.record is None else None
-    node = at.host if alive and at else (last.host if last else _hosts(result))
-    rest = expected.cells.get(result.file.cell_id)
-    epoch = f"{at.epoch}/{at.epochs}" if alive and at else (str(last.epoch) if last and last.epoch else "")
+    node = progress.host if alive and progress else (last.host if last else _hosts(result))
+    remaining = expected.cells.get(result.file.cell_id)
+    epoch = (
+        f"{progress.epoch}/{progress.epochs}"
+        if alive and progress
+        else (str(last.epoch) if last and last.epoch else "")
+    )
     return (
         result.file.cell_id,
         result.status,
         result.attempt if result.attempt != "1" else "",
         node,
         epoch,
-        _since(at.started_at, now) if alive and at else _took(result),
-        clock(rest.seconds) if rest else "",
+        _since(progress.started_at, now) if alive and progress else _job_time(result),
+        clock(remaining.seconds) if remaining else "",
         "; ".join(filter(None, [detail_of(result), start_of(result.expected, now=now) if result.expected else ""])),
     )
 
 
-def _took(result: Result) -> str:
+def _job_time(result: Result) -> str:
     """How long a job took that is done, from its first line to its last."""
     brief = result.brief
     return clock(brief.job_s) if brief is not None and brief.job_s is not None else ""

@@ -26,8 +26,8 @@ def reported(command: Callable[[], int], words: Sequence[str]) -> int:
     try:
         return command()
     except ConsentError as error:
-        again = shlex.join([*words, "--trust"])
-        _tell(f"error: {visible(str(error))} {called()} {again}")
+        command_again = shlex.join([*words, "--trust"])
+        _tell(f"error: {visible(str(error))} {called()} {command_again}")
         return 2
     except UserError as error:
         _tell(f"error: {visible(str(error))}")

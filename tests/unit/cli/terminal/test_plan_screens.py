@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.conftest import ROOT
 from tests.unit.builders import ENGINE, OPTIMIZER, point, profile
-from vit_sweep.cli.terminal.show_plan import _headed, plan
+from vit_sweep.cli.terminal.show_plan import _by_heading, plan
 from vit_sweep.plan.choices import Offload, OptimizerKind, Precision, Scaling
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.specs import EngineSpec, OptimizerSpec
@@ -85,7 +85,7 @@ def test_whatever_the_axis_two_rows_of_a_plan_differ_beside_their_cell(changes):
 def header(points, said):
     made = make_plan(points)
     console = Console(width=400, record=True, markup=False, highlight=False)
-    plan(console, made, study="s", todo=set(made.cells), said=said)
+    plan(console, made, study="s", todo=set(made.cells), words=said)
     return console.export_text()
 
 
@@ -110,7 +110,7 @@ def test_a_plan_has_no_two_columns_of_one_name():
             replace(one, model=replace(one.model, channels=channels), data=replace(one.data, channels=channels))
         )
     assert header(both, ["data.channels=3,4"]).count("channels") == 1
-    assert [*_headed({"data.text": ("a",), "model.text": ("b",)})] == ["data.text", "model.text"]
+    assert [*_by_heading({"data.text": ("a",), "model.text": ("b",)})] == ["data.text", "model.text"]
 
 
 def test_what_has_another_value_than_by_itself_is_said_also_where_all_cells_have_it():

@@ -36,9 +36,9 @@ class _AsTyped:
         is_list = get_origin(kind) is list
         of = get_args(kind)[0] if is_list else kind
         values = value if several and isinstance(value, tuple) else (value,)
-        if info.parser is None and several == is_list and all(_cannot_be_refused(of, one, info) for one in values):
-            made = [Path(one) if of is Path else one for one in values]
-            return made if several else made[0]
+        if info.parser is None and several == is_list and all(_cannot_be_refused(of, item, info) for item in values):
+            converted = [Path(item) if of is Path else item for item in values]
+            return converted if several else converted[0]
         return self._judge(self._descriptor).coerce(value, param=param, ctx=ctx)
 
 

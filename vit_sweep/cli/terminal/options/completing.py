@@ -30,26 +30,26 @@ class Root(TyperGroup):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """What may follow: verbs only at the first place, keys and values everywhere."""
-        before, begun = _line(os.environ, incomplete)
+        before, prefix = _line(os.environ, incomplete)
         verbs = [] if before else super().shell_complete(ctx, incomplete)
-        return [*verbs, *map(Item, words(begun, shown=incomplete))]
+        return [*verbs, *map(Item, words(prefix, completed=incomplete))]
 
 
-def words(begun: str, *, shown: str) -> list[str]:
+def words(prefix: str, *, completed: str) -> list[str]:
     """Completions of a sweep's word, without that beginning of it which the shell takes for a word of its own.
 
-    `shown`: what the shell completes.
+    `completed`: what the shell completes.
     """
     from vit_sweep.config.completing import complete
 
-    cut = len(begun) - len(shown)
-    return [word[cut:] for word in complete(begun)]
+    cut = len(prefix) - len(completed)
+    return [word[cut:] for word in complete(prefix)]
 
 
 def sweep_words(incomplete: str) -> list[str]:
     """The same behind a verb that takes a sweep's words."""
-    _, begun = _line(os.environ, incomplete)
-    return words(begun, shown=incomplete)
+    _, prefix = _line(os.environ, incomplete)
+    return words(prefix, completed=incomplete)
 
 
 def studies(incomplete: str) -> list[str]:
