@@ -37,7 +37,7 @@ def answers(
     fits = tuple(fits)
     laws = plausible(fits)
     law = laws[0] if laws else None
-    made = (
+    all_answers = (
         efficient(series, fits, laws, threshold),
         cheapest(series, gpu_price),
         fastest(series, laws),
@@ -50,7 +50,7 @@ def answers(
         answer
         if answer.question in (Question.NEXT, Question.SUPPORT)  # what to run rests on no single time
         else replace(answer, notes=notes)
-        for answer in made
+        for answer in all_answers
     )
 
 
@@ -69,8 +69,8 @@ def _next(series: ScalingSeries, law: Fit | None) -> Answer:
     for point in series.timed:
         runs[point.gpus] += len(point.runs)
     cell = next_cell(law)
-    again = f" repeats={runs[cell.gpus] + 1}" if cell.gpus in runs else ""
-    words = f"gpus={cell.gpus}{again}"
+    repeats = f" repeats={runs[cell.gpus] + 1}" if cell.gpus in runs else ""
+    words = f"gpus={cell.gpus}{repeats}"
     return Answer(
         question=Question.NEXT,
         sentence=f"{heading}: {words}, {cell.why}",

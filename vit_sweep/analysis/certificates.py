@@ -81,9 +81,9 @@ def _words(certificate: Certificate) -> Standing:
 
 
 def _unlike(certified: Run, run: Run) -> str:
-    there, here = dict(certified.software), dict(run.software)
+    certified_software, software = dict(certified.software), dict(run.software)
     return ", ".join(
-        f"{name} {there.get(name, '?')}, not {here.get(name, '?')}"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
+        f"{name} {certified_software.get(name, '?')}, not {software.get(name, '?')}"
+        for name in sorted(certified_software.keys() | software.keys())
+        if certified_software.get(name) != software.get(name)
     )

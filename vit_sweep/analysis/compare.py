@@ -114,7 +114,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
             pairs=(), unpaired=paired.unpaired, one_sided=paired.one_sided, across=hint, mean=None, notes=()
         )
     cells = [(of_side(x, "a"), of_side(y, "b")) for x, y in paired.pairs]
-    sides = [side for both in cells for side in both]
+    sides = [side for cell in cells for side in cell]
     contended = contention((in_words(run) for side in sides for run in side), alike=lambda _: "")
     spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
@@ -167,7 +167,7 @@ def of_side(cells: Cells, side: str) -> list[Run]:
 
 def shared_runs(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[str, ...]:
     """That runs of a are those of b too, by cell and times; empty where each side has its own."""
-    times = [[{(run.run_id.partition(" ")[2], run.epoch_s) for run in side} for side in both] for both in cells]
+    times = [[{(run.run_id.partition(" ")[2], run.epoch_s) for run in side} for side in cell] for cell in cells]
     shared = sum(len(a & b) for a, b in times)
     if not shared:
         return ()

@@ -61,12 +61,12 @@ def _predicted_efficient(
     if not laws:
         missing = "is fitted" if all(fit.refusal for fit in fits) else "could be held out"
         return f"nothing is predicted, as no law {missing}", None
-    law, made = laws[0], list(predictions(laws))
+    law, predicted = laws[0], list(predictions(laws))
     worst, value, best_case = (
-        max((p.gpus for p in made if p.efficiency is not None and pick(p.efficiency) >= threshold), default=None)
+        max((p.gpus for p in predicted if p.efficiency is not None and pick(p.efficiency) >= threshold), default=None)
         for pick in (attrgetter("low"), attrgetter("value"), attrgetter("high"))
     )
-    end = max((p.gpus for p in made), default=0)
+    end = max((p.gpus for p in predicted), default=0)
     why = refusal_beyond(laws)
     if value is None or worst is None or best_case is None:
         return f"{law.name} says nothing nearer", None
@@ -82,11 +82,11 @@ def _predicted_efficient(
 def predictions(laws: Sequence[Fit]) -> Iterator[Prediction]:
     """Every count from the smallest measured one to the reach that may be predicted."""
     for gpus in range(min(laws[0].counts), laws[0].reach + 1):
-        made = predict(laws, gpus)
-        if isinstance(made, Prediction):
-            yield made
+        predicted = predict(laws, gpus)
+        if isinstance(predicted, Prediction):
+            yield predicted
 
 
 def refusal_beyond(laws: Sequence[Fit]) -> str:
-    made = predict(laws, max(laws[0].counts) + 1)
-    return made.reason if isinstance(made, Refusal) else ""
+    predicted = predict(laws, max(laws[0].counts) + 1)
+    return predicted.reason if isinstance(predicted, Refusal) else ""

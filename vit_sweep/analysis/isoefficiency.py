@@ -89,8 +89,8 @@ def planes(series: Iterable[ScalingSeries], ratio: RatioOf) -> list[Plane]:
             if batch is not None and point.images_per_s is not None and not point.oversubscribed:
                 grid.setdefault((point.gpus, point.nodes or 0, batch), point)
     wide = {key: grid for key, grid in grids.items() if _is_wide(grid)}
-    strong = {_beside_work(key) for key in wide if key.scaling is Scaling.STRONG}
-    chosen = {k: g for k, g in wide.items() if k.scaling is Scaling.STRONG or _beside_work(k) not in strong}
+    strong = {_without_work(key) for key in wide if key.scaling is Scaling.STRONG}
+    chosen = {k: g for k, g in wide.items() if k.scaling is Scaling.STRONG or _without_work(k) not in strong}
     return [_plane(key, [grid[place] for place in sorted(grid)], ratio) for key, grid in chosen.items()]
 
 
@@ -101,7 +101,7 @@ def _is_wide(grid: Iterable[tuple[int, int, int]]) -> bool:
     return len({gpus for (gpus, _), count in batches.items() if count >= _LEAST}) >= _LEAST
 
 
-def _beside_work(key: SeriesKey) -> SeriesKey:
+def _without_work(key: SeriesKey) -> SeriesKey:
     return replace(key, scaling=Scaling.STRONG, work=None)
 
 
@@ -118,9 +118,9 @@ def _plane(key: SeriesKey, points: Sequence[SeriesPoint], ratio: RatioOf) -> Pla
 
 
 def _measured(point: SeriesPoint, base: SeriesPoint, ratio: RatioOf) -> Measured:
-    run, alone = point.runs[0], base.runs[0]
+    run, reference = point.runs[0], base.runs[0]
     # Images of an epoch and GPU: epochs of weak scaling grow, and all are filled up to whole steps.
-    work = (run.images or 0) * alone.gpus / ((alone.images or 1) * run.gpus)
+    work = (run.images or 0) * reference.gpus / ((reference.images or 1) * run.gpus)
     efficiency = (
         Estimate(value=1.0, n=len(base.runs)) if point is base else scaled(ratio(base.runs, point.runs).estimate, work)
     )

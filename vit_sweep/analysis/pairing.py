@@ -107,7 +107,7 @@ def _unlike(runs: Iterable[Run], across: Sequence[str]) -> str:
     for run in runs:
         for name, value in words_of(run):
             values.setdefault(name, {})[value] = None
-    several = {name: list(known) for name, known in values.items() if len(known) > 1}
+    several = {name: list(distinct) for name, distinct in values.items() if len(distinct) > 1}
     # `engine.zero_stage` says nothing new beside `engine`.
     names = [name for name in several if "." not in name or name.split(".", 1)[0] not in several]
     return "; ".join(f"{name} ({some(several[name], 3)})" for name in names)
@@ -160,8 +160,8 @@ def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells],
         return f"the other study has no run on {plural(cells.gpus, 'GPU')}"
     closest = min(near, key=lambda other: len(differing(cells.words, other.words)))
     names = differing(cells.words, closest.words)
-    here, there = dict(cells.words), dict(closest.words)
-    return f"the nearest cell differs in {some((f'{n} ({here[n]} here, {there[n]} there)' for n in names), 3)}"
+    own, other = dict(cells.words), dict(closest.words)
+    return f"the nearest cell differs in {some((f'{n} ({own[n]} here, {other[n]} there)' for n in names), 3)}"
 
 
 def differing(a: Words, b: Words) -> list[str]:

@@ -52,12 +52,12 @@ def fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     if not times:
         return Answer(question=Question.FASTEST, sentence=f"{heading}: not known – no run has a time")
     point, time = min(times, key=lambda pair: (pair[1].value, pair[0].gpus))
-    own = point.time_s or time
+    epoch_s = point.time_s or time
     rate = None if strong else point.images_per_s
-    measured = f"{number(own.value)} s an epoch ({interval(own, number)})"
+    measured = f"{number(epoch_s.value)} s an epoch ({interval(epoch_s, number)})"
     if rate is not None:  # its epoch is longer than that of fewer GPUs
         speed = f"{number(rate.value)} {counted(point.runs)}/s"
-        measured = f"{speed} ({interval(rate, number)}), {number(own.value)} s an epoch"
+        measured = f"{speed} ({interval(rate, number)}), {number(epoch_s.value)} s an epoch"
     text = f"{place(point, series)}, measured: {measured}"
     ties, words = _ties(point, time, times, series)
     text += words + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
@@ -72,8 +72,8 @@ def fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
 
 def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
     """What the laws say of counts beyond those that were measured."""
-    law, made = laws[0], list(predictions(laws))
-    ahead = min(made, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
+    law, predicted = laws[0], list(predictions(laws))
+    ahead = min(predicted, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
     why = refusal_beyond(laws)
     if ahead is None or ahead.gpus <= max(law.counts):
         return f"beyond {max(law.counts)} nothing is predicted: {why}" if why else f"{law.name} sees none faster"
@@ -81,7 +81,7 @@ def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
     text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {plural(ahead.gpus, 'GPU')}"
     if not difference(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)).clear:
         return f"{text}, which cannot be told apart from it"
-    return f"{text}, the limit of its predictions" if ahead.gpus == made[-1].gpus else text
+    return f"{text}, the limit of its predictions" if ahead.gpus == predicted[-1].gpus else text
 
 
 def _ties(

@@ -42,8 +42,8 @@ def resolutions(runs: Iterable[Run]) -> list[Resolutions]:
     for run in sized if len({run.condition(_SIZE) for run in sized}) > 1 else ():
         equal = (_but_size(run), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
         groups.setdefault(equal, []).append(run)
-    made = [_by_size(some) for some in groups.values()]
-    telling = [group for group in made if len(group.by_size) > 1 and group.trained]
+    by_size = [_by_size(group) for group in groups.values()]
+    telling = [group for group in by_size if len(group.by_size) > 1 and group.trained]
     return sorted(telling, key=lambda group: (group.conditions, group.first.gpus, group.first.nodes or 0))
 
 

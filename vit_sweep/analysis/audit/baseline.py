@@ -153,7 +153,7 @@ def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
         # In a study one GPU is the same cell whatever the placement, and `another_node` knows where it ran.
         planned = base is not None and all(run.origin is Origin.STUDY for run in base.runs)
         if base is not None and not own and not planned and len(series.timed) > 1:
-            whose = sorted({curve.placement or "unknown" for run in base.runs for curve in run.curves})
+            placements = sorted({curve.placement or "unknown" for run in base.runs for curve in run.curves})
             nodes = _same_node(series, base)
             yield Finding(
                 rule="borrowed baseline",
@@ -161,7 +161,7 @@ def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
                 claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
                 where=series.label,
                 sentence=f"placement={series.key.placement} has no {plural(base.gpus, 'GPU')} run of its own; its "
-                f"baseline is that of placement={', '.join(whose)}"
+                f"baseline is that of placement={', '.join(placements)}"
                 + (f", {nodes}" if nodes else ", and nothing says that it ran on the same machines"),
                 advice=f"run {plural(base.gpus, 'GPU')} on the nodes of this series too",
             )
@@ -170,10 +170,10 @@ def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
 
 def _own_placement(series: ScalingSeries) -> bool:
     base = series.baseline
-    wanted = series.key.placement
-    if base is None or not wanted:
+    placement = series.key.placement
+    if base is None or not placement:
         return True
-    return any(curve.placement in ("", wanted) for run in base.runs for curve in run.curves)
+    return any(curve.placement in ("", placement) for run in base.runs for curve in run.curves)
 
 
 def _same_node(series: ScalingSeries, base: SeriesPoint) -> str:

@@ -134,8 +134,8 @@ def drift_of(epochs_s: Sequence[float]) -> float | None:
     change = expm1(slope * (count - 1))
     if count == 2:
         return change if abs(change) > _TWO_EPOCHS else None
-    rest = sum((value - mean - slope * (place - middle)) ** 2 for place, value in enumerate(logs))
-    error = sqrt(rest / (count - 2) / weight)
+    residual = sum((value - mean - slope * (place - middle)) ** 2 for place, value in enumerate(logs))
+    error = sqrt(residual / (count - 2) / weight)
     return change if abs(change) > DRIFTS and abs(slope) > _STEEP * error else None
 
 
@@ -182,13 +182,13 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
         if run.published_s is not None and run.timed
     ]
     moved = sorted(
-        ((whole, warm, gpus) for whole, warm, gpus in published if whole != warm),
+        ((mean, warm, gpus) for mean, warm, gpus in published if mean != warm),
         key=lambda means: -abs(means[0] / means[1] - 1),
     )
     if moved:
         examples = some(
-            f"{plural(gpus, 'GPU')} {whole:.3g} s against {warm:.3g} s without it ({whole / warm - 1:+.1%})"
-            for whole, warm, gpus in moved[:3]
+            f"{plural(gpus, 'GPU')} {mean:.3g} s against {warm:.3g} s without it ({mean / warm - 1:+.1%})"
+            for mean, warm, gpus in moved[:3]
         )
         yield _warm_up(
             sentence=f"the source's {len(published)} means contain the first epoch: {examples}; here it is left out",

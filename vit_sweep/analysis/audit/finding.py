@@ -192,7 +192,7 @@ def with_apart(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
         run = apart.run
         if run.timed and not run.oversubscribed:
             groups.setdefault((run.gpus, run.nodes, tuple(sorted(set(run.devices)))), []).append(run)
-    alone = [
+    apart_points = [
         SeriesPoint(
             gpus=gpus,
             nodes=nodes,
@@ -201,11 +201,11 @@ def with_apart(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
         )
         for (gpus, nodes, _), runs in groups.items()
     ]
-    return tuple(sorted((*series.timed, *alone), key=lambda point: (point.gpus, point.nodes or 0)))
+    return tuple(sorted((*series.timed, *apart_points), key=lambda point: (point.gpus, point.nodes or 0)))
 
 
 def points_shown(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
     """`with_apart`, less what stands apart where the series has a point of its own: no figure of that rests on it."""
-    own = {(point.gpus, point.nodes) for point in series.timed}
-    kept = set(map(id, series.timed))
-    return tuple(p for p in with_apart(series) if id(p) in kept or (p.gpus, p.nodes) not in own)
+    places = {(point.gpus, point.nodes) for point in series.timed}
+    series_points = set(map(id, series.timed))
+    return tuple(p for p in with_apart(series) if id(p) in series_points or (p.gpus, p.nodes) not in places)

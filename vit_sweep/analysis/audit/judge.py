@@ -48,7 +48,7 @@ RULES: tuple[Rule, ...] = (
 
 
 @checked
-class Judged:
+class ClaimVerdict:
     """How one claim stands."""
 
     claim: Claim
@@ -62,7 +62,7 @@ class Audit:
     """What a study's figures can carry."""
 
     findings: tuple[Finding, ...]
-    claims: tuple[Judged, ...]
+    claims: tuple[ClaimVerdict, ...]
     """Every claim, in the order of `Claim`."""
     speedups: tuple[Speedups, ...]
 
@@ -76,23 +76,25 @@ def audit(runs: Iterable[Run]) -> Audit:
     """Apply every rule."""
     evidence = evidence_of(runs)
     findings = tuple(finding for rule in RULES for finding in rule(evidence))
-    three = speedups(evidence)
-    findings += time_is_not_throughput(three)
+    rows = speedups(evidence)
+    findings += time_is_not_throughput(rows)
     return Audit(
-        findings=findings, claims=tuple(_judge(claim, findings, evidence, three) for claim in Claim), speedups=three
+        findings=findings,
+        claims=tuple(_judge(claim, findings, evidence, rows) for claim in Claim),
+        speedups=rows,
     )
 
 
-def _judge(claim: Claim, findings: Iterable[Finding], evidence: Evidence, three: tuple[Speedups, ...]) -> Judged:
+def _judge(claim: Claim, findings: Iterable[Finding], evidence: Evidence, rows: tuple[Speedups, ...]) -> ClaimVerdict:
     against = [finding for finding in findings if finding.weight(claim) is not None]
     fatal = _rules([finding for finding in against if finding.weight(claim) is Severity.FALLS], evidence)
     if fatal:
-        return Judged(claim=claim, standing=Standing.FALLS, reasons=fatal)
-    missing = _missing(claim, evidence, three)
+        return ClaimVerdict(claim=claim, standing=Standing.FALLS, reasons=fatal)
+    missing = _missing(claim, evidence, rows)
     if missing:
-        return Judged(claim=claim, standing=Standing.OPEN, reasons=(missing,))
+        return ClaimVerdict(claim=claim, standing=Standing.OPEN, reasons=(missing,))
     weak = _rules(against, evidence)
-    return Judged(claim=claim, standing=Standing.WEAKENED if weak else Standing.HOLDS, reasons=weak)
+    return ClaimVerdict(claim=claim, standing=Standing.WEAKENED if weak else Standing.HOLDS, reasons=weak)
 
 
 def _rules(findings: Iterable[Finding], evidence: Evidence) -> tuple[str, ...]:
@@ -107,17 +109,17 @@ def _rules(findings: Iterable[Finding], evidence: Evidence) -> tuple[str, ...]:
     )
 
 
-def _missing(claim: Claim, evidence: Evidence, three: tuple[Speedups, ...]) -> str:
+def _missing(claim: Claim, evidence: Evidence, rows: tuple[Speedups, ...]) -> str:
     """What the claim would need and nobody measured; empty if it can be judged."""
     timed = [run for run in evidence.runs if run.timed]
     match claim:
-        case Claim.THROUGHPUT if not any(row.throughput is not None for row in three):
+        case Claim.THROUGHPUT if not any(row.throughput is not None for row in rows):
             return "no GPU count has a baseline to be compared with"
-        case Claim.FIXED_PROBLEM if not any(row.fixed_batch is not None for row in three):
+        case Claim.FIXED_PROBLEM if not any(row.fixed_batch is not None for row in rows):
             return "no two GPU counts share a global batch"
         case Claim.ACCURACY if not any(value is not None for run in timed for value in run.test_accuracy):
             return "no test accuracy"
-        case Claim.TIME_TO_ACCURACY if not any(row.to_accuracy is not None for row in three):
+        case Claim.TIME_TO_ACCURACY if not any(row.to_accuracy is not None for row in rows):
             return "no accuracy that two GPU counts are known to reach"
         case Claim.COMMUNICATION if not any(
             run.gpus > 1 and run.parts is not None and run.parts.communication is not None for run in timed

@@ -25,7 +25,7 @@ _FLAT = (0.85, 1.2)
 def global_batch_column(evidence: Evidence) -> Iterator[Finding]:
     """A `batch` that grows with `gpus`, or that the time of a step contradicts: images per step of all GPUs."""
     imported = [run for run in _imported(evidence) if "batch_per" in run.assumed and run.micro_batch]
-    for runs in _alike(imported, lambda run: (run.conditions, run.accum, run.curves[0].scaling)):
+    for runs in _grouped(imported, lambda run: (run.conditions, run.accum, run.curves[0].scaling)):
         grown = _in_proportion((run.gpus, run.micro_batch) for run in runs)
         if grown:
             yield _global_batch(
@@ -73,7 +73,7 @@ def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
     """`images` that grow with `gpus` in rows of strong scaling; or, without images, times that stay equal."""
     strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG]
     with_images = [run for run in strong if run.work]
-    for runs in _alike(with_images, lambda run: (run.conditions, run.accum, run.micro_batch)):
+    for runs in _grouped(with_images, lambda run: (run.conditions, run.accum, run.micro_batch)):
         grown = _in_proportion((run.gpus, run.work) for run in runs)
         if grown:
             yield _weak_called_strong(
@@ -145,11 +145,13 @@ def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
         if gain <= _SHRINKS * ideal
     ]
     strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG and run.work]
-    for runs in _alike(strong, lambda run: (run.conditions, run.accum, run.curves[0].placement)):
-        own = {run.gpus: run.work or 0 for run in runs}
-        totals = [gpus * images for gpus, images in own.items()]
-        if len(own) > 1 and max(totals) <= (1 + _LIKE) * min(totals):
-            reasons.append(f"in rows of strong scaling it shrinks with the GPUs ({_pairs(dict(sorted(own.items())))})")
+    for runs in _grouped(strong, lambda run: (run.conditions, run.accum, run.curves[0].placement)):
+        by_count = {run.gpus: run.work or 0 for run in runs}
+        totals = [gpus * images for gpus, images in by_count.items()]
+        if len(by_count) > 1 and max(totals) <= (1 + _LIKE) * min(totals):
+            reasons.append(
+                f"in rows of strong scaling it shrinks with the GPUs ({_pairs(dict(sorted(by_count.items())))})"
+            )
     if reasons:
         yield Finding(
             rule="images of one GPU",
@@ -163,7 +165,7 @@ def _weak_with_equal_images(evidence: Evidence) -> Iterator[tuple[list[Run], flo
     """Alike runs of weak scaling on several GPU counts, all with the same images; how many times as fast the largest
     count is as the smallest, and how many times as many GPUs it has."""
     weak = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.WEAK and run.work]
-    for runs in _alike(weak, lambda run: (run.conditions, run.accum, run.micro_batch)):
+    for runs in _grouped(weak, lambda run: (run.conditions, run.accum, run.micro_batch)):
         counts = sorted({run.gpus for run in runs})
         if len(counts) > 1 and len({run.work for run in runs}) == 1:
             yield runs, _time_on(runs, counts[0]) / _time_on(runs, counts[-1]), counts[-1] / counts[0]
@@ -181,7 +183,7 @@ def gpus_of_one_node(evidence: Evidence) -> Iterator[Finding]:
     if few:
         places = some(f"{plural(gpus, 'GPU')} on {plural(nodes, 'node')}" for gpus, nodes in few)
         reasons.append(f"{places}: fewer than one a node")
-    for runs in _alike(imported, lambda run: (run.conditions, run.accum, run.micro_batch, run.curves[0].scaling)):
+    for runs in _grouped(imported, lambda run: (run.conditions, run.accum, run.micro_batch, run.curves[0].scaling)):
         by_nodes = {nodes: [run for run in runs if run.nodes == nodes] for nodes in {run.nodes or 0 for run in runs}}
         least, most = min(by_nodes), max(by_nodes)
         if least == most or len({run.gpus for run in runs}) > 1:
@@ -257,7 +259,7 @@ def _imported(evidence: Evidence) -> list[Run]:
     return [run for run in evidence.runs if run.origin is not Origin.STUDY and run.timed and run.curves]
 
 
-def _alike(runs: Iterable[Run], key: object) -> list[list[Run]]:
+def _grouped(runs: Iterable[Run], key: object) -> list[list[Run]]:
     assert callable(key)
     groups: dict[object, list[Run]] = {}
     for run in runs:

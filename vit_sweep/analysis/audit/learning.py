@@ -55,17 +55,17 @@ def _grew(series: ScalingSeries) -> Finding | None:
 
 def training_accuracy(evidence: Evidence) -> Iterator[Finding]:
     """Accuracy on the images that were trained on, and none on others."""
-    having = [run for run in evidence.runs if _known(run.train_accuracy) or _known(run.test_accuracy)]
-    only = [run for run in having if not _known(run.test_accuracy)]
-    if not only:
+    measured = [run for run in evidence.runs if _stated(run.train_accuracy) or _stated(run.test_accuracy)]
+    without_test = [run for run in measured if not _stated(run.test_accuracy)]
+    if not without_test:
         return
-    values = [_known(run.train_accuracy)[-1] for run in only]
+    values = [_stated(run.train_accuracy)[-1] for run in without_test]
     yield Finding(
         rule="training accuracy",
         severity=Severity.FALLS,
         claims=(Claim.ACCURACY,),
-        sentence=f"{len(only)} of {len(having)} runs with an accuracy have that of the images they trained on only "
-        f"({min(values):.1%} to {max(values):.1%}): how well they are remembered, not how well new ones are "
+        sentence=f"{len(without_test)} of {len(measured)} runs with an accuracy have that of the images they trained "
+        f"on only ({min(values):.1%} to {max(values):.1%}): how well they are remembered, not how well new ones are "
         "classified",
         advice="evaluate the whole test split after an epoch, outside the timed part",
     )
@@ -117,13 +117,13 @@ def _ends_by_seed(runs: Sequence[Run]) -> list[float]:
     """The last test accuracy of each seed, the mean of its runs; runs that do not state theirs have one each."""
     ends: dict[object, list[float]] = {}
     for run in runs:
-        if values := _known(run.test_accuracy):
+        if values := _stated(run.test_accuracy):
             ends.setdefault(run.run_id if run.seed is None else run.seed, []).append(values[-1])
     return [fmean(values) for values in ends.values()]
 
 
 def _has_accuracy(run: Run) -> bool:
-    return bool(_known(run.test_accuracy) or _known(run.train_accuracy))
+    return bool(_stated(run.test_accuracy) or _stated(run.train_accuracy))
 
 
 def _seeds(runs: Sequence[Run]) -> int:
@@ -152,5 +152,5 @@ def _padding(run: Run) -> float:
     return run.images / run.work - 1 if run.images is not None and run.work else 0.0
 
 
-def _known(values: tuple[float | None, ...]) -> list[float]:
+def _stated(values: tuple[float | None, ...]) -> list[float]:
     return [value for value in values if value is not None]

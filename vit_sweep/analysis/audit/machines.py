@@ -48,13 +48,13 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
             advice="compare runs on one kind of GPU, with a baseline of each kind",
         )
     for series in evidence.series:
-        out = [apart for apart in series.apart if "unlike GPUs" in apart.reason]
-        if out:
+        excluded = [apart for apart in series.apart if "unlike GPUs" in apart.reason]
+        if excluded:
             yield Finding(
                 rule="unlike GPUs",
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"{plural(len(out), 'run is|runs are')} in no speedup: {_reasons_of(out, evidence)}",
+                sentence=f"{plural(len(excluded), 'run is|runs are')} in no speedup: {_reasons_of(excluded, evidence)}",
                 advice="run all GPU counts on one kind of GPU",
             )
 

@@ -158,12 +158,12 @@ def slow_link(evidence: Evidence) -> Iterator[Finding]:
             name = link_of(rate.bus_gb_per_s)
             if best is None or not _collapsed(rate, best) or not name:
                 continue
-            gpus, whole = rate.point.gpus, rate.bus_gb_per_s * rate.time_ms
+            gpus, megabytes = rate.point.gpus, rate.bus_gb_per_s * rate.time_ms
             yield Finding(
                 rule="slow link",
                 claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
                 where=series.label,
-                sentence=f"at {plural(gpus, 'GPU')} {whole:.0f} MB in {rate.time_ms:.0f} ms are "
+                sentence=f"at {plural(gpus, 'GPU')} {megabytes:.0f} MB in {rate.time_ms:.0f} ms are "
                 f"{rate.bus_gb_per_s:.3f} GB/s, against {best.bus_gb_per_s:.3g} GB/s at "
                 f"{plural(best.point.gpus, 'GPU')}: what {name} carries. {_computing(with_apart(series), rate.point)}",
                 advice="look at the links of the nodes that this GPU count adds (`ethtool`, preflight) and leave "
@@ -185,12 +185,12 @@ def saturated_link(evidence: Evidence) -> Iterator[Finding]:
         if best is None or len({rate.point.gpus for rate in across}) < 2 or not limited:
             continue
         own = [rate.bus_gb_per_s for rate in across]
-        shared = [rate.shared_gb_per_s for rate in across]
+        total = [rate.shared_gb_per_s for rate in across]
         if (link := _full(own)) and not any(_collapsed(rate, best) for rate in across):
             words = f"each rank sees {min(own):.3g} to {max(own):.3g} GB/s, what {link} carries"
-        elif len({rate.point.gpus for rate in across}) > 2 and (link := _full(shared)):
+        elif len({rate.point.gpus for rate in across}) > 2 and (link := _full(total)):
             words = (
-                f"all ranks together see {min(shared):.3g} to {max(shared):.3g} GB/s, however many they are: what "
+                f"all ranks together see {min(total):.3g} to {max(total):.3g} GB/s, however many they are: what "
                 f"{link} carries that all of them share"
             )
         else:
@@ -230,14 +230,14 @@ def link_of(gb_per_s: float) -> str:
 
 def _computing(points: Sequence[SeriesPoint], point: SeriesPoint) -> str:
     """Whether the ranks themselves became slower, as far as that was measured; rank 0 is compared with rank 0."""
-    for of_rank_0, whose in ((False, "Computing"), (True, "Computing of rank 0, the only one known,")):
-        now = _compute(point, of_rank_0=of_rank_0)
+    for of_rank_0, subject in ((False, "Computing"), (True, "Computing of rank 0, the only one known,")):
+        current = _compute(point, of_rank_0=of_rank_0)
         before = [ms for other in points if other is not point and (ms := _compute(other, of_rank_0=of_rank_0))]
-        if now is None or not before:
+        if current is None or not before:
             continue
-        if now / median(before) - 1 < 0.05:
-            return f"{whose} stays at {now:.0f} ms a step ({median(before):.0f} elsewhere): a link, not slow GPUs"
-        return f"{whose} takes {now:.0f} ms a step ({median(before):.0f} elsewhere), so slow GPUs have their part"
+        if current / median(before) - 1 < 0.05:
+            return f"{subject} stays at {current:.0f} ms a step ({median(before):.0f} elsewhere): a link, not slow GPUs"
+        return f"{subject} takes {current:.0f} ms a step ({median(before):.0f} elsewhere), so slow GPUs have their part"
     return "Whether the GPUs became slower was not measured"
 
 

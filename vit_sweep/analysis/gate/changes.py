@@ -40,21 +40,21 @@ def change_points(values: Sequence[float], *, series: int = 1) -> list[Change]:
         return []
     level = ALARM / max(1, series)
     orders = max(_ORDERS, ceil(20 / level))
-    found = sorted(_cuts(logs, 0, level, orders, np.random.default_rng(len(logs))))
-    edges = [0, *found, len(logs)]
+    cuts = sorted(_cuts(logs, 0, level, orders, np.random.default_rng(len(logs))))
+    edges = [0, *cuts, len(logs)]
     parts = [float(np.median(logs[start:end])) for start, end in pairwise(edges)]
-    return [Change(at, exp(after - before)) for at, (before, after) in zip(found, pairwise(parts), strict=True)]
+    return [Change(at, exp(after - before)) for at, (before, after) in zip(cuts, pairwise(parts), strict=True)]
 
 
 def _cuts(logs: Floats, start: int, level: float, orders: int, draw: np.random.Generator) -> list[int]:
     if len(logs) < 2 * LEAST or not float(np.ptp(logs)):
         return []
-    seen = _largest(logs[None, :])
+    observed = _largest(logs[None, :])
     shuffled = draw.permuted(np.broadcast_to(logs, (orders, len(logs))), axis=1)
-    above = int((_largest(shuffled).size_of >= seen.size_of[0] * (1 - 1e-9)).sum())
+    above = int((_largest(shuffled).size_of >= observed.size_of[0] * (1 - 1e-9)).sum())
     if (above + 1) / (orders + 1) > level:
         return []
-    at = int(seen.place[0])
+    at = int(observed.place[0])
     left, right = logs[:at], logs[at:]
     return [
         *_cuts(left, start, level, orders, draw),

@@ -93,8 +93,8 @@ class Gate:
         standings = {check.standing for check in self.checks}
         if Standing.WORSE in standings:
             return Standing.WORSE
-        judged = standings & {Standing.FINE, Standing.BETTER}
-        return Standing.OPEN if Standing.OPEN in standings or not judged else Standing.FINE
+        told_apart = standings & {Standing.FINE, Standing.BETTER}
+        return Standing.OPEN if Standing.OPEN in standings or not told_apart else Standing.FINE
 
     def of(self, standing: Standing, *kinds: Kind) -> tuple[Check, ...]:
         """The checks that say this; of these kinds, where some are named."""

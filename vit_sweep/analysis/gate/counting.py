@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vit_sweep.analysis.gate.checks import MACHINE, MEMORY, SOFTWARE, Check, Kind, Rules, Standing, exact
-from vit_sweep.analysis.gate.paired_cell import Both, unlike_machine, unlike_software
+from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_machine, unlike_software
 
 _OF_MACHINE = ("kernels", "synchronisations", MEMORY)
 """Counts that are those of one kind of machine."""
@@ -18,7 +18,7 @@ _SHOWN = 5e-5
 _NO_COUNTS = "its runs were not counted: they are of an older vit_sweep"
 
 
-def counts_of(cell: Both, rules: Rules) -> Iterator[Check]:
+def counts_of(cell: PairedCell, rules: Rules) -> Iterator[Check]:
     before, after = ([dict(run.counts) for run in side if run.counts] for side in (cell.before, cell.after))
     if not before and not after:
         return

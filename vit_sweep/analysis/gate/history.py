@@ -107,22 +107,22 @@ def _point(name: str, runs: Sequence[Run]) -> Point:
 
 def times_of(entries: Sequence[Entry]) -> list[Times]:
     """A series for each cell and kind of machine, with its change points; those of the last entry first."""
-    found: dict[tuple[str, str], list[tuple[Moment, str]]] = {}
+    series: dict[tuple[str, str], list[tuple[Moment, str]]] = {}
     for line, entry in enumerate(entries):
         for point in entry.cells:
             if point.epoch_s is not None:
                 moment = Moment(line, entry, point.epoch_s)
-                found.setdefault((point.key, entry.machine), []).append((moment, point.cell))
-    made = [
+                series.setdefault((point.key, entry.machine), []).append((moment, point.cell))
+    histories = [
         Times(
             cell=moments[-1][1],
             machine=machine,
             moments=tuple(moment for moment, _ in moments),
-            changes=tuple(change_points([moment.value for moment, _ in moments], series=len(found))),
+            changes=tuple(change_points([moment.value for moment, _ in moments], series=len(series))),
         )
-        for (_, machine), moments in found.items()
+        for (_, machine), moments in series.items()
     ]
-    return sorted(made, key=lambda times: -times.moments[-1].line)
+    return sorted(histories, key=lambda times: -times.moments[-1].line)
 
 
 def steps_of(entries: Sequence[Entry]) -> list[Step]:

@@ -7,7 +7,7 @@ from launchers.text import plural, some
 from vit_sweep.analysis.compare import labels_of, of_side
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Rules, Standing
 from vit_sweep.analysis.gate.counting import counts_of
-from vit_sweep.analysis.gate.paired_cell import Both, unlike_software
+from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_software
 from vit_sweep.analysis.gate.timing import times_of
 from vit_sweep.analysis.pairing import Cells, pair
 from vit_sweep.analysis.series.contention import quiet_first
@@ -31,30 +31,30 @@ def judge(before: Iterable[Run], after: Iterable[Run], rules: Rules | None = Non
         )
     checks: list[Check] = []
     for cell in paired.unpaired:
-        gone = cell.side == "a"
+        is_lost = cell.side == "a"
         checks.append(
             Check(
                 kind=Kind.CELL,
                 name="",
                 cell=cell.cell,
-                standing=Standing.OPEN if gone else Standing.APART,
-                sentence=f"in the baseline only: {cell.reason}" if gone else "new, the baseline does not have it",
+                standing=Standing.OPEN if is_lost else Standing.APART,
+                sentence=f"in the baseline only: {cell.reason}" if is_lost else "new, the baseline does not have it",
             )
         )
-    both: list[Both] = []
+    finished: list[PairedCell] = []
     for name, (x, y) in zip(names_of([x for x, _ in paired.pairs]), paired.pairs, strict=True):
-        ended = _ended(name, x, y)
-        checks += ended
+        unfinished = _unfinished(name, x, y)
+        checks += unfinished
         done = [[run for run in side.runs if run.status is Status.DONE] for side in (x, y)]
         if all(done):
             sides = of_side(x, "baseline"), of_side(y, "study")
             timed = quiet_first(sides[0]), quiet_first(sides[1])
             waited = sum(map(len, sides)) - sum(map(len, timed))
-            both.append(Both(name, done[0], done[1], timed, waited))
-    for cell_pair in both:
+            finished.append(PairedCell(name, done[0], done[1], timed, waited))
+    for cell_pair in finished:
         checks += counts_of(cell_pair, rules)
-    times, notes = times_of(both, rules)
-    return Gate(rules=rules, checks=(*checks, *times), notes=(*_software_notes(both), *notes))
+    times, notes = times_of(finished, rules)
+    return Gate(rules=rules, checks=(*checks, *times), notes=(*_software_notes(finished), *notes))
 
 
 def names_of(cells: Sequence[Cells]) -> list[str]:
@@ -64,22 +64,22 @@ def names_of(cells: Sequence[Cells]) -> list[str]:
         (f"gpus={cell.gpus}", f"nodes={cell.runs[0].nodes}" if len(nodes) > 1 else "", label)
         for cell, label in zip(cells, labels_of(cells), strict=True)
     )
-    return [" ".join(word for word in known if word) for known in words]
+    return [" ".join(word for word in parts if word) for parts in words]
 
 
-def _ended(name: str, x: Cells, y: Cells) -> Iterator[Check]:
+def _unfinished(name: str, x: Cells, y: Cells) -> Iterator[Check]:
     """What is to be said of cells that did not finish on one of the sides."""
     lost_before, lost_after = ([run for run in side.runs if run.status is not Status.DONE] for side in (x, y))
     standing, words = None, ""
     if len(lost_after) == len(y.runs):
         same = len(lost_before) == len(x.runs)
         standing = Standing.APART if same else Standing.WORSE
-        words = f"did not finish{' here, nor in the baseline' if same else ''}: {_why(lost_after)}"
+        words = f"did not finish{' here, nor in the baseline' if same else ''}: {_causes(lost_after)}"
     elif lost_after:
         standing = Standing.OPEN
-        words = f"{len(lost_after)} of {plural(len(y.runs), 'run')} did not finish: {_why(lost_after)}"
+        words = f"{len(lost_after)} of {plural(len(y.runs), 'run')} did not finish: {_causes(lost_after)}"
     elif len(lost_before) == len(x.runs):
-        standing, words = Standing.BETTER, f"finishes; in the baseline it did not: {_why(lost_before)}"
+        standing, words = Standing.BETTER, f"finishes; in the baseline it did not: {_causes(lost_before)}"
     if standing is not None:
         yield Check(
             kind=Kind.CELL,
@@ -92,11 +92,11 @@ def _ended(name: str, x: Cells, y: Cells) -> Iterator[Check]:
         )
 
 
-def _why(runs: Iterable[Run]) -> str:
+def _causes(runs: Iterable[Run]) -> str:
     return some(dict.fromkeys(run.cause or run.status.value for run in runs), 3)
 
 
-def _software_notes(pairs: Iterable[Both]) -> list[str]:
+def _software_notes(pairs: Iterable[PairedCell]) -> list[str]:
     """What is installed otherwise, once for all cells."""
     clauses = dict.fromkeys(
         clause

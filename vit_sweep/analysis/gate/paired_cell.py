@@ -11,7 +11,7 @@ _OWN = ("python", "vit_sweep", "code")
 """Software that changes no count, and what the gate is there to judge."""
 
 
-class Both(NamedTuple):
+class PairedCell(NamedTuple):
     """A cell that both sides have finished."""
 
     name: str

@@ -48,7 +48,7 @@ def reach(variance: npt.ArrayLike, freedom: npt.ArrayLike, confidence: float) ->
     return reached
 
 
-def found(slower: float, variance: float, freedom: float, confidence: float) -> float:
+def detectable_slowdown(slower: float, variance: float, freedom: float, confidence: float) -> float:
     """The least slow-down, as a part, that is found beyond `slower`."""
     return exp(min(50.0, log1p(slower) + float(reach(variance, freedom, confidence)))) - 1
 

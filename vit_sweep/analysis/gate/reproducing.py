@@ -73,24 +73,24 @@ class Reproduction:
 
 
 def reproduced(
-    published: Iterable[Run], again: Iterable[Run], *, within: float, across: Sequence[str] = ()
+    published: Iterable[Run], rerun: Iterable[Run], *, within: float, across: Sequence[str] = ()
 ) -> Reproduction:
     """Judge a study against what was published. `within`: by how much, as a part, times may be others.
 
     Cells that were not run again are counted and judged no further. Raises `UserError` where no cell is in both, or a
     published run is on both sides.
     """
-    old, new = list(published), list(again)
-    same = {_self(run) for run in old if run.timed} & {_self(run) for run in new}
-    if same:
+    old, new = list(published), list(rerun)
+    shared = {_fingerprint(run) for run in old if run.timed} & {_fingerprint(run) for run in new}
+    if shared:
         raise UserError(
-            f"{plural(len(same), 'run of the study is|runs of the study are')} among the published ones (same start, "
+            f"{plural(len(shared), 'run of the study is|runs of the study are')} among the published ones (same start, "
             "same times): nothing was run again; name the study that did"
         )
-    made = judge(old, new, Rules(slower=within, across=tuple(across)))
-    figures = [_figure(check, within) for check in made.checks if check.kind is not Kind.CELL or _ended(check)]
+    gate = judge(old, new, Rules(slower=within, across=tuple(across)))
+    figures = [_figure(check, within) for check in gate.checks if check.kind is not Kind.CELL or _has_runs(check)]
     pairs = pair(old, new, across=across, untimed=True).pairs
-    sides = [[run for both in pairs for run in both[side].runs] for side in (0, 1)]
+    sides = [[run for cells in pairs for run in cells[side].runs] for side in (0, 1)]
     return Reproduction(
         figures=tuple(figures),
         changed=(
@@ -99,11 +99,11 @@ def reproduced(
             *_machines(*sides),
         ),
         left=len(cells_of(old, across)) - len(pairs),
-        notes=made.notes,
+        notes=gate.notes,
     )
 
 
-def _self(run: Run) -> tuple[object, ...]:
+def _fingerprint(run: Run) -> tuple[object, ...]:
     """What two runs never share: when it began, to the second, and what its typical epoch took, to the microsecond."""
     return run.gpus, run.seed, run.started_at, round(median(run.epoch_s), 6) if run.epoch_s else None
 
@@ -132,7 +132,7 @@ def _machines(old: Sequence[Run], new: Sequence[Run]) -> list[str]:
     return [f"another machine: {clause} (published against here)" for clause in sorted(words - {""})]
 
 
-def _ended(check: Check) -> bool:
+def _has_runs(check: Check) -> bool:
     """Whether it says what became of a cell that both have: what was not run again is counted."""
     return check.standing in (Standing.WORSE, Standing.BETTER) or check.runs_before + check.runs_after > 0
 

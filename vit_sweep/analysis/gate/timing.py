@@ -19,8 +19,8 @@ from typing import NamedTuple
 from launchers.text import plural
 from vit_sweep.analysis.compare import in_words, shared_runs
 from vit_sweep.analysis.gate.checks import MACHINE, Check, Kind, Rules, Standing
-from vit_sweep.analysis.gate.paired_cell import Both, unlike_machine
-from vit_sweep.analysis.gate.power import MOST, Sides, found, least_runs, more_runs, reach
+from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_machine
+from vit_sweep.analysis.gate.power import MOST, Sides, detectable_slowdown, least_runs, more_runs, reach
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import half_width
@@ -32,7 +32,7 @@ _UNTRUE = {"study": (Standing.WORSE,), "baseline": (Standing.FINE, Standing.BETT
 """What a time cannot say where one side alone was slowed down."""
 
 
-class _Judged(NamedTuple):
+class _Criteria(NamedTuple):
     """What all times of a gate are judged by."""
 
     slower: float
@@ -41,9 +41,9 @@ class _Judged(NamedTuple):
     cells: int
 
 
-def times_of(pairs: Sequence[Both], rules: Rules) -> tuple[list[Check], list[str]]:
+def times_of(pairs: Sequence[PairedCell], rules: Rules) -> tuple[list[Check], list[str]]:
     checks: list[Check] = []
-    compared: list[Both] = []
+    compared: list[PairedCell] = []
     for cell in pairs:
         elsewhere = "" if MACHINE in rules.across else unlike_machine(cell.before, cell.after)
         why = f"another machine: {elsewhere}" if elsewhere else _no_time(cell)
@@ -60,13 +60,13 @@ def times_of(pairs: Sequence[Both], rules: Rules) -> tuple[list[Check], list[str
     mean = spread.mean_ratio([(cell.timed[1], cell.timed[0]) for cell in even]) if len(even) > 1 else None
     several = mean is not None and mean.logarithm is not None
     looked_at = sum(ratio.logarithm is not None for ratio in ratios) + several
-    judged = _Judged(rules.slower, 1 - SIGNIFICANT / max(1, looked_at), len(compared))
-    made = [
-        _time(cell, ratio, _sides(spread, cell, ratio.logarithm), judged)
+    criteria = _Criteria(rules.slower, 1 - SIGNIFICANT / max(1, looked_at), len(compared))
+    time_checks = [
+        _time(cell, ratio, _sides(spread, cell, ratio.logarithm), criteria)
         for cell, ratio in zip(compared, ratios, strict=True)
     ]
     if mean is not None and mean.logarithm is not None:
-        made.append(_mean(mean.estimate.value, mean.logarithm, len(even), judged))
+        time_checks.append(_mean(mean.estimate.value, mean.logarithm, len(even), criteria))
     busy = contention((in_words(run) for side in sides for run in side), alike=lambda _: "")
     if waited := sum(cell.waited for cell in compared):
         busy = (
@@ -74,15 +74,15 @@ def times_of(pairs: Sequence[Both], rules: Rules) -> tuple[list[Check], list[str
             f"left out: {plural(waited, 'run')} that waited for cores that others had, beside quiet ones of the cell",
         )
     notes = [*shared_runs(cell.timed for cell in compared), *spread.notes(), *busy]
-    if weakest := max((check.found for check in made if check.found is not None), default=None):
+    if weakest := max((check.found for check in time_checks if check.found is not None), default=None):
         notes.append(
             f"a slow-down of {weakest:.1%} of any one cell would be found in 80 of 100 gates with as many runs; "
             f"intervals are of {plural(looked_at, 'check')} together"
         )
-    return [*checks, *made], notes
+    return [*checks, *time_checks], notes
 
 
-def _no_time(cell: Both) -> str:
+def _no_time(cell: PairedCell) -> str:
     for runs, timed, side in zip((cell.before, cell.after), cell.timed, ("baseline", "study"), strict=True):
         if not timed:
             crowded = any(run.oversubscribed for run in runs)
@@ -90,16 +90,16 @@ def _no_time(cell: Both) -> str:
     return ""
 
 
-def _sides(spread: Spreads, cell: Both, known: Logarithm | None) -> Sides | None:
-    if known is None:
+def _sides(spread: Spreads, cell: PairedCell, logarithm: Logarithm | None) -> Sides | None:
+    if logarithm is None:
         return None
     before, after = (spread.of_a_run(side) for side in cell.timed)
     runs_before, runs_after = map(len, cell.timed)
-    days = max(0.0, known.variance - before / runs_before - after / runs_after)
-    return Sides(before, after, runs_before, runs_after, days, known.freedom)
+    days = max(0.0, logarithm.variance - before / runs_before - after / runs_after)
+    return Sides(before, after, runs_before, runs_after, days, logarithm.freedom)
 
 
-def _time(cell: Both, ratio: Ratio, sides: Sides | None, judged: _Judged) -> Check:
+def _time(cell: PairedCell, ratio: Ratio, sides: Sides | None, criteria: _Criteria) -> Check:
     before, after = (median([median(run.epoch_s) for run in side]) for side in cell.timed)
     seconds = f"{after:.4g} s instead of {before:.4g} s an epoch"
     blank = Check(
@@ -114,17 +114,17 @@ def _time(cell: Both, ratio: Ratio, sides: Sides | None, judged: _Judged) -> Che
         runs_before=len(cell.timed[0]),
         runs_after=len(cell.timed[1]),
     )
-    known = ratio.logarithm
-    if known is None or sides is None:
+    logarithm = ratio.logarithm
+    if logarithm is None or sides is None:
         if ratio.estimate.n > 1:
             why = "the runs are equal to the last digit, which says nothing of their spread"
             return replace(blank, sentence=f"{seconds}: {why}")
-        runs = least_runs(judged.cells, log1p(judged.slower), USUAL, judged.confidence)
+        runs = least_runs(criteria.cells, log1p(criteria.slower), USUAL, criteria.confidence)
         advice = f"; repeats={runs} of both would do if runs differ by {USUAL:.0%}, an assumption" if runs else ""
         more = runs - blank.runs_after if runs and runs > blank.runs_after else None
         return replace(blank, sentence=f"{seconds}: a single run says nothing of its spread{advice}", more=more)
-    standing, low, high, words = _by_interval(ratio.estimate.value, known, judged)
-    more, advice = _advice(known, sides, judged) if standing is Standing.OPEN else (None, "")
+    standing, low, high, words = _by_interval(ratio.estimate.value, logarithm, criteria)
+    more, advice = _advice(logarithm, sides, criteria) if standing is Standing.OPEN else (None, "")
     if cell.contended and standing in _UNTRUE[cell.contended]:
         standing = Standing.OPEN
         advice = f"; only the runs of the {cell.contended} waited for cores that others had: run it on a quiet host"
@@ -136,16 +136,16 @@ def _time(cell: Both, ratio: Ratio, sides: Sides | None, judged: _Judged) -> Che
         low=low,
         high=high,
         more=more,
-        found=found(judged.slower, known.variance, known.freedom, judged.confidence),
+        found=detectable_slowdown(criteria.slower, logarithm.variance, logarithm.freedom, criteria.confidence),
     )
 
 
-def _mean(value: float, known: Logarithm, cells: int, judged: _Judged) -> Check:
-    standing, low, high, words = _by_interval(value, known, judged)
+def _mean(value: float, logarithm: Logarithm, cells: int, criteria: _Criteria) -> Check:
+    standing, low, high, words = _by_interval(value, logarithm, criteria)
     return Check(
         kind=Kind.TIME,
         name=EPOCH,
-        cell=f"all {cells} cells" if cells == judged.cells else f"{cells} of {judged.cells} cells",
+        cell=f"all {cells} cells" if cells == criteria.cells else f"{cells} of {criteria.cells} cells",
         standing=standing,
         sentence=f"{words}, geometric mean",
         ratio=value,
@@ -154,11 +154,11 @@ def _mean(value: float, known: Logarithm, cells: int, judged: _Judged) -> Check:
     )
 
 
-def _by_interval(value: float, known: Logarithm, judged: _Judged) -> tuple[Standing, float, float, str]:
+def _by_interval(value: float, logarithm: Logarithm, criteria: _Criteria) -> tuple[Standing, float, float, str]:
     """The verdict on a ratio, both ends of its interval, and the ratio in words."""
-    width = float(half_width(known.variance, known.freedom, judged.confidence))
-    low, high = (exp(max(-50.0, min(50.0, known.value + end))) for end in (-width, width))
-    bound = 1 + judged.slower
+    width = float(half_width(logarithm.variance, logarithm.freedom, criteria.confidence))
+    low, high = (exp(max(-50.0, min(50.0, logarithm.value + end))) for end in (-width, width))
+    bound = 1 + criteria.slower
     if low > bound:
         standing = Standing.WORSE
     elif high >= bound:
@@ -168,17 +168,17 @@ def _by_interval(value: float, known: Logarithm, judged: _Judged) -> tuple[Stand
     return standing, low, high, f"{value:.3f} times as long ({low:.3f} to {high:.3f})"
 
 
-def _advice(known: Logarithm, sides: Sides, judged: _Judged) -> tuple[int | None, str]:
+def _advice(logarithm: Logarithm, sides: Sides, criteria: _Criteria) -> tuple[int | None, str]:
     """How many runs more would tell, and the same in words.
 
     For a cell that is what it was; where it has that many runs already, for one as slow as it looks.
     """
-    bound = log1p(judged.slower)
-    enough = float(reach(known.variance, known.freedom, judged.confidence)) <= bound
-    more = more_runs(sides, abs(bound - known.value) if enough else bound, judged.confidence)
+    bound = log1p(criteria.slower)
+    enough = float(reach(logarithm.variance, logarithm.freedom, criteria.confidence)) <= bound
+    more = more_runs(sides, abs(bound - logarithm.value) if enough else bound, criteria.confidence)
     if more is not None:
         both = " of both sides" if more.both else ""
         return more.runs, f"; run {more.runs} more{both} (repeats={sides.runs_after + more.runs})"
     if sides.days > sides.before / sides.runs_before + sides.after / sides.runs_after:
         return None, "; two days differ by as much: run both in one session, or the baseline on more days"
-    return None, f"; so near to the bound of {judged.slower:.3g} that {MOST} runs more would not tell"
+    return None, f"; so near to the bound of {criteria.slower:.3g} that {MOST} runs more would not tell"

@@ -65,11 +65,11 @@ class Coverage:
     def in_brief(self, curves: int) -> str:
         """What so many curves of a grid carry, and what to type for more: a sentence for a plan."""
         grid, verb = ("this grid", "carries") if curves == 1 else (f"{curves} curves of this grid", "carry")
-        beside = f", with the study's {_listed(self.others)}" if self.others else ""
+        study_counts = f", with the study's {_listed(self.others)}" if self.others else ""
         fits = _fits(_briefly(self.carries))
         single = (", but no interval" if self.carries else " and no interval") if self.runs == 1 else ""
         parts = (
-            f"{grid} ({self.scaling.value}{beside}) {verb} {fits or 'no fit'}{single}",
+            f"{grid} ({self.scaling.value}{study_counts}) {verb} {fits or 'no fit'}{single}",
             f"{_listed(self.crowded)} GPUs are not counted, for this machine has fewer cores" if self.crowded else "",
             "no other GPU count can run" if self.is_full else "",
             f"{self.add} would add {self.gains}" if self.add else "",
@@ -82,7 +82,7 @@ def coverage(
     scaling: Scaling,
     *,
     link: bool = False,
-    asked: Collection[int] = (),
+    grid_counts: Collection[int] = (),
     crowded: Collection[int] = (),
     layout: Layout = Layout(),  # noqa: B008  # frozen
     baseline: str = "",
@@ -94,41 +94,41 @@ def coverage(
 ) -> Coverage:
     """Judge GPU counts (runs by count).
 
-    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `asked`: counts of the grid that
-    is spoken of, where a study has others too; empty: all of them. `crowded`: counts beside `counts` whose ranks have
-    no core each, so that their times carry nothing. `layout`: which links they crossed. `baseline`: why
+    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `grid_counts`: those of the
+    grid that is judged, where a study has others too; empty: all of them. `crowded`: counts beside `counts` whose
+    ranks have no core each, so that their times carry nothing. `layout`: which links they crossed. `baseline`: why
     there is none.
     `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
     `repeats_follow`: whoever watches adds repeats by itself. `seen`: how far runs lie apart, `wanted`: the half-width
     that their intervals are to have.
     """
     known = tuple(sorted(counts))
-    own = tuple(gpus for gpus in known if gpus in asked) or known
-    runs = min((counts[gpus] for gpus in own), default=0)
+    grid = tuple(gpus for gpus in known if gpus in grid_counts) or known
+    runs = min((counts[gpus] for gpus in grid), default=0)
     laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
-    short = missing(known, [law for law in laws if not (link and law is Law.LATENCY_BANDWIDTH)])
-    more = further(known, possible, most, wanted=short)
+    lacking = missing(known, [law for law in laws if not (link and law is Law.LATENCY_BANDWIDTH)])
+    more = further(known, possible, most, wanted=lacking)
     advice = advise(len(known) + len(more), runs, seen=seen, target=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
-    then = [law for law in laws if law not in carries and len(known) + len(more) >= counts_needed(law)]
-    gains = [name for name in _briefly(then) if name not in _briefly(carries)]
-    words = [f"gpus={','.join(map(str, sorted({*own, *more})))}"] if more else []
+    gained_laws = [law for law in laws if law not in carries and len(known) + len(more) >= counts_needed(law)]
+    gains = [name for name in _briefly(gained_laws) if name not in _briefly(carries)]
+    words = [f"gpus={','.join(map(str, sorted({*grid, *more})))}"] if more else []
     words += [f"repeats={advice.repeats}"] if short_of_runs else []
     return Coverage(
         scaling=scaling,
         counts=known,
         runs=runs,
         carries=carries,
-        verdict=_verdict(own, known, laws, carries, room=len(more) >= short or not known) + _not_counted(crowded),
+        verdict=_verdict(grid, known, laws, carries, room=len(more) >= lacking or not known) + _not_counted(crowded),
         baseline=baseline or _baseline(known),
         span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
         add=" ".join(words),
         gains=", and ".join(filter(None, (_fits(gains), advice.gives if short_of_runs else ""))),
-        others=tuple(gpus for gpus in known if gpus not in own),
+        others=tuple(gpus for gpus in known if gpus not in grid),
         crowded=tuple(crowded),
-        is_full=bool(known) and short > 0 and not more,
+        is_full=bool(known) and lacking > 0 and not more,
     )
 
 
@@ -192,7 +192,7 @@ def of_plan(
             {gpus: len(known) for gpus, known in by_gpus.items()},
             series.scaling,
             link=preflight,
-            asked={cell.cell.gpus for cell in planned[key]} | ({1} if _unplaced(key) in starts else set()),
+            grid_counts={cell.cell.gpus for cell in planned[key]} | ({1} if _unplaced(key) in starts else set()),
             crowded=sorted(crowded[key]),
             possible=partial(may_run, example, series),
             most=example.profile.most_gpus(cores),
@@ -245,7 +245,7 @@ def _verdict(
 ) -> str:
     listed = f" ({_listed(own)})" if own else ""
     others = _listed(gpus for gpus in known if gpus not in own)
-    what = f"{plural(len(own), 'GPU count')}{listed}" + (f" and the study's {others}" if others else "")
+    subject = f"{plural(len(own), 'GPU count')}{listed}" + (f" and the study's {others}" if others else "")
     # The plain latency-bandwidth model carries everything that the one with a measured link does, and is harder.
     both = Law.LATENCY_BANDWIDTH in carries
     fitted = [_WORDS[law] for law in carries if not (both and law is Law.MEASURED_LINK)]
@@ -256,8 +256,8 @@ def _verdict(
     )
     end = "" if room else "; no further count can run there"
     if not fitted:
-        return f"{what} support{'s' if len(known) == 1 else ''} no scaling fit ({needs}){end}"
-    return f"{what} support {_joined(fitted)}" + (f"; {needs}" if needs else "") + end
+        return f"{subject} support{'s' if len(known) == 1 else ''} no scaling fit ({needs}){end}"
+    return f"{subject} support {_joined(fitted)}" + (f"; {needs}" if needs else "") + end
 
 
 def _not_counted(crowded: Collection[int]) -> str:

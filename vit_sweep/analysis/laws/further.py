@@ -30,11 +30,11 @@ def further(known: Sequence[int], possible: Callable[[int], bool], most: int | N
     chosen = [gpus for gpus in doublings if possible(gpus)][:wanted]
     left = [gpus for gpus in range(1, min(limit, _FILL_UP_TO) + 1) if gpus not in known and gpus not in chosen]
     while len(chosen) < wanted:
-        taken = [*known, *chosen]
+        occupied = [*known, *chosen]
         free = [gpus for gpus in left if gpus not in chosen and possible(gpus)]
         if not free:
             break
-        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / other)) for other in taken), -gpus)))
+        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / other)) for other in occupied), -gpus)))
     return sorted(chosen)
 
 

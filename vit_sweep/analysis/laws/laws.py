@@ -53,8 +53,12 @@ NAMES = {
 """As a sentence names them."""
 
 COEFFICIENTS = {
-    Law.AMDAHL: 2, Law.GUSTAFSON: 2, Law.USL: 3, Law.LATENCY_BANDWIDTH: 4, Law.MEASURED_LINK: 2,
-}  # fmt: skip
+    Law.AMDAHL: 2,
+    Law.GUSTAFSON: 2,
+    Law.USL: 3,
+    Law.LATENCY_BANDWIDTH: 4,
+    Law.MEASURED_LINK: 2,
+}
 """What is fitted, the time on one GPU included."""
 
 OF_SCALING = {

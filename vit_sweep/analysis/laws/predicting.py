@@ -215,14 +215,14 @@ def _why_not(fit: Fit, gpus: int) -> str:
                 f"tell whether communication grows with the GPUs, which takes {counts_needed(Law.USL)} – "
                 f"{fit.layout.measure(near)}"
             )
-        for error, what in (
+        for error, description in (
             (fit.loo_error, "the mean error of held-out GPU counts"),
             (fit.largest_error, f"the error at {plural(large, 'GPU')} when that count is held out"),
         ):
             if error is None or error > HOLD_OUT_LIMIT:
                 size = "unknown" if error is None else f"{error:.0%}"
                 return (
-                    f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and {what} "
+                    f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and {description} "
                     f"under {fit.name} is {size}, "
                     f"above {HOLD_OUT_LIMIT:.0%}: no prediction – {fit.layout.measure(gpus)}"
                 )
@@ -243,11 +243,11 @@ def _too_wide(fit: Fit, gpus: int, time: Estimate) -> str:
     single = fit.runs == len(fit.counts)
     repeats = advise(len(fit.counts), 1, seen=None).repeats
     fewer = ", or" if fit.layout.most is None or nearer <= fit.layout.most else "; what helps:"
-    again = f"{fewer} repeats={repeats}, since every count ran once" if single else ""
+    repeat = f"{fewer} repeats={repeats}, since every count ran once" if single else ""
     return (
         f"on {plural(gpus, 'GPU')} an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, "
         "more than a "
-        f"factor of {WIDEST:g} apart: too wide to be of use – {fit.layout.measure(nearer, 'measure gpus={}')}{again}"
+        f"factor of {WIDEST:g} apart: too wide to be of use – {fit.layout.measure(nearer, 'measure gpus={}')}{repeat}"
     )
 
 

@@ -169,8 +169,8 @@ def _one_group(point: Point, smallest: int) -> tuple[Cell, Workload]:
 
 
 def _impossible(gpus: int, load: Workload, accum: int) -> str:
-    groups, rest = divmod(gpus, load.sequence)
-    if rest:
+    groups, remainder = divmod(gpus, load.sequence)
+    if remainder:
         return f"gpus={gpus}: not a multiple of sequence={load.sequence}"
     batch = round(load.per_gpu(gpus) * gpus)
     if load.batch_per == BatchPer.GLOBAL and batch % (groups * accum):
@@ -218,13 +218,13 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, assumed: tuple[f
     )
 
 
-def _compared(made: SimulatedPoint, base: SimulatedPoint, scaling: Scaling) -> SimulatedPoint:
+def _compared(point: SimulatedPoint, base: SimulatedPoint, scaling: Scaling) -> SimulatedPoint:
     """With its ratios; what is hidden is hidden at both counts, so each edge is compared with its own."""
-    factor, strong = made.gpus / base.gpus, scaling is Scaling.STRONG
-    edges = sorted((base.slow_s / made.slow_s, base.fast_s / made.fast_s, base.epoch_s / made.epoch_s))
-    ratio = Estimate(value=base.epoch_s / made.epoch_s, low=edges[0], high=edges[-1])
+    factor, strong = point.gpus / base.gpus, scaling is Scaling.STRONG
+    edges = sorted((base.slow_s / point.slow_s, base.fast_s / point.fast_s, base.epoch_s / point.epoch_s))
+    ratio = Estimate(value=base.epoch_s / point.epoch_s, low=edges[0], high=edges[-1])
     return replace(
-        made,
+        point,
         speedup=ratio if strong else scaled(ratio, factor),
         efficiency=scaled(ratio, 1 / factor) if strong else ratio,
     )

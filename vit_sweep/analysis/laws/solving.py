@@ -70,7 +70,7 @@ def solve(
         counts = ", ".join(map(str, sorted(observed)))
         return f"GPU counts {counts} cannot tell its {COEFFICIENTS[law]} coefficients apart (condition {condition:.1e})"
     free = _least(design, target, bounded=False)
-    kept = free if np.all(free >= 0) else _least(design, target, bounded=True)
+    bounded = free if np.all(free >= 0) else _least(design, target, bounded=True)
     off = design @ free - target
     weight = 1 / np.sqrt(1 + (off / OUTLIER) ** 2)  # soft_l1's weight of a residual
     freedom = len(rows) - len(share)
@@ -79,7 +79,7 @@ def solve(
         variance = max(variance, (SINGLE_RUN / float(stdtrit(freedom, 0.975))) ** 2)
     scatter = variance * np.linalg.inv(design.T @ (weight[:, None] * design))
     return Solution(
-        coefficients=tuple((kept / share).tolist()),
+        coefficients=tuple((bounded / share).tolist()),
         free=tuple((free / share).tolist()),
         covariance=tuple(map(tuple, (scatter / np.outer(share, share)).tolist())),
         residual=variance**0.5,

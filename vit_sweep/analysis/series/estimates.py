@@ -31,14 +31,14 @@ def difference(first: Estimate, second: Estimate, looked_at: Sequence[Estimate] 
     probability = 1 - 0.025 / (len(numbers) * (len(numbers) - 1) / 2)
     single = single_spread(numbers)
     (centre, error, freedom), (other, other_error, other_freedom) = (_logarithm(n, single) for n in (first, second))
-    gap, both = abs(other - centre), hypot(error, other_error)
-    if gap > t_quantile(min(freedom, other_freedom), probability) * both:
+    gap, total_error = abs(other - centre), hypot(error, other_error)
+    if gap > t_quantile(min(freedom, other_freedom), probability) * total_error:
         return Difference(clear=True)
     share = sqrt(1 / first.n + 1 / second.n)
     if gap <= t_quantile(inf, probability) * USUAL * share:
         return Difference(clear=False)
     fewest = min(number.freedom or inf for number in numbers)
-    return Difference(clear=False, doubt=_doubt(both / share, fewest, fmean(number.n for number in numbers)))
+    return Difference(clear=False, doubt=_doubt(total_error / share, fewest, fmean(number.n for number in numbers)))
 
 
 def doubt_of(ratio: Estimate, bound: float) -> str:

@@ -134,7 +134,7 @@ def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
     base: Run | None = None
     for (gpus, nodes), repeats in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
         timed = [run for run in repeats if run.timed]
-        pooled, left = _alike(timed, base)
+        pooled, left = _split_poolable(timed, base)
         base = base or (pooled[0] if pooled else None)
         apart += left
         without = tuple(run for run in repeats if not run.timed)
@@ -146,7 +146,7 @@ def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
     )
 
 
-def _alike(runs: Sequence[Run], base: Run | None) -> tuple[list[Run], list[Apart]]:
+def _split_poolable(runs: Sequence[Run], base: Run | None) -> tuple[list[Run], list[Apart]]:
     """Split the runs of one GPU count into those that may be pooled and those that must stand apart.
 
     The GPU must be that of the series' first point; among repeats the largest set of equal machines is kept.
@@ -159,13 +159,13 @@ def _alike(runs: Sequence[Run], base: Run | None) -> tuple[list[Run], list[Apart
     best: list[Run] = []
     for first, *_ in kinds.values():
         # Runs of one kind are alike; only kinds need be compared.
-        same = [run for kind in kinds.values() if _poolable(first, kind[0])[0] for run in kind]
-        if len(same) > len(best):
-            best = same
-    kept = {run.run_id for run in best}
-    best = [run for run in left if run.run_id in kept]
+        poolable = [run for kind in kinds.values() if _poolable(first, kind[0])[0] for run in kind]
+        if len(poolable) > len(best):
+            best = poolable
+    pooled_ids = {run.run_id for run in best}
+    best = [run for run in left if run.run_id in pooled_ids]
     for run in left:
-        if run.run_id not in kept:
+        if run.run_id not in pooled_ids:
             apart.append(Apart(run=run, reason=f"another machine than its repeats: {_poolable(best[0], run)[1]}"))
     return best, apart
 
@@ -180,7 +180,7 @@ def _other_gpu(run: Run, base: Run | None) -> str:
     """Why a run is not on the GPUs of its baseline; empty if it is, or if nobody said."""
     if base is None or not run.devices or not base.devices or set(run.devices) == set(base.devices):
         return ""
-    devices, base_devices = (" + ".join(sorted(set(each.devices))) for each in (run, base))
+    devices, base_devices = (" + ".join(sorted(set(run_.devices))) for run_ in (run, base))
     return f"unlike GPUs: it ran on {devices}, the first run of its series on {base_devices}"
 
 
@@ -223,8 +223,8 @@ def compared(series: ScalingSeries) -> ScalingSeries:
         )
         return replace(series, no_baseline=crowded)
     points = tuple(_against(point, base, series.key) for point in series.points)
-    made = replace(series, points=points, baseline_gpus=base.gpus)
-    return replace(made, points=tuple(replace(point, flags=point_flags(point, base)) for point in points))
+    compared_series = replace(series, points=points, baseline_gpus=base.gpus)
+    return replace(compared_series, points=tuple(replace(point, flags=point_flags(point, base)) for point in points))
 
 
 def _missing(base: SeriesPoint) -> str:
@@ -240,11 +240,11 @@ def _against(point: SeriesPoint, base: SeriesPoint, key: SeriesKey) -> SeriesPoi
         return point
     n = min(point.time_s.n, base.time_s.n)
     speedup, efficiency = ratios(base.time_s.value / point.time_s.value, point.gpus / base.gpus, key.scaling)
-    made = replace(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
+    compared_point = replace(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
     if key.scaling is Scaling.STRONG and point.gpus > base.gpus:
         fraction = serial_fraction(speedup, point.gpus / base.gpus)
-        made = replace(made, serial_fraction=Estimate(value=fraction, n=n))
-    return made
+        compared_point = replace(compared_point, serial_fraction=Estimate(value=fraction, n=n))
+    return compared_point
 
 
 def ratios(ratio: float, factor: float, scaling: Scaling) -> tuple[float, float]:

@@ -25,8 +25,8 @@ def with_intervals(
 
     `times`, `steps`: the spread of more cells than the series' own.
     """
-    own = cells_of([series])
-    times, steps = times or Spreads(own), steps or Spreads(own, step_ms)
+    cells = cells_of([series])
+    times, steps = times or Spreads(cells), steps or Spreads(cells, step_ms)
     points = tuple(_timed(point, times, steps) for point in series.points)
     base = next((point for point in points if point.gpus == series.baseline_gpus and point.runs), None)
     if base is None:
@@ -54,11 +54,11 @@ def measured(series: Iterable[ScalingSeries]) -> Measured:
     return Measured(Spreads(cells), Spreads(cells, step_ms))
 
 
-def with_all_intervals(series: Iterable[ScalingSeries], known: Measured | None = None) -> list[ScalingSeries]:
-    """Series with intervals from the spread of all their cells; `known`: `measured` of them."""
+def with_all_intervals(series: Iterable[ScalingSeries], spread: Measured | None = None) -> list[ScalingSeries]:
+    """Series with intervals from the spread of all their cells; `spread`: `measured` of them."""
     curves = list(series)
-    known = known or measured(curves)
-    return [with_intervals(curve, times=known.times, steps=known.steps) for curve in curves]
+    spread = spread or measured(curves)
+    return [with_intervals(curve, times=spread.times, steps=spread.steps) for curve in curves]
 
 
 def cells_of(series: Iterable[ScalingSeries]) -> list[tuple[Run, ...]]:
@@ -70,12 +70,12 @@ def _timed(point: SeriesPoint, times: Spreads, steps: Spreads) -> SeriesPoint:
     if point.time_s is None:
         return point
     time_s = times.estimate(point.runs, value=point.time_s.value)
-    made = replace(point, time_s=time_s)
+    timed = replace(point, time_s=time_s)
     if point.step_ms is not None:
-        made = replace(made, step_ms=steps.estimate(point.runs, value=point.step_ms.value))
+        timed = replace(timed, step_ms=steps.estimate(point.runs, value=point.step_ms.value))
     if point.images_per_s is not None:
-        made = replace(made, images_per_s=time_s.inverse(point.images_per_s.value * time_s.value))
-    return made
+        timed = replace(timed, images_per_s=time_s.inverse(point.images_per_s.value * time_s.value))
+    return timed
 
 
 def _by_usual_spread(point: SeriesPoint, base: SeriesPoint) -> float:
@@ -98,19 +98,19 @@ def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times
         return (None, None) if value is None else ratios(value, factor, scaling)
 
     (speed_low, part_low), (speed_high, part_high) = both(ratio.low), both(ratio.high)
-    made = replace(
+    compared = replace(
         point,
         speedup=replace(ratio, value=point.speedup.value, low=speed_low, high=speed_high),
         efficiency=replace(ratio, value=point.efficiency.value, low=part_low, high=part_high),
     )
-    if made.serial_fraction is not None and speed_low is not None and speed_high is not None:
-        made = replace(
-            made,
+    if compared.serial_fraction is not None and speed_low is not None and speed_high is not None:
+        compared = replace(
+            compared,
             serial_fraction=replace(
-                made.serial_fraction,
+                compared.serial_fraction,
                 low=serial_fraction(speed_high, factor),
                 high=serial_fraction(speed_low, factor),
                 freedom=ratio.freedom,
             ),
         )
-    return made, gain.p_value if ratio.known else _by_usual_spread(point, base)
+    return compared, gain.p_value if ratio.known else _by_usual_spread(point, base)

@@ -154,10 +154,10 @@ def spread_of(logs: npt.ArrayLike, layout: Layout) -> Spread:
     """Fit the model to logarithms of run medians, ... x n."""
     values = np.asarray(logs, dtype=np.float64)
     mean = layout.sums(values) / layout.counts
-    left = values - mean[..., layout.cells]
-    effects = left @ layout.centred @ layout.inverse
-    explained = np.einsum("...s,...s->...", effects, left @ layout.centred)
-    residual = left - effects @ layout.centred.T
+    deviations = values - mean[..., layout.cells]
+    effects = deviations @ layout.centred @ layout.inverse
+    explained = np.einsum("...s,...s->...", effects, deviations @ layout.centred)
+    residual = deviations - effects @ layout.centred.T
     freedoms = layout.counts - 1
     if freedoms.sum():
         freedoms = freedoms * (max(0.0, layout.run_freedom) / freedoms.sum())
@@ -189,19 +189,19 @@ def partly_pooled(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats, np
 
     `squares`: ... x k sums of squares; `freedoms`: k, zero for a cell with one run.
     """
-    known = np.maximum(freedoms, 1e-9)
+    positive_freedoms = np.maximum(freedoms, 1e-9)
     total, freedom = squares.sum(axis=-1, keepdims=True), freedoms.sum()
     others, others_freedom = total - squares, np.maximum(freedom - freedoms, 1e-9)
     comparable = (freedoms > 0) & (freedom - freedoms > 1e-6) & (others / others_freedom > _EQUAL)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(comparable, (squares / known) / (others / others_freedom), 0.0)
-    p = fdtrc(np.broadcast_to(known, ratio.shape), np.broadcast_to(others_freedom, ratio.shape), ratio)
+        ratio = np.where(comparable, (squares / positive_freedoms) / (others / others_freedom), 0.0)
+    p = fdtrc(np.broadcast_to(positive_freedoms, ratio.shape), np.broadcast_to(others_freedom, ratio.shape), ratio)
     own = comparable & (p < AGREE)
-    kept = ~(comparable & (p < DISAGREE / max(1, int(np.count_nonzero(freedoms)))))
-    pool_freedom = (freedoms * kept).sum(axis=-1)
-    pool = (squares * kept).sum(axis=-1) / np.maximum(pool_freedom, 1e-9)
+    pooled = ~(comparable & (p < DISAGREE / max(1, int(np.count_nonzero(freedoms)))))
+    pool_freedom = (freedoms * pooled).sum(axis=-1)
+    pool = (squares * pooled).sum(axis=-1) / np.maximum(pool_freedom, 1e-9)
     return (
-        np.where(own, squares / known, pool[..., None]),
+        np.where(own, squares / positive_freedoms, pool[..., None]),
         np.where(own, freedoms, pool_freedom[..., None]),
         own,
         pool,

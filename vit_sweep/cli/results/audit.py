@@ -15,7 +15,7 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import RuleFindings, Severity, Standing, by_rule
-from vit_sweep.analysis.audit.judge import Audit, Judged
+from vit_sweep.analysis.audit.judge import Audit, ClaimVerdict
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli.terminal import show
@@ -86,7 +86,7 @@ def draw(console: Console, name: str, verdict: Audit) -> None:
     console.print(f"claims that fall: {falls}" if falls else "no claim falls")
 
 
-def _claims(name: str, claims: Sequence[Judged]) -> Fitted:
+def _claims(name: str, claims: Sequence[ClaimVerdict]) -> Fitted:
     rows = [(verdict.claim.value, verdict.standing.value, ", ".join(verdict.reasons)) for verdict in claims]
     columns = (
         Column("claim", role=Role.KEY, is_text=True),
