@@ -19,7 +19,7 @@ from vit_sweep.submit.reproducing import PART, Published, Rerun, Wish, lines, re
 if TYPE_CHECKING:
     # They import numpy and rocrate, which `--help` does not need.
     from vit_sweep.analysis.gate.reproducing import Reproduction
-    from vit_sweep.report.capsule.build import Made
+    from vit_sweep.report.capsule.build import Capsule
 
 _log = logging.getLogger("vit_sweep")
 _NO_CELLS: Mapping[str, str] = {}
@@ -75,7 +75,7 @@ def capsule(
     authors: Sequence[str] = (),
     hosts: bool = True,
     unfinished: bool = False,
-) -> "Made":
+) -> "Capsule":
     """Pack a study to be cited (docs/results/capsule.md); returns its `path`, `digest`, `files` and `notes`.
 
     `out`: FILE.zip or a folder, by default STUDY-capsule.zip here; `license`: an SPDX identifier; `authors`: names,

@@ -13,7 +13,7 @@ from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, from_csv, from_reference, words_of
 
 if TYPE_CHECKING:
-    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.assemble import ReportOptions
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.page.content import ReportContent
 
@@ -42,7 +42,7 @@ class Imported(Results):
 
         return gather_runs(self._source.runs, problems=self._source.problems)
 
-    def _content(self, output: Path | None, wishes: "Wishes") -> "tuple[ReportContent | None, Path]":
+    def _content(self, output: Path | None, options: "ReportOptions") -> "tuple[ReportContent | None, Path]":
         from vit_sweep.report.assemble import content_of_tables
         from vit_sweep.report.output_paths import folder_of, page_path
 
@@ -50,7 +50,7 @@ class Imported(Results):
         folder.mkdir(parents=True, exist_ok=True)
         path = page_path(output, folder)
         command = f"{SCRIPT} report {self._words}"
-        return content_of_tables(self._source, folder, command=command, wishes=wishes), path
+        return content_of_tables(self._source, folder, command=command, options=options), path
 
 
 def read_csv(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.assemble import ReportOptions
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.page.content import ReportContent
 
@@ -97,7 +97,7 @@ class Results(ABC):
     def _gathered(self) -> "Gathered": ...
 
     @abstractmethod
-    def _content(self, output: Path | None, wishes: "Wishes") -> "tuple[ReportContent | None, Path]": ...
+    def _content(self, output: Path | None, options: "ReportOptions") -> "tuple[ReportContent | None, Path]": ...
 
     @property
     def runs(self) -> "DataFrame":
@@ -201,11 +201,11 @@ class Results(ABC):
         whose time is reported, 0 to 1. Raises `UserError` where no run has a time yet.
         """
         require_extra("report")
-        from vit_sweep.report.assemble import Wishes
+        from vit_sweep.report.assemble import ReportOptions
         from vit_sweep.report.render import write_report
 
-        wishes = Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target)
-        content, path = self._content(Path(output) if output is not None else None, wishes)
+        options = ReportOptions(reference=reference, proposal=proposal, threshold=threshold, target=target)
+        content, path = self._content(Path(output) if output is not None else None, options)
         if content is None:
             raise UserError(f"no run of {self.name} has a time yet, so there is nothing to report")
         return write_report(content, path)[0]

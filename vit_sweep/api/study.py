@@ -21,7 +21,7 @@ from vit_sweep.study.store import open_study
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.assemble import ReportOptions
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.page.content import ReportContent
 
@@ -82,14 +82,14 @@ class Study(Results):
 
         return gather(self._store())
 
-    def _content(self, output: Path | None, wishes: "Wishes") -> "tuple[ReportContent | None, Path]":
+    def _content(self, output: Path | None, options: "ReportOptions") -> "tuple[ReportContent | None, Path]":
         from vit_sweep.report.assemble import content_of
         from vit_sweep.report.output_paths import page_path, place_for
 
         store = self._store()
         folder = place_for(store, output=output.parent if output is not None else None)
         path = page_path(output, folder)
-        return content_of(store, wishes, folder=folder), path
+        return content_of(store, options, folder=folder), path
 
     def _repr_html_(self) -> str:
         """What a notebook shows: how many cells are in each state, what is left, and a row for each cell."""

@@ -49,7 +49,7 @@ _FILES = (
 )
 
 
-class Wishes(NamedTuple):
+class ReportOptions(NamedTuple):
     """What the reader asked for beyond the study itself."""
 
     reference: str | None = None
@@ -78,7 +78,7 @@ class Material(NamedTuple):
 
 def content_of(
     study: Study,
-    wishes: Wishes = Wishes(),  # noqa: B008  # frozen
+    options: ReportOptions = ReportOptions(),  # noqa: B008  # frozen
     *,
     folder: Path | None = None,
     gathered: Gathered | None = None,
@@ -86,12 +86,12 @@ def content_of(
     """Read a study, renew its tables and figures, and say all of it; None if no run has a time yet.
 
     `folder`: where tables and figures go instead of the study's own. `gathered`: what was read of it already, with the
-    target of `wishes`.
+    target of `options`.
 
     Raises `UserError` for a threshold or target that is none, or a reference that is not known.
     """
-    published = _checked(wishes)
-    gathered = gathered or gather(study, target=wishes.target)
+    published = _checked(options)
+    gathered = gathered or gather(study, target=options.target)
     if not gathered.timed:
         return None
     points, commands = study.points(), request.commands(_commands(study))
@@ -105,7 +105,7 @@ def content_of(
         reproduce=request.to_type(commands, study.name),
         digests=_digests(study, gathered),
     )
-    return _content(material, wishes, published)
+    return _content(material, options, published)
 
 
 def content_of_tables(
@@ -113,12 +113,12 @@ def content_of_tables(
     folder: Path,
     *,
     command: str,
-    wishes: Wishes = Wishes(),  # noqa: B008  # frozen
+    options: ReportOptions = ReportOptions(),  # noqa: B008  # frozen
 ) -> ReportContent | None:
     """The same of imported runs, which `command` read, into `folder`; None if no run has a time. Raises as `content_of`
     does."""
-    published = _checked(wishes)
-    gathered = gather_runs(source.runs, problems=source.problems, target=wishes.target)
+    published = _checked(options)
+    gathered = gather_runs(source.runs, problems=source.problems, target=options.target)
     if not gathered.timed:
         return None
     material = Material(
@@ -132,21 +132,21 @@ def content_of_tables(
             for path, name in zip(source.files, short_names(source.files), strict=True)
         ),
     )
-    return _content(material, wishes, published)
+    return _content(material, options, published)
 
 
-def _checked(wishes: Wishes) -> Reference | None:
-    """The published study to draw beside; raises `UserError` for wishes that cannot be met."""
-    if not 0 < wishes.threshold <= 1:
+def _checked(options: ReportOptions) -> Reference | None:
+    """The published study to draw beside; raises `UserError` for options that cannot be met."""
+    if not 0 < options.threshold <= 1:
         raise UserError(
-            f"threshold={wishes.threshold:g}: an efficiency is above 0 and at most 1; for 80% write --threshold 0.8"
+            f"threshold={options.threshold:g}: an efficiency is above 0 and at most 1; for 80% write --threshold 0.8"
         )
-    if wishes.target is not None and not 0 < wishes.target <= 1:
-        raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50% write --target 0.5")
-    return load_reference(wishes.reference) if wishes.reference else None
+    if options.target is not None and not 0 < options.target <= 1:
+        raise UserError(f"target={options.target:g}: an accuracy is above 0 and at most 1; for 50% write --target 0.5")
+    return load_reference(options.reference) if options.reference else None
 
 
-def _content(material: Material, wishes: Wishes, published: Reference | None) -> ReportContent:
+def _content(material: Material, options: ReportOptions, published: Reference | None) -> ReportContent:
     gathered, folder = material.gathered, material.folder
     series = (*gathered.strong, *gathered.weak)
     fits = [(curve, fit(curve)) for curve in series]
@@ -160,29 +160,29 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         accuracies=gathered.accuracies,
         alone=False,
     )
-    made = pictures.made(drawn)
+    pictured = pictures.drawn_figures(drawn)
     verdict = judge.audit(gathered.runs)
     write_tables(gathered.tables, folder / "tables")
     failures = request.failures(material.points, gathered.runs)
     untimed = sum(failure.status != PARTIAL for failure in failures)
-    asked = laws.asked_of(fits, threshold=wishes.threshold)
+    answered = laws.answers_by_series(fits, threshold=options.threshold)
     return ReportContent(
         study=material.name,
         subtitle=_subtitle(gathered.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
         status=request.status_line(material.points, gathered.runs),
-        cards=cards_of(asked, gathered.runs, verdict, threshold=wishes.threshold, untimed=untimed),
+        cards=cards_of(answered, gathered.runs, verdict, threshold=options.threshold, untimed=untimed),
         curves=tuple(curve_of(curve, laid) for curve, laid in fits if curve.timed),
-        answers=laws.answers_of(asked),
-        answers_table=laws.answers_table(asked, threshold=wishes.threshold),
+        answers=laws.answers_of(answered),
+        answers_table=laws.answers_table(answered, threshold=options.threshold),
         contended=contention(gathered.runs),
-        headline=pictures.headline(made),
+        headline=pictures.headline(pictured),
         requested=material.requested,
         requested_tables=request.points_table(material.points, gathered.runs),
         machines=machines.machines(gathered.runs),
         machine_remarks=machines.remarks(gathered.runs),
         tables=tuple(table for table in gathered.tables if table.name != "failures"),
-        figures=made,
+        figures=pictured,
         not_drawn=pictures.skipped(drawn),
         fits=tuple((laws.name_of(curve), laid) for curve, laid in fits),
         fit_remarks=laws.remarks(series),
@@ -198,16 +198,18 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         reproduce=material.reproduce,
         digests=material.digests,
         files=tuple(_files(folder)),
-        proposal=_proposal(series, material, wishes, made) if wishes.proposal else None,
+        proposal=_proposal(series, material, options, pictured) if options.proposal else None,
     )
 
 
-def _proposal(series: Sequence[ScalingSeries], material: Material, wishes: Wishes, made: Sequence[Figure]) -> Proposal:
-    by_name = {figure.name: figure for figure in made}
+def _proposal(
+    series: Sequence[ScalingSeries], material: Material, options: ReportOptions, pictured: Sequence[Figure]
+) -> Proposal:
+    by_name = {figure.name: figure for figure in pictured}
     return propose(
         series,
         material.gathered.runs,
-        threshold=wishes.threshold,
+        threshold=options.threshold,
         study_bytes=_size(material.folder),
         figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
     )
@@ -216,21 +218,21 @@ def _proposal(series: Sequence[ScalingSeries], material: Material, wishes: Wishe
 def _reference(gathered: Gathered, published: Reference, folder: Path) -> Section:
     """One's own curves and the published ones, and what the audit says of those."""
     runs, facts = published.imported.runs, published.facts
-    others = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
+    published_series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     own = {Scaling.STRONG: gathered.strong, Scaling.WEAK: gathered.weak}
-    sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in others]
+    sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in published_series]
     drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
     verdict = judge.audit(runs)
     notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
-    modes = {curve.key.scaling for curve in others}
+    modes = {curve.key.scaling for curve in published_series}
     comparable = [curve for curve in (*gathered.strong, *gathered.weak) if curve.key.scaling in modes]
     return Section(
         name="reference",
         title=f"Beside {facts.label}",
         lead=f"{facts.title} ({facts.source}). {facts.section}.",
         notes=notes,
-        figures=pictures.made(drawn, prefix="beside-"),
-        tables=(both(comparable, others, facts.label), *audit.tables_of(verdict, prefix="published-")),
+        figures=pictures.drawn_figures(drawn, prefix="beside-"),
+        tables=(both(comparable, published_series, facts.label), *audit.tables_of(verdict, prefix="published-")),
         findings=verdict.findings,
     )
 
@@ -279,12 +281,12 @@ def _digests(study: Study, gathered: Gathered) -> tuple[tuple[str, str], ...]:
 
 
 def _files(folder: Path) -> Iterable[StudyFile]:
-    for name, what in _FILES:
+    for name, meaning in _FILES:
         if (folder / name).is_file():
-            yield StudyFile(path=name, what=what, sha256=_sha256(folder / name))
+            yield StudyFile(path=name, meaning=meaning, sha256=_sha256(folder / name))
     for path in sorted((folder / "tables").glob("*.csv")):
         relative = path.relative_to(folder).as_posix()
-        yield StudyFile(path=relative, what="a table of this page in full precision", sha256=_sha256(path))
+        yield StudyFile(path=relative, meaning="a table of this page in full precision", sha256=_sha256(path))
 
 
 def _sha256(path: Path) -> str:

@@ -52,11 +52,11 @@ def remembered(folder: Path, stamp: str | None) -> Remembered | None:
         return None
     with suppress(OSError, UserError):
         with reading(_path(folder)) as file:
-            about, text = os.fstat(file.fileno()), file.read()
-        if is_ours_alone(about):
-            known = parse_json(Remembered, text, source="what was collected last")
-            if known.stamp == stamp and all(_digest(folder / name) == digest for name, digest in known.written):
-                return known
+            stat, text = os.fstat(file.fileno()), file.read()
+        if is_ours_alone(stat):
+            previous = parse_json(Remembered, text, source="what was collected last")
+            if previous.stamp == stamp and all(_digest(folder / name) == digest for name, digest in previous.written):
+                return previous
     return None
 
 
@@ -74,11 +74,11 @@ def remember(
         return
     with suppress(OSError, ValueError):
         files = tuple((path.relative_to(folder).as_posix(), _digest(path)) for path in written)
-        made = Remembered(
+        remembered_ = Remembered(
             stamp=stamp, tables=tuple(tables), sentences=tuple(sentences), problems=tuple(problems), written=files
         )
         with replacing(_path(folder), durable=False, private=True) as file:
-            file.write(to_json(made).encode())
+            file.write(to_json(remembered_).encode())
 
 
 def _path(folder: Path) -> Path:

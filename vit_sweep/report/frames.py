@@ -17,11 +17,11 @@ def frame(table: Table) -> DataFrame:
         kind = kind_of(values)
         plain = [None if value is None else str(value) for value in values] if kind is str else values
         columns[column.name] = Series(plain, dtype=_KINDS[kind])
-    made = DataFrame(columns)
-    made.attrs = {
+    frame = DataFrame(columns)
+    frame.attrs = {
         "title": table.title,
         "notes": list(table.notes),
         "units": {column.name: column.unit for column in table.columns},
         "meanings": {column.name: column.meaning for column in table.columns},
     }
-    return made
+    return frame

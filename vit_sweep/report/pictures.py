@@ -20,7 +20,7 @@ _MOST_FITS = 3
 _POINTS = 60
 
 
-def made(drawn: Iterable[Figure | Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
+def drawn_figures(drawn: Iterable[Figure | Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
     """Those that were made; `prefix` keeps names apart on one page."""
     return tuple(replace(figure, name=prefix + figure.name) for figure in drawn if isinstance(figure, Figure))
 

@@ -23,5 +23,5 @@ class Records:
         records = self.reader.stamp
         if records is None or self.plan is None:
             return None
-        asked = b"".join(to_compact_json(entry) for entry in self.study.decisions())
-        return f"{records} {hashlib.sha256(to_compact_json(self.plan) + asked).hexdigest()}"
+        decisions = b"".join(to_compact_json(entry) for entry in self.study.decisions())
+        return f"{records} {hashlib.sha256(to_compact_json(self.plan) + decisions).hexdigest()}"

@@ -35,9 +35,9 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
         write_bytes(stem.with_suffix(".parquet"), to_parquet(table))
         written += [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
         if table.name not in _NOT_PRINTED:
-            made = laid_out(table)
+            printed = laid_out(table)
             for suffix, text in _FOR_PRINT.items():
-                write(stem.with_suffix(suffix), text(table, made))
+                write(stem.with_suffix(suffix), text(table, printed))
                 written.append(stem.with_suffix(suffix))
     for old in {folder / f"{name}{suffix}" for name in NAMES for suffix in SUFFIXES} - set(written):
         remove(old, pattern=re.escape(old.name))
@@ -49,10 +49,10 @@ def to_parquet(table: Table) -> bytes:
     fields, arrays = [], []
     for column in table.columns:
         arrays.append(_filled(table.values[column.name]))
-        fields.append(pa.field(column.name, arrays[-1].type, metadata=_about(column)))
-    about = {"title": table.title, "notes": json.dumps(table.notes, ensure_ascii=False)}
+        fields.append(pa.field(column.name, arrays[-1].type, metadata=_field_metadata(column)))
+    metadata = {"title": table.title, "notes": json.dumps(table.notes, ensure_ascii=False)}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=about)), sink)
+    pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata)), sink)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -63,7 +63,7 @@ def _filled(values: Sequence[Any]) -> pa.Array:
     `pa.array` makes the same, but imports pandas, which takes as long as collecting a thousand runs.
     """
     kind, unknown = kind_of(values), values.count(None)
-    there = None if not unknown else pa.py_buffer(_bits([value is not None for value in values]))
+    validity = None if not unknown else pa.py_buffer(_bits([value is not None for value in values]))
     if unknown == len(values):
         content = [pa.py_buffer(bytes(4 * (len(values) + 1))), pa.py_buffer(b"")]
     elif kind is str:
@@ -75,7 +75,7 @@ def _filled(values: Sequence[Any]) -> pa.Array:
     else:
         numbers = [0 if value is None else value for value in values] if unknown else values
         content = [pa.py_buffer(array("q" if kind is int else "d", numbers))]
-    return pa.Array.from_buffers(_TYPES[kind], len(values), [there, *content], unknown)
+    return pa.Array.from_buffers(_TYPES[kind], len(values), [validity, *content], unknown)
 
 
 def _bits(truths: Sequence[bool]) -> bytes:
@@ -84,7 +84,7 @@ def _bits(truths: Sequence[bool]) -> bytes:
     return int(b"0" + digits, 2).to_bytes(-(-len(digits) // 8), "little")
 
 
-def _about(column: Column) -> dict[str, str]:
+def _field_metadata(column: Column) -> dict[str, str]:
     return {"unit": column.unit, "meaning": column.meaning, "title": column.title}
 
 

@@ -117,7 +117,7 @@ def run_of(
 def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
     """What the table of runs says of a study's run that the run does not know; `summary`: what its record comes to."""
     cell = result.file.cell
-    known: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "learning_rate": peak_rate(cell),
         "lr_scaling": cell.lr_scaling.value,
         "lr_warmup_epochs": cell.lr_warmup_epochs,
@@ -134,16 +134,16 @@ def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
         "attempt": summary.attempt if summary is not None else result.attempt,
         "ended_before": result.story if summary is not None else story_of(result.history[:-1]),
     }
-    return known if summary is None else known | summary.columns
+    return columns if summary is None else columns | summary.columns
 
 
 _BLANK = Run(run_id="", origin=Origin.STUDY, gpus=1)
 """Of whose fields the others are taken: all was checked where it was read, and there are thousands of runs."""
-_TIMES = frozenset({
-    "epoch_s", "first_epoch_s", "step_ms", "step_predicted_ms", "step_percentiles_ms", "parts", "compute_ms_by_rank",
-    "step_ms_by_rank", "epoch_all_s", "interrupted", "explanation", "bytes_per_step", "collectives_per_step", "mfu",
-    "step_flop", "moved_bytes", "joules_per_image", "queue_wait_s",
-})  # fmt: skip
+_TIMES = frozenset(
+    {"epoch_s", "first_epoch_s", "epoch_all_s", "interrupted", "queue_wait_s", "joules_per_image"}
+    | {"step_ms", "step_predicted_ms", "step_percentiles_ms", "step_ms_by_rank", "compute_ms_by_rank", "parts"}
+    | {"explanation", "bytes_per_step", "collectives_per_step", "moved_bytes", "mfu", "step_flop"}
+)
 """What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""
 
 

@@ -67,7 +67,9 @@ def collect(
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
         if shown:
             print_notes(console, source)
-            raise typer.Exit(requested_tables.print_tables(shown, source.runs, console, name=source.name, target=target))
+            raise typer.Exit(
+                requested_tables.print_tables(shown, source.runs, console, name=source.name, target=target)
+            )
         files = words_of(csv or (), read_as, reference)
         done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
     else:

@@ -20,7 +20,7 @@ from vit_sweep.study.store import open_study
 
 if TYPE_CHECKING:
     # They import numpy and more, which `--help` does not need.
-    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.assemble import ReportOptions
     from vit_sweep.report.page.content import ReportContent
 
 
@@ -55,29 +55,33 @@ def report(
         else source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
     )
     require_extra("report")
-    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.assemble import ReportOptions
     from vit_sweep.report.render import write_report
 
     console = show.console(quiet=quiet)
-    wishes = Wishes(reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target)
+    options = ReportOptions(
+        reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target
+    )
     if tables is not None:
         words = words_of(csv or (), read_as, reference)
-        content, path = _of_tables(tables, words, output, wishes, console)
+        content, path = _of_tables(tables, words, output, options, console)
     else:
-        content, path = _of_study(str(study), output, wishes, console)
+        content, path = _of_study(str(study), output, options, console)
     for written in write_report(content, path):
         show.console().print(str(written), soft_wrap=True)
     if open_page:
         show.page(show.console(), path)
 
 
-def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console) -> "tuple[ReportContent, Path]":
+def _of_study(
+    name: str, output: Path | None, options: "ReportOptions", console: Console
+) -> "tuple[ReportContent, Path]":
     from vit_sweep.report.assemble import content_of
 
     opened = open_study(name)
     folder = print_place(opened, console, output=output.parent if output is not None else None)
     path = page_path(output, folder)
-    content = content_of(opened, wishes, folder=folder)
+    content = content_of(opened, options, folder=folder)
     show.problems(console, opened.problems)
     if console.quiet:
         show.errors((), opened.problems)
@@ -92,7 +96,7 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
 
 
 def _of_tables(
-    source: Source, words: str, output: Path | None, wishes: "Wishes", console: Console
+    source: Source, words: str, output: Path | None, options: "ReportOptions", console: Console
 ) -> "tuple[ReportContent, Path]":
     """The page lies beside its tables and figures, in outputs/ and the file's name."""
     from vit_sweep.report.assemble import content_of_tables
@@ -101,7 +105,7 @@ def _of_tables(
     print_notes(console, source)
     folder.mkdir(parents=True, exist_ok=True)
     path = page_path(output, folder)
-    content = content_of_tables(source, folder, command=f"{SCRIPT} report {words}", wishes=wishes)
+    content = content_of_tables(source, folder, command=f"{SCRIPT} report {words}", options=options)
     if console.quiet:
         show.errors((), source.problems)
     if content is None:

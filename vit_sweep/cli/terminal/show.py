@@ -25,7 +25,7 @@ from vit_sweep.cli.terminal.fit_width import MINOR, Fitted, Role
 from vit_sweep.cli.terminal.fit_width import Column as Drawn
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Selection
-from vit_sweep.report.tables.form.columns import LEARNT, WHAT
+from vit_sweep.report.tables.form.columns import CONFIGURATION, LEARNT
 from vit_sweep.report.tables.form.rounding import field
 from vit_sweep.report.tables.form.table import LOW, Cells, Column
 from vit_sweep.report.tables.form.table import Table as Data
@@ -35,11 +35,21 @@ if TYPE_CHECKING:
     # It stands on all that submits, which `status` does not need.
     from vit_sweep.submit.start_forecast import Foretold
 
-_CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
+_CONDITIONS = (*CONFIGURATION, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {
-    "work": 6, "gpus": 0, "nodes": 6, "epoch_s": 0, "n": 8, "images_per_s": 5, "speedup": 1, "efficiency": 2,
-    "train_accuracy": 4, "test_accuracy": 3, **dict.fromkeys(LEARNT, 7), "status": 0,
-}  # fmt: skip
+    "work": 6,
+    "gpus": 0,
+    "nodes": 6,
+    "epoch_s": 0,
+    "n": 8,
+    "images_per_s": 5,
+    "speedup": 1,
+    "efficiency": 2,
+    "train_accuracy": 4,
+    "test_accuracy": 3,
+    **dict.fromkeys(LEARNT, 7),
+    "status": 0,
+}
 """Of a scaling table on the terminal; the files have all of it. 0 always stays, the highest leaves first."""
 _ANSWERS: dict[str, tuple[str, ...]] = {
     "batch": ("throughput_ratio", "epoch_s", "n", "images_per_s", "test_accuracy", *LEARNT, "memory_mib"),

@@ -18,7 +18,7 @@ from launchers.text import plural
 from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan import Plan, PlannedCell
-from vit_sweep.report.tables.form.columns import WHAT
+from vit_sweep.report.tables.form.columns import CONFIGURATION
 from vit_sweep.report.tables.parts import Variants
 from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.store import Study
@@ -248,7 +248,7 @@ def _stated_fields(cells: Sequence[PlannedCell], keys_stated: Iterable[str]) -> 
     usual = dict(conditions(replace(cells[0].cell, **_BY_THEMSELVES)))
     chosen = [name for name, value in stated[0].items() if "." not in name and value != usual.get(name)]
     nested = [name for name in keys_stated if "." in name and name in stated[0]]
-    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *nested, *keys, *chosen])
+    names = dict.fromkeys([*(name for name in CONFIGURATION if name in stated[0]), "epochs", *nested, *keys, *chosen])
     seeds = _of("seed", cells, lambda planned: planned.cell.seed)
     values_by_name = {name: tuple(values.get(name, "") for values in stated) for name in names}
     return [*(Field(heading, values, is_text=True) for heading, values in _by_heading(values_by_name).items()), seeds]

@@ -22,7 +22,7 @@ from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.assemble import content_of
-from vit_sweep.report.capsule.contents import cleaner_of, listed, taken
+from vit_sweep.report.capsule.contents import cleaned_files, cleaner_of, listed
 from vit_sweep.report.capsule.crate import metadata
 from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
 from vit_sweep.report.capsule.metadata import (
@@ -66,7 +66,7 @@ class Request(NamedTuple):
     """Whether cells may be under way."""
 
 
-class Made(NamedTuple):
+class Capsule(NamedTuple):
     """What was made."""
 
     path: Path
@@ -76,7 +76,7 @@ class Made(NamedTuple):
     notes: tuple[str, ...]
 
 
-def make_capsule(study: Study, out: Path, request: Request) -> Made:
+def make_capsule(study: Study, out: Path, request: Request) -> Capsule:
     """Write the capsule of a study to `out`: one file where that ends with `.zip`, else a folder.
 
     Raises `UserError` where something is there, nobody is named, or the study is not to be published as it is.
@@ -101,7 +101,7 @@ def make_capsule(study: Study, out: Path, request: Request) -> Made:
             os.rename(aside, out)  # noqa: PTH104 - it takes no folder's place that has something in it
     finally:
         remove(aside, pattern=r"\..*\.tmp")
-    return Made(path=out, files=written.files, digest=written.digest, notes=tuple(notes))
+    return Capsule(path=out, files=written.files, digest=written.digest, notes=tuple(notes))
 
 
 class _Written(NamedTuple):
@@ -143,17 +143,17 @@ def _fill(
     listing = listed(study)
     cleaner = cleaner_of(study, listing, hosts=request.hosts)
     inner = f"outputs/{study.name}"
-    for path, content in taken(study, listing, cleaner):
+    for path, content in cleaned_files(study, listing, cleaner):
         fill(aside, {f"{inner}/{path}": content}, mode=0o644)
     notes.extend(listing.notes)
     copy = Study(aside / inner)
-    gathered = _made_anew(copy, study.name)
+    gathered = _regenerate(copy, study.name)
     notes.extend(cleaner.text(problem) for problem in copy.problems)
     about = _about(study.name, people, license_, gathered, sorted({path.split("/")[1] for path in listing.code}))
     environment = environments(gathered.runs)
     described = [
-        (path, what)
-        for path, what in _described(inner, about, [*environment])
+        (path, meaning)
+        for path, meaning in _descriptions(inner, about, [*environment])
         if not path.startswith(inner) or (aside / path).exists()
     ]
     own = {
@@ -168,7 +168,7 @@ def _fill(
     return _sealed(aside)
 
 
-def _made_anew(copy: Study, name: str) -> Gathered:
+def _regenerate(copy: Study, name: str) -> Gathered:
     """Tables, figures, page and exports of the copy, in its folder."""
     gathered = gather(copy)
     content = content_of(copy, gathered=gathered)
@@ -179,8 +179,8 @@ def _made_anew(copy: Study, name: str) -> Gathered:
         )
     write_report(content, copy.folder / "report.html")
     export(FORMS, gathered, copy.folder)
-    for kept in copy.folder.iterdir():
-        remove(kept, pattern=_NEVER.pattern)
+    for path in copy.folder.iterdir():
+        remove(path, pattern=_NEVER.pattern)
     return gathered
 
 
@@ -207,9 +207,9 @@ def _fewest(gathered: Gathered) -> int:
 
 
 def _today() -> str:
-    given = os.environ.get(SOURCE_DATE, "")
-    if given.isdigit():
-        return datetime.datetime.fromtimestamp(int(given), datetime.UTC).date().isoformat()
+    source_date = os.environ.get(SOURCE_DATE, "")
+    if source_date.isdigit():
+        return datetime.datetime.fromtimestamp(int(source_date), datetime.UTC).date().isoformat()
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
@@ -223,7 +223,7 @@ def _baselines(copy: Study, gathered: Gathered) -> dict[str, str]:
     }
 
 
-def _described(inner: str, about: About, environment: Sequence[str]) -> list[tuple[str, str]]:
+def _descriptions(inner: str, about: About, environment: Sequence[str]) -> list[tuple[str, str]]:
     """Path and meaning of what a reader looks for."""
     return [
         ("CITATION.cff", "who is to be cited, and how"),

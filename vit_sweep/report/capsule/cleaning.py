@@ -55,8 +55,10 @@ class Cleaner:
 
     def _path(self, path: str) -> str:
         """A value that is one path: blanks in it end nothing, so nobody's name is left behind one."""
-        told = self.text(path) if " " not in path else self._place_words.sub(lambda place: self._places[place[0]], path)
-        return _last(told) if told.startswith("/") and " " in told else told
+        cleaned = (
+            self.text(path) if " " not in path else self._place_words.sub(lambda place: self._places[place[0]], path)
+        )
+        return _last(cleaned) if cleaned.startswith("/") and " " in cleaned else cleaned
 
     def file(self, name: str, content: bytes) -> bytes:
         """A file of a study; one without anything to be taken out stays as it is, byte for byte.

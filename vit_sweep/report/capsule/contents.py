@@ -76,8 +76,8 @@ def cleaner_of(study: Study, files: Listed, *, hosts: bool) -> Cleaner:
     names: set[str] = set()
     folders: set[str] = set()
     for path in files.texts:
-        wanted = path.endswith(("batch.json", "cell.json", "study.json")) or not hosts
-        if not wanted or not path.endswith((".json", ".jsonl")):
+        is_read = path.endswith(("batch.json", "cell.json", "study.json")) or not hosts
+        if not is_read or not path.endswith((".json", ".jsonl")):
             continue
         for value in _values(read_inside(study.folder / path), path):
             if not hosts:
@@ -99,7 +99,7 @@ def _values(content: bytes, name: str) -> Iterator[Any]:
             continue  # said where it is cleaned
 
 
-def taken(study: Study, files: Listed, cleaner: Cleaner) -> Iterator[tuple[str, bytes]]:
+def cleaned_files(study: Study, files: Listed, cleaner: Cleaner) -> Iterator[tuple[str, bytes]]:
     """Path in the study and content of each file that is taken; what makes no sense is noted in `files` and left."""
     wrong = []
     for path in files.texts:
@@ -120,7 +120,7 @@ def _code(study: Study, files: Listed) -> Iterator[tuple[str, bytes]]:
             by_digest.setdefault(code[1], {})[code[2]] = content
             yield path, content
     for digest, contents in by_digest.items():
-        if (found := digest_of(contents)) != digest:
-            files.notes.append(f".code/{digest} is not the code that its name says: its digest is {found}")
+        if (actual := digest_of(contents)) != digest:
+            files.notes.append(f".code/{digest} is not the code that its name says: its digest is {actual}")
     if not by_digest:
         files.notes.append("no code snapshot lies in the study")

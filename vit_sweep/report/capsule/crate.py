@@ -32,8 +32,8 @@ def metadata(about: About, described: Iterable[tuple[str, str]]) -> str:
     licence = _entity(crate, f"https://spdx.org/licenses/{about.license}", "CreativeWork", name=about.license)
     root["license"] = licence
     root["author"] = [crate.add(Person(crate, author.id, {"name": author.name})) for author in about.authors]
-    for path, what in described:
-        properties: dict[str, Any] = {"name": path.rstrip("/").rpartition("/")[2], "description": what}
+    for path, meaning in described:
+        properties: dict[str, Any] = {"name": path.rstrip("/").rpartition("/")[2], "description": meaning}
         if path.endswith("/"):
             crate.add_dataset(dest_path=path, properties=properties)
         else:
@@ -41,25 +41,37 @@ def metadata(about: About, described: Iterable[tuple[str, str]]) -> str:
             kind = {"encodingFormat": _TYPES[suffix]} if suffix in _TYPES else {}
             crate.add_file(dest_path=path, properties=properties | kind)
     used = _entity(
-        crate, "#vit_sweep", "SoftwareApplication", name="vit_sweep", version=about.version,
+        crate,
+        "#vit_sweep",
+        "SoftwareApplication",
+        name="vit_sweep",
+        version=about.version,
         softwareVersion=about.version,
-    )  # fmt: skip
+    )
     sources = [
         _entity(
-            crate, f"#code-{code}", "SoftwareSourceCode", name=f"vit_sweep, code {code}",
-            programmingLanguage="Python", license={"@id": "https://spdx.org/licenses/MIT"},
+            crate,
+            f"#code-{code}",
+            "SoftwareSourceCode",
+            name=f"vit_sweep, code {code}",
+            programmingLanguage="Python",
+            license={"@id": "https://spdx.org/licenses/MIT"},
         )
         for code in about.code
-    ]  # fmt: skip
+    ]
     if sources and about.license != "MIT":
         _entity(crate, "https://spdx.org/licenses/MIT", "CreativeWork", name="MIT")
     times = {"startTime": about.began, "endTime": about.ended} if about.began else {}
     run = _entity(
-        crate, "#runs", "CreateAction", name=f"The runs of study {about.name}",
+        crate,
+        "#runs",
+        "CreateAction",
+        name=f"The runs of study {about.name}",
         instrument=[{"@id": entity.id} for entity in (used, *sources)],
         agent=[{"@id": author.id} for author in about.authors],
-        result={"@id": f"outputs/{about.name}/cells/"}, **times,
-    )  # fmt: skip
+        result={"@id": f"outputs/{about.name}/cells/"},
+        **times,
+    )
     root["mentions"] = [run]
     return indented(crate.metadata.generate(), sort_keys=True) + "\n"
 

@@ -59,15 +59,17 @@ def verify(path: Path) -> Verified:
         if MANIFEST not in files:
             raise UserError(f"{path} is not a capsule (no {MANIFEST} in it); {called()} capsule STUDY makes one")
         text = _read(path, files, MANIFEST)
-        said = _said(text, path)
+        checksums = _checksums(text, path)
         wrong = []
-        for name, digest in said.items():
+        for name, digest in checksums.items():
             if name not in files:
                 wrong.append(f"{name} is missing")
-            elif (found := _digest(files[name])) != digest:
-                wrong.append(f"{name} has changed: its sha256 is {found[:12]}... and not {digest[:12]}...")
-        wrong += [f"{name} was added: {MANIFEST} does not name it" for name in files if name not in {*said, MANIFEST}]
-    return Verified(files=len(said), digest=hashlib.sha256(text).hexdigest(), wrong=tuple(wrong))
+            elif (actual := _digest(files[name])) != digest:
+                wrong.append(f"{name} has changed: its sha256 is {actual[:12]}... and not {digest[:12]}...")
+        wrong += [
+            f"{name} was added: {MANIFEST} does not name it" for name in files if name not in {*checksums, MANIFEST}
+        ]
+    return Verified(files=len(checksums), digest=hashlib.sha256(text).hexdigest(), wrong=tuple(wrong))
 
 
 def content_of(path: Path, name: str) -> bytes:
@@ -92,17 +94,17 @@ def _read(path: Path, files: Mapping[str, _Opener], name: str) -> bytes:
         raise UserError(f"{path}: {name} cannot be read ({error}); get the capsule anew") from None
 
 
-def _said(text: bytes, path: Path) -> dict[str, str]:
-    said: dict[str, str] = {}
+def _checksums(text: bytes, path: Path) -> dict[str, str]:
+    checksums: dict[str, str] = {}
     for number, line in enumerate(text.decode(errors="replace").splitlines(), start=1):
         match = _LINE.fullmatch(line)
-        if match is None or _leads_out(match[2]) or match[2] in said:
+        if match is None or _leads_out(match[2]) or match[2] in checksums:
             raise UserError(
                 f"{path}: {MANIFEST} line {number} is no checksum of a file of its own: {short(line)!r}; get the "
                 "capsule anew"
             )
-        said[match[2]] = match[1]
-    return said
+        checksums[match[2]] = match[1]
+    return checksums
 
 
 def _leads_out(name: str) -> bool:

@@ -116,13 +116,13 @@ def _person(author: Author) -> dict[str, str]:
 def environments(runs: Iterable[Run]) -> dict[str, str]:
     """`environment.txt` as pip reads it, by what the records state, most runs first; `environment-2.txt` ... if others
     ran with something else."""
-    found: Counter[tuple[tuple[str, str], ...]] = Counter()
+    environments_seen: Counter[tuple[tuple[str, str], ...]] = Counter()
     machines: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for run in runs:
         if run.software:
-            found[run.software] += 1
+            environments_seen[run.software] += 1
             machines.setdefault(run.software, set()).update(map(_builds, run.machine))
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(environments_seen.items(), key=lambda item: (-item[1], item[0]))
     return {
         f"environment{f'-{number}' if number > 1 else ''}.txt": _environment(dict(software), count, machines[software])
         for number, (software, count) in enumerate(ordered, start=1)
@@ -163,7 +163,7 @@ def words_of_hardware(runs: Iterable[Run]) -> str:
 def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[tuple[str, str]]) -> str:
     """README.md: what is in it, what is not, how to look at it."""
     named = f"`outputs/{about.name}`"
-    kept = "names of partitions, accounts and hosts" if hosts else "names of partitions and accounts"
+    names = "names of partitions, accounts and hosts" if hosts else "names of partitions and accounts"
     lines = [
         f"# {about.title}",
         "",
@@ -188,7 +188,7 @@ def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[t
         "## What it does not say",
         "",
         f"Absolute paths stand without their folders (`.../name`), those of the study as {named}, values of secret "
-        f"variables as `***`. It keeps {kept}{'' if hosts else '; hosts are host1, host2, ...'}. Logs, traces and "
+        f"variables as `***`. It keeps {names}{'' if hosts else '; hosts are host1, host2, ...'}. Logs, traces and "
         "checkpoints are left out.",
         *(f"\n- {note}" for note in notes),
         "",

@@ -33,7 +33,7 @@ from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
-from vit_sweep.report.figures.sheet.processes import InWords, side_by_side
+from vit_sweep.report.figures.sheet.processes import Codec, side_by_side
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
@@ -47,12 +47,12 @@ __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw
 Drawer = Callable[[], Figure | Skipped]
 
 
-def _heard(said: str) -> Figure | Skipped:
-    fields = json.loads(said)
+def _decoded(text: str) -> Figure | Skipped:
+    fields = json.loads(text)
     return parse(Skipped, fields, source="a figure") if "reason" in fields else parse(Figure, fields, source="a figure")
 
 
-_WORDS: InWords[Figure | Skipped] = InWords(say=to_json, hear=_heard)
+_CODEC: Codec[Figure | Skipped] = Codec(encode=to_json, decode=_decoded)
 
 
 def draw_all(
@@ -71,20 +71,20 @@ def draw_all(
 
     `alone`: in this process and no others. The rest as of `drawers`.
     """
-    known = drawers(
+    draw_by_name = drawers(
         strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
     )
-    with theme(), _released_one_by_one(known.values()) as each:
-        made = [draw() for draw in each] if alone else side_by_side(each, _WORDS)
-    for drawn in made:
+    with theme(), _released_one_by_one(draw_by_name.values()) as draws:
+        results = [draw() for draw in draws] if alone else side_by_side(draws, _CODEC)
+    for drawn in results:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):
             remove((folder / drawn.name).with_suffix(suffix), pattern=rf"{re.escape(drawn.name)}\.\w+")
-    return made
+    return results
 
 
 @contextmanager
-def _released_one_by_one(known: Iterable[Drawer]) -> Iterator[list[Drawer]]:
+def _released_one_by_one(drawers_: Iterable[Drawer]) -> Iterator[list[Drawer]]:
     """The drawers, after each of which its figure's memory is free again.
 
     All of a figure refers to one another, so that only the cycle collector frees it; what was there before, the runs of
@@ -96,13 +96,13 @@ def _released_one_by_one(known: Iterable[Drawer]) -> Iterator[list[Drawer]]:
         gc.collect()
         return drawn
 
-    ours = gc.get_freeze_count() == 0
-    if ours:
+    freezes = gc.get_freeze_count() == 0
+    if freezes:
         gc.freeze()
     try:
-        yield [partial(released, draw) for draw in known]
+        yield [partial(released, draw) for draw in drawers_]
     finally:
-        if ours:
+        if freezes:
             gc.unfreeze()
 
 
@@ -124,9 +124,9 @@ def drawers(
     the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of
     their own. `accuracies`: rows of the table **accuracy**.
     """
-    everyone = sorted(runs, key=lambda run: (by_configuration(run), run.seed or 0, run.run_id))
+    ordered = sorted(runs, key=lambda run: (by_configuration(run), run.seed or 0, run.run_id))
     # One that goes on from another cell's checkpoint is compared with nobody; what it learnt is shown, and said.
-    runs = [run for run in everyone if not run.continued_from]
+    runs = [run for run in ordered if not run.continued_from]
     ratio = ratio or measured((*strong, *weak)).times.ratio
     known: dict[str, Drawer] = {}
     for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
@@ -140,8 +140,8 @@ def drawers(
     known |= {
         "batch_time": partial(draw_batches, strong, folder),
         "accuracy_batch": partial(draw_accuracy_by_batch, runs, folder),
-        "accuracy_epoch": partial(draw_accuracy_by_epoch, everyone, folder),
-        **drawers_of_metrics(everyone, folder),
+        "accuracy_epoch": partial(draw_accuracy_by_epoch, ordered, folder),
+        **drawers_of_metrics(ordered, folder),
         "nodes_time": partial(draw_nodes, strong, folder),
         "placement": partial(draw_placement, strong, folder, ratio),
         "cost_time": partial(draw_cost, strong, folder),

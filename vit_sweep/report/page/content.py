@@ -17,7 +17,7 @@ from vit_sweep.report.tables.form.table import Table
 class Failure:
     """A cell or point without a time."""
 
-    what: str
+    name: str
     status: str
     cause: str
     sentence: str
@@ -57,7 +57,7 @@ class StudyFile:
 
     path: str
     """From the report's folder."""
-    what: str
+    meaning: str
     sha256: str = ""
 
 

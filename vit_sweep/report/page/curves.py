@@ -29,7 +29,7 @@ _NAMED = 6
 
 
 @checked
-class Said:
+class CountEstimate:
     """What is known of one GPU count: by measurement, by the fit, or why it is not."""
 
     gpus: int
@@ -65,8 +65,8 @@ class Curve:
     epochs: int | None
     """As trained."""
     baseline_gpus: int | None
-    measured: tuple[Said, ...]
-    fitted: tuple[Said, ...]
+    measured: tuple[CountEstimate, ...]
+    fitted: tuple[CountEstimate, ...]
     """Every count that may be asked: predictions and refusals."""
     laws: tuple[str, ...]
     """Whose band it is, the best one first; empty where no law is fitted."""
@@ -114,10 +114,10 @@ def data_of(curves: Iterable[Curve]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _measured(point: SeriesPoint) -> Said:
+def _measured(point: SeriesPoint) -> CountEstimate:
     assert point.time_s is not None
     paid = point.runs[0].paid_gpus
-    return Said(
+    return CountEstimate(
         gpus=point.gpus,
         paid_gpus=paid,
         time_s=point.time_s,
@@ -131,21 +131,21 @@ def _measured(point: SeriesPoint) -> Said:
     )
 
 
-def _fitted(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], gpus: int) -> Said:
+def _fitted(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], gpus: int) -> CountEstimate:
     paid = _paid(series, gpus)
     if not laws:
-        return Said(gpus=gpus, paid_gpus=paid, refusal=_no_law(series, fits))
-    made = predict(laws, gpus)
-    if not isinstance(made, Prediction):
-        return Said(gpus=gpus, paid_gpus=paid, refusal=made.reason)
-    return Said(
+        return CountEstimate(gpus=gpus, paid_gpus=paid, refusal=_no_law(series, fits))
+    predicted = predict(laws, gpus)
+    if not isinstance(predicted, Prediction):
+        return CountEstimate(gpus=gpus, paid_gpus=paid, refusal=predicted.reason)
+    return CountEstimate(
         gpus=gpus,
         paid_gpus=paid,
-        time_s=made.time_s,
-        speedup=made.speedup,
-        efficiency=made.efficiency,
-        gpu_hours=scaled(made.time_s, paid / 3600),
-        extrapolated=made.extrapolated,
+        time_s=predicted.time_s,
+        speedup=predicted.speedup,
+        efficiency=predicted.efficiency,
+        gpu_hours=scaled(predicted.time_s, paid / 3600),
+        extrapolated=predicted.extrapolated,
     )
 
 
@@ -177,30 +177,30 @@ def _plain(curve: Curve) -> dict[str, Any]:
         "epochs": curve.epochs,
         "baseline": curve.baseline_gpus,
         "laws": list(curve.laws),
-        "measured": [_said(said) for said in curve.measured],
-        "fitted": [_said(said) for said in curve.fitted],
+        "measured": [_as_data(estimate) for estimate in curve.measured],
+        "fitted": [_as_data(estimate) for estimate in curve.fitted],
     }
 
 
-def _said(said: Said) -> dict[str, Any]:
+def _as_data(estimate: CountEstimate) -> dict[str, Any]:
     """What is not there is left out: most counts are asked of the fit, which has no hosts."""
     numbers = {
-        "time": _number(said.time_s),
-        "speedup": _number(said.speedup),
-        "efficiency": _number(said.efficiency, percent=True),
-        "hours": _number(said.gpu_hours),
+        "time": _number(estimate.time_s),
+        "speedup": _number(estimate.speedup),
+        "efficiency": _number(estimate.efficiency, percent=True),
+        "hours": _number(estimate.gpu_hours),
     }
     words = {
-        "nodes": said.nodes,
-        "cells": _named(said.cells),
-        "hosts": _named(said.hosts),
-        "flags": [visible(flag) for flag in said.flags[:_NAMED]],
-        "extrapolated": said.extrapolated,
-        "refusal": visible(said.refusal),
-        "n": said.time_s.n if said.time_s is not None and said.cells else None,
+        "nodes": estimate.nodes,
+        "cells": _named(estimate.cells),
+        "hosts": _named(estimate.hosts),
+        "flags": [visible(flag) for flag in estimate.flags[:_NAMED]],
+        "extrapolated": estimate.extrapolated,
+        "refusal": visible(estimate.refusal),
+        "n": estimate.time_s.n if estimate.time_s is not None and estimate.cells else None,
     }
-    kept = {name: value for name, value in (numbers | words).items() if value}
-    return {"gpus": said.gpus, "paid": said.paid_gpus} | kept
+    values = {name: value for name, value in (numbers | words).items() if value}
+    return {"gpus": estimate.gpus, "paid": estimate.paid_gpus} | values
 
 
 def _named(names: Sequence[str]) -> list[str]:

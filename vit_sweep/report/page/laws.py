@@ -13,7 +13,7 @@ from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoin
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.form.columns import with_bounds
 from vit_sweep.report.tables.form.rounding import estimate_text
-from vit_sweep.report.tables.form.table import BEHIND, Cells, Column, Table
+from vit_sweep.report.tables.form.table import SOURCE_RUNS, Cells, Column, Table
 from vit_sweep.report.tables.parts import estimate
 
 _PARAMETERS = {
@@ -42,7 +42,7 @@ def name_of(series: ScalingSeries) -> str:
 
 
 @checked
-class Asked:
+class SeriesAnswers:
     """A series with its fits and what was answered of it."""
 
     name: str
@@ -59,14 +59,16 @@ class Asked:
     def chosen(self) -> SeriesPoint | None:
         """The measured point with the largest efficient count; None where there is none."""
         measured = self.answer(Question.EFFICIENT).measured
-        found = [point for point in self.series.timed if point.gpus == measured]
-        return max(found, key=lambda point: point.efficiency.value if point.efficiency else 0.0, default=None)
+        points = [point for point in self.series.timed if point.gpus == measured]
+        return max(points, key=lambda point: point.efficiency.value if point.efficiency else 0.0, default=None)
 
 
-def asked_of(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float) -> tuple[Asked, ...]:
+def answers_by_series(
+    fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float
+) -> tuple[SeriesAnswers, ...]:
     """Every series with its answers; one alone need not be named."""
     return tuple(
-        Asked(
+        SeriesAnswers(
             name=name_of(series) if len(fitted) > 1 else "",
             series=series,
             fits=tuple(fits),
@@ -76,33 +78,33 @@ def asked_of(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold
     )
 
 
-def answers_of(asked: Iterable[Asked]) -> tuple[tuple[str, Answer], ...]:
+def answers_of(answered: Iterable[SeriesAnswers]) -> tuple[tuple[str, Answer], ...]:
     """The answers of the summary, series by series."""
-    return tuple((one.name, answer) for one in asked for answer in one.answers if answer.question in _SUMMARY)
+    return tuple((entry.name, answer) for entry in answered for answer in entry.answers if answer.question in _SUMMARY)
 
 
-def assumptions(given: Iterable[tuple[str, Answer]]) -> tuple[str, ...]:
+def assumptions(answers_: Iterable[tuple[str, Answer]]) -> tuple[str, ...]:
     """What answers assume of single runs, each once, with the series where they do not all assume the same."""
-    given = [(about, answer) for about, answer in given if answer.assumption]
+    answers_ = [(about, answer) for about, answer in answers_ if answer.assumption]
     by_clause: dict[str, dict[str, None]] = {}
-    for about, answer in given:
+    for about, answer in answers_:
         by_clause.setdefault(answer.assumption, {})[about] = None
     if len(by_clause) == 1:
         return tuple(by_clause)
     return tuple(f"{some(names, _TABLE_FROM, separator='; ')}: {clause}" for clause, names in by_clause.items())
 
 
-def answers_table(asked: Sequence[Asked], *, threshold: float) -> Table | None:
+def answers_table(answered: Sequence[SeriesAnswers], *, threshold: float) -> Table | None:
     """The same in numbers, one row per series; None where the cards say it all."""
-    if len(asked) < _TABLE_FROM:
+    if len(answered) < _TABLE_FROM:
         return None
     rows: list[Cells] = []
-    for one in asked:
-        time = one.chosen.time_s if one.chosen is not None else None
-        numbers = estimate("epoch_s", time) | estimate("efficiency", one.chosen.efficiency if one.chosen else None)
-        briefly: Cells = {name.value: _brief(one.answer(name)) for name in _SUMMARY}
-        rows.append(numbers | briefly | {"series": one.name, BEHIND: one.series.timed_runs})
-    single = any(one.answer(name).assumption for one in asked for name in _SUMMARY)
+    for entry in answered:
+        time = entry.chosen.time_s if entry.chosen is not None else None
+        numbers = estimate("epoch_s", time) | estimate("efficiency", entry.chosen.efficiency if entry.chosen else None)
+        brief: Cells = {name.value: _brief(entry.answer(name)) for name in _SUMMARY}
+        rows.append(numbers | brief | {"series": entry.name, SOURCE_RUNS: entry.series.timed_runs})
+    single = any(entry.answer(name).assumption for entry in answered for name in _SUMMARY)
     return table_of(
         "answers",
         "Series by series",
@@ -129,22 +131,22 @@ def _brief(answer: Answer) -> str | int | None:
     return f"{words}, predicted" if answer.predicted else words
 
 
-def by_question(given: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
+def by_question(named_answers: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
     """Each question, the part of a sentence before its colon, with the answers of all series; equal ones once."""
     questions: dict[str, dict[str, list[tuple[str, Answer]]]] = {}
-    for about, answer in given:
-        alike = questions.setdefault(capital(answer.sentence.partition(": ")[0]), {})
-        alike.setdefault(answer.sentence, []).append((about, answer))
+    for about, answer in named_answers:
+        equal_answers = questions.setdefault(capital(answer.sentence.partition(": ")[0]), {})
+        equal_answers.setdefault(answer.sentence, []).append((about, answer))
     return [
         (question, [("; ".join(about for about, _ in equal), equal[0][1]) for equal in alike.values()])
         for question, alike in questions.items()
     ]
 
 
-def by_outcome(given: Iterable[tuple[str, tuple[Fit, ...]]]) -> list[tuple[str, tuple[Fit, ...]]]:
+def by_outcome(named_fits: Iterable[tuple[str, tuple[Fit, ...]]]) -> list[tuple[str, tuple[Fit, ...]]]:
     """Series with their fits; those whose laws are all refused, and for the same reasons, once."""
     groups: dict[tuple[str, ...], list[tuple[str, tuple[Fit, ...]]]] = {}
-    for name, fits in given:
+    for name, fits in named_fits:
         refusals = tuple(fit.refusal for fit in fits)
         groups.setdefault(refusals if all(refusals) else (name,), []).append((name, fits))
     return [("; ".join(name for name, _ in equal), equal[0][1]) for equal in groups.values()]
@@ -194,8 +196,8 @@ def sentence(text: str) -> str:
     text = text.strip()
     if not text:
         return ""
-    begun = text if "=" in text.split(" ", 1)[0] else capital(text)
-    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
+    started = text if "=" in text.split(" ", 1)[0] else capital(text)
+    return started if started.endswith((".", "?", "!")) else f"{started}."
 
 
 def remarks(series: Iterable[ScalingSeries]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_sweep.analysis.series.contention import is_contention
-from vit_sweep.report.tables.form.columns import WHAT
+from vit_sweep.report.tables.form.columns import CONFIGURATION
 from vit_sweep.report.tables.form.rounding import is_number, plain, with_interval
 from vit_sweep.report.tables.form.table import HIGH, LOW, Cells, Column, Table, by_column, contended
 
@@ -24,7 +24,7 @@ _CHARACTER, _PADDING = 8.6, 25
 _MOST_TEXT, _FIRST_TEXT = 24, 34
 """Characters of a line of text in a field, and in the first one of a row."""
 _FIRST = (
-    *WHAT,
+    *CONFIGURATION,
     "batch",
     "accum",
     "placement",
@@ -183,13 +183,13 @@ def width_of(column: Column, rows: Iterable[Cells], *, first: bool) -> int:
 
 def _beyond(columns: Sequence[Column], rows: Sequence[Cells]) -> frozenset[str]:
     """The columns that do not fit, the last first; long names and remarks give way to numbers, a short one fills up."""
-    taken, more = 0, set()
+    used_px, more = 0, set()
     for index, column in enumerate(columns):
         width = width_of(column, rows, first=index == 0)
-        if index and taken + width > _PAGE:
+        if index and used_px + width > _PAGE:
             more.add(column.name)
         else:
-            taken += width
+            used_px += width
     return frozenset(more)
 
 

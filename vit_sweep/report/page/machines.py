@@ -55,8 +55,8 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
         Column(name="ranks"),
         Column(name="cells", title="which"),
     )
-    made = table_of("machines", "Machines: one row per host and kind of machine that ranks ran on", columns, rows)
-    return (_turned(made) if len(rows) <= _SIDE_BY_SIDE else made,)
+    table = table_of("machines", "Machines: one row per host and kind of machine that ranks ran on", columns, rows)
+    return (_turned(table) if len(rows) <= _SIDE_BY_SIDE else table,)
 
 
 def remarks(runs: Iterable[Run]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.page.published import MEASURED, measured
 from vit_sweep.report.tables.form.columns import with_bounds
 from vit_sweep.report.tables.form.rounding import estimate_text
-from vit_sweep.report.tables.form.table import BEHIND, Column, Table
+from vit_sweep.report.tables.form.table import SOURCE_RUNS, Column, Table
 from vit_sweep.report.tables.parts import estimate
 from vit_sweep.runs.run import Run
 
@@ -38,13 +38,13 @@ def propose(
     study_bytes: int | None = None,
 ) -> Proposal:
     """Make the application of a study. `study_bytes`: what its folder holds now."""
-    known = [curve for curve in series if curve.baseline is not None]
-    chosen = {name_of(curve): choose(curve, threshold) for curve in known}
+    compared = [curve for curve in series if curve.baseline is not None]
+    chosen = {name_of(curve): choose(curve, threshold) for curve in compared}
     return Proposal(
         threshold=threshold,
-        summary=_summary(known, chosen, threshold),
-        resources=_resources(known, chosen),
-        evidence=_evidence(known, chosen),
+        summary=_summary(compared, chosen, threshold),
+        resources=_resources(compared, chosen),
+        evidence=_evidence(compared, chosen),
         figure=figure,
         storage=_storage(runs, study_bytes),
         caveats=_caveats(series, chosen, threshold),
@@ -74,14 +74,14 @@ def run_hours(point: SeriesPoint) -> Estimate | None:
     if not epochs:
         return None
     count = median(epochs)
-    held = [run.job_s for run in point.runs if run.job_s is not None]
+    job_times_s = [run.job_s for run in point.runs if run.job_s is not None]
     computing = count * point.time_s.value
     # Start-up, evaluation, checkpoints: they do not grow with the error of the epoch time.
-    rest = max(0.0, median(held) - computing) if held else 0.0
+    overhead_s = max(0.0, median(job_times_s) - computing) if job_times_s else 0.0
     epochs_s = scaled(point.time_s, count)
-    low, high = (None if end is None else end + rest for end in (epochs_s.low, epochs_s.high))
+    low, high = (None if end is None else end + overhead_s for end in (epochs_s.low, epochs_s.high))
     return scaled(
-        Estimate(value=epochs_s.value + rest, low=low, high=high, n=epochs_s.n), point.runs[0].paid_gpus / 3600
+        Estimate(value=epochs_s.value + overhead_s, low=low, high=high, n=epochs_s.n), point.runs[0].paid_gpus / 3600
     )
 
 
@@ -108,15 +108,15 @@ def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint 
     rows, costs = [], []
     for curve in known:
         point = chosen[name_of(curve)]
-        each = run_hours(point) if point is not None else None
-        if point is not None and each is not None:
-            costs.append(scaled(each, len(point.runs)))
+        hours = run_hours(point) if point is not None else None
+        if point is not None and hours is not None:
+            costs.append(scaled(hours, len(point.runs)))
             rows.append(
                 {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "runs": len(point.runs)}
                 | estimate("efficiency", point.efficiency)
-                | estimate("gpu_hours_per_run", each)
+                | estimate("gpu_hours_per_run", hours)
                 | estimate("gpu_hours", costs[-1])
-                | {BEHIND: curve.timed_runs}
+                | {SOURCE_RUNS: curve.timed_runs}
             )
     return table_of(
         "resources",
@@ -146,8 +146,8 @@ def _summary(
         if point is None or point.efficiency is None:
             sentences.append(f"{capital(name_of(curve))}: no measured count keeps it.")
             continue
-        each = run_hours(point)
-        cost = f"; a run takes {estimate_text(each)} GPU-hours" if each is not None else ""
+        hours = run_hours(point)
+        cost = f"; a run takes {estimate_text(hours)} GPU-hours" if hours is not None else ""
         if point is curve.baseline:
             sentences.append(f"{capital(name_of(curve))}: only its baseline, {plural(point.gpus, 'GPU')}{cost}.")
             continue
@@ -197,12 +197,12 @@ def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, s
         stored.append(("this study's folder", _size(study_bytes)))
     sizes = {run.parameters * BYTES_PER_PARAMETER.get(run.condition("optimizer"), 12) for run in runs if run.parameters}
     if sizes:
-        each = max(sizes)
-        kept = (
-            f"{_size(each * KEPT_CHECKPOINTS)}: the {KEPT_CHECKPOINTS} newest of {_size(each)}, computed from the "
+        size = max(sizes)
+        text = (
+            f"{_size(size * KEPT_CHECKPOINTS)}: the {KEPT_CHECKPOINTS} newest of {_size(size)}, computed from the "
             "parameters in fp32 and the optimizer's state; gone once the cell is done"
         )
-        stored.append(("checkpoints of a running cell", kept))
+        stored.append(("checkpoints of a running cell", text))
     return tuple(stored)
 
 

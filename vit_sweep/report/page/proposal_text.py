@@ -9,9 +9,13 @@ from vit_sweep.report.tables.form.table import Table
 from vit_sweep.report.tables.form.text import pipe_table
 
 _TERMS = (
-    "Epoch time", "Speedup, strong scaling", "Efficiency, strong scaling",
-    "Efficiency and scaled speedup, weak scaling", "Intervals", "GPU-hours",
-)  # fmt: skip
+    "Epoch time",
+    "Speedup, strong scaling",
+    "Efficiency, strong scaling",
+    "Efficiency and scaled speedup, weak scaling",
+    "Intervals",
+    "GPU-hours",
+)
 """The definitions that an application needs."""
 
 

@@ -6,7 +6,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.page.laws import name_of
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.form.columns import with_bounds
-from vit_sweep.report.tables.form.table import BEHIND, Cells, Column, Table
+from vit_sweep.report.tables.form.table import SOURCE_RUNS, Cells, Column, Table
 from vit_sweep.report.tables.parts import estimate
 
 MEASURED = (
@@ -37,7 +37,13 @@ def both(own: Sequence[ScalingSeries], published: Sequence[ScalingSeries], sourc
 def measured(series: Sequence[ScalingSeries]) -> list[Cells]:
     """A row for each point with a time, with its number of runs as `n`."""
     return [
-        {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs), BEHIND: point.runs}
+        {
+            "series": name_of(curve),
+            "gpus": point.gpus,
+            "nodes": point.nodes,
+            "n": len(point.runs),
+            SOURCE_RUNS: point.runs,
+        }
         | estimate("epoch_s", point.time_s)
         | estimate("speedup", point.speedup)
         | estimate("efficiency", point.efficiency)

@@ -74,7 +74,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
     """Each run without a time, each that stopped early, and each combination that cannot run."""
     failed = [
         Failure(
-            what=run.run_id,
+            name=run.run_id,
             status=run.status,
             cause=run.cause,
             sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."),
@@ -84,7 +84,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
     ]
     failed += [
         Failure(
-            what=run.run_id,
+            name=run.run_id,
             status=PARTIAL,
             cause="",
             sentence=f"It ended after {run.epochs_done} of {run.epochs_requested} epochs; the tables have its time.",
@@ -95,7 +95,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
     for point in points:
         if point.cell_id is None:
             named = ", ".join(f"{name}={_word(value)}" for name, value in point.axes.items() if value is not None)
-            failed.append(Failure(what=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
+            failed.append(Failure(name=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
     return tuple(failed)
 
 

@@ -11,26 +11,28 @@ from statistics import fmean, median
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import values_interval
 from vit_sweep.record.learning import Reached
-from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
-from vit_sweep.report.tables.parts import Variants, behind, by_configuration, estimate, middle, pools
+from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, middle, pools, runs_behind
 from vit_sweep.report.tables.runs import energy_to_accuracy_j
 from vit_sweep.runs.run import Run
 
 ACCURACY_COLUMNS = bounded(
-    *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch", "target_accuracy", "n", "reached",
-    "time_to_accuracy_s", "to_accuracy_exceeds_s", "brackets_s", "epochs_to_accuracy", "wall_to_accuracy_s", "mlperf_s",
-    "energy_to_accuracy_j", "energy_to_accuracy_wh", "best_accuracy", "test_accuracy", "note", "flags", "seeds",
-    "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("epochs", "work"),
+    *SIZES,
+    *("global_batch", "target_accuracy", "n", "reached", "time_to_accuracy_s", "to_accuracy_exceeds_s", "brackets_s"),
+    *("epochs_to_accuracy", "wall_to_accuracy_s", "mlperf_s", "energy_to_accuracy_j", "energy_to_accuracy_wh"),
+    *("best_accuracy", "test_accuracy", "note", "flags", "seeds", "cell_id"),
+)
 MLPERF_RUNS = 5
 """Runs of an image classification result (MLPerf Training rules, "Benchmark Results")."""
 
 
 def accuracy_table(runs: Iterable[Run], targets: Mapping[str, tuple[float, Reached]]) -> Table | None:
     """One row per configuration and target; `targets`: what was asked of each run, and when it was reached."""
-    asked = [run for run in runs if run.run_id in targets and (run.test_accuracy or targets[run.run_id][1].never)]
-    groups = pools(asked, lambda run: (by_configuration(run), targets[run.run_id][0]))
+    with_target = [run for run in runs if run.run_id in targets and (run.test_accuracy or targets[run.run_id][1].never)]
+    groups = pools(with_target, lambda run: (by_configuration(run), targets[run.run_id][0]))
     groups.sort(key=lambda group: (by_configuration(group[0]), targets[group[0].run_id][0]))
     variants = Variants(group[0].conditions for group in groups)
     rows = [_row(group, targets, variants) for group in groups]
@@ -46,7 +48,7 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
     notes += [end.reason for end in ends if not end.never or end.diverged] + [run.note for run in runs]
     accuracies = [accuracy for run in runs for accuracy in run.test_accuracy if accuracy is not None]
     measured = {} if never else _measured(runs, ends)
-    return variants.what(first.conditions) | {
+    return variants.configuration(first.conditions) | {
         "work": first.work,
         "gpus": first.gpus,
         "nodes": first.nodes,
@@ -68,7 +70,7 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
         "best_accuracy": max(accuracies, default=None),
         "test_accuracy": middle(run.test_accuracy[-1] for run in runs if run.test_accuracy),
         "note": "; ".join(dict.fromkeys(filter(None, notes))) or None,
-        **behind(runs),
+        **runs_behind(runs),
     }
 
 

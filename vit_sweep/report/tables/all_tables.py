@@ -28,9 +28,9 @@ from vit_sweep.report.tables.waiting import waiting_table
 from vit_sweep.runs.run import Run
 
 NAMES = (
-    "strong", "weak", "decisions", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures",
-    "cost", "waiting", "isoefficiency", "accuracy", "continued", "runs",
-)  # fmt: skip
+    *("strong", "weak", "decisions", "batch", "accumulation", "placement", "engines", "memory", "resolutions"),
+    *("failures", "cost", "waiting", "isoefficiency", "accuracy", "continued", "runs"),
+)
 """Every table that there can be."""
 
 

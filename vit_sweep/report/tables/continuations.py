@@ -3,15 +3,17 @@
 from collections.abc import Iterable
 
 from vit_sweep.outcome.result import Status
-from vit_sweep.report.tables.form.columns import COLUMNS, WHAT
-from vit_sweep.report.tables.form.table import BEHIND, Table, table
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES
+from vit_sweep.report.tables.form.table import SOURCE_RUNS, Table, table
 from vit_sweep.report.tables.parts import Variants, last_learnt, names_of
 from vit_sweep.runs.run import Run
 
 CONTINUED_COLUMNS = (
-    *WHAT, "continued_from", "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch",
-    "train_accuracy", "test_accuracy", "gpu_hours", "note", "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("continued_from", "epochs", "work"),
+    *SIZES,
+    *("global_batch", "train_accuracy", "test_accuracy", "gpu_hours", "note", "seeds", "cell_id"),
+)
 
 
 def continued_table(runs: Iterable[Run]) -> Table | None:
@@ -19,7 +21,7 @@ def continued_table(runs: Iterable[Run]) -> Table | None:
     done = [run for run in runs if run.continued_from and run.status is Status.DONE]
     variants = Variants(run.conditions for run in done)
     rows = [
-        variants.what(run.conditions)
+        variants.configuration(run.conditions)
         | {
             "continued_from": run.continued_from,
             "work": run.work,
@@ -32,7 +34,7 @@ def continued_table(runs: Iterable[Run]) -> Table | None:
             "gpu_hours": run.gpu_hours,
             "note": run.note,
             **names_of([run]),
-            BEHIND: (run,),
+            SOURCE_RUNS: (run,),
         }
         for run in sorted(done, key=lambda run: (run.continued_from, run.gpus, run.run_id))
     ]

@@ -7,25 +7,31 @@ from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error, used_mib
-from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools
 from vit_sweep.report.tables.scaling import infeasible
 from vit_sweep.runs.run import Run
 
 MEMORY_COLUMNS = (
-    *WHAT, "gpus", "nodes", "micro_batch", "accum", "predicted_mib", "measured_mib", "memory_error", "memory_mib",
-    "host_memory_mib", "n", "status", "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *SIZES,
+    *("predicted_mib", "measured_mib", "memory_error", "memory_mib", "host_memory_mib"),
+    *("n", "status", "seeds", "cell_id"),
+)
 FAILURE_COLUMNS = (
-    "cell_id", "status", "cause", "attempts", "sentence", *WHAT, "gpus", "nodes", "micro_batch", "accum", "batch",
-    "batch_per", "placement", "seeds",
-)  # fmt: skip
+    *("cell_id", "status", "cause", "attempts", "sentence"),
+    *CONFIGURATION,
+    *SIZES,
+    *("batch", "batch_per", "placement", "seeds"),
+)
 COST_COLUMNS = bounded(
-    *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "epoch_s", "n", "gpu_hours",
-    "gpu_hours_per_epoch", "job_s", "queue_wait_s", "joules_per_image", "images_per_joule", "joules_per_epoch", "flags",
-    "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("epochs", "work"),
+    *SIZES,
+    *("epoch_s", "n", "gpu_hours", "gpu_hours_per_epoch", "job_s", "queue_wait_s"),
+    *("joules_per_image", "images_per_joule", "joules_per_epoch", "flags", "seeds", "cell_id"),
+)
 
 
 def memory_table(runs: Iterable[Run]) -> Table | None:
@@ -87,14 +93,14 @@ def cost_table(runs: Iterable[Run], times: Times) -> Table | None:
 
 
 def _cost(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
-    first, row = runs[0], variants.what(runs[0].conditions) | {"work": runs[0].work} | pooled(runs, times)
-    held = [run.job_s for run in runs if run.job_s is not None]
+    first, row = runs[0], variants.configuration(runs[0].conditions) | {"work": runs[0].work} | pooled(runs, times)
+    job_times_s = [run.job_s for run in runs if run.job_s is not None]
     spent = [run.gpu_hours for run in runs if run.gpu_hours is not None]
     joules = middle(run.joules_per_image for run in runs)
     return row | {
         "gpu_hours": sum(spent) if spent else None,
         "gpu_hours_per_epoch": first.paid_gpus * row["epoch_s"] / 3600,
-        "job_s": median(held) if held else None,
+        "job_s": median(job_times_s) if job_times_s else None,
         "queue_wait_s": middle(run.queue_wait_s for run in runs),
         "joules_per_image": joules,
         "images_per_joule": 1 / joules if joules else None,
@@ -109,7 +115,7 @@ def _by_configuration(runs: Iterable[Run]) -> list[list[Run]]:
 
 def _configuration(runs: Sequence[Run], variants: Variants) -> Cells:
     first = runs[0]
-    return variants.what(first.conditions) | {
+    return variants.configuration(first.conditions) | {
         "gpus": first.gpus,
         "nodes": first.nodes,
         "micro_batch": first.micro_batch,

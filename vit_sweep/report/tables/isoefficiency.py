@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 from launchers.text import plural
 from vit_sweep.analysis.isoefficiency import Measured, Needed, Plane
-from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
-from vit_sweep.report.tables.parts import Variants, behind, estimate
+from vit_sweep.report.tables.parts import Variants, estimate, runs_behind
 
 ISOEFFICIENCY_COLUMNS = bounded(
-    *WHAT, "epochs", "work", "placement", "accum", "target_efficiency", "gpus", "nodes", "batch_needed", "n",
-    "tflop_needed", "below_batch", "below_efficiency", "reached_batch", "reached_efficiency", "note", "flags", "seeds",
-    "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("epochs", "work", "placement", "accum", "target_efficiency", "gpus", "nodes"),
+    *("batch_needed", "n", "tflop_needed", "below_batch", "below_efficiency", "reached_batch", "reached_efficiency"),
+    *("note", "flags", "seeds", "cell_id"),
+)
 
 
 def isoefficiency_table(planes: Sequence[Plane]) -> Table | None:
@@ -31,7 +32,7 @@ def isoefficiency_table(planes: Sequence[Plane]) -> Table | None:
 def _row(plane: Plane, needed: Needed, variants: Variants) -> Cells:
     sides = [side for side in (needed.below, needed.reached) if side is not None]
     runs = [run for side in sides for run in side.runs]
-    return variants.what(plane.key.conditions) | {
+    return variants.configuration(plane.key.conditions) | {
         "work": plane.key.work,
         "placement": plane.key.placement,
         "accum": plane.key.accum,
@@ -44,7 +45,7 @@ def _row(plane: Plane, needed: Needed, variants: Variants) -> Cells:
         **_side("below", needed.below),
         **_side("reached", needed.reached),
         "note": needed.note or None,
-        **behind(runs, beside=plane.reference.runs),
+        **runs_behind(runs, compared_with=plane.reference.runs),
     }
 
 

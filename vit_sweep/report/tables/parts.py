@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.record.metrics import METRICS
-from vit_sweep.report.tables.form.columns import WHAT
-from vit_sweep.report.tables.form.table import BEHIND, HIGH, LOW, Cells
+from vit_sweep.report.tables.form.columns import CONFIGURATION
+from vit_sweep.report.tables.form.table import HIGH, LOW, SOURCE_RUNS, Cells
 from vit_sweep.runs.run import Run, in_order, within
 
 if TYPE_CHECKING:
@@ -96,19 +96,24 @@ class Variants:
         for stated in plain.values():
             names = tuple(stated.get(name, "") for name in _GROUPS)
             for name, value in stated.items():
-                if name not in WHAT and name != "epochs":
+                if name not in CONFIGURATION and name != "epochs":
                     values.setdefault(name, {}).setdefault(names, set()).add(value)
-        telling = sorted(name for name, by_names in values.items() if any(len(some) > 1 for some in by_names.values()))
+        telling = sorted(
+            name for name, by_names in values.items() if any(len(distinct) > 1 for distinct in by_names.values())
+        )
         self.keys = tuple(telling)
         """What tells them from each other, by name."""
         for conditions, stated in plain.items():
             self._by_conditions[conditions] = ", ".join(f"{name}={stated.get(name, '')}" for name in telling)
 
-    def what(self, conditions: Conditions) -> Cells:
-        """The fields of `WHAT`, and the number of epochs."""
+    def configuration(self, conditions: Conditions) -> Cells:
+        """The fields of `CONFIGURATION`, and the number of epochs."""
         stated = dict(conditions)
         text = self._by_conditions.get(conditions, "")
-        return {name: stated.get(name) for name in WHAT} | {"variant": text, "epochs": _whole(stated.get("epochs"))}
+        return {name: stated.get(name) for name in CONFIGURATION} | {
+            "variant": text,
+            "epochs": _whole(stated.get("epochs")),
+        }
 
 
 def engine_labels(all_conditions: Iterable[Conditions]) -> dict[Conditions, str]:
@@ -118,9 +123,9 @@ def engine_labels(all_conditions: Iterable[Conditions]) -> dict[Conditions, str]
     for engine in engines:
         by_name.setdefault(dict(engine).get("engine", ""), set()).add(engine)
     labels = {}
-    for name, some in by_name.items():
-        for engine in some:
-            telling = [value for value in engine if not all(value in other for other in some)]
+    for name, same_name in by_name.items():
+        for engine in same_name:
+            telling = [value for value in engine if not all(value in other for other in same_name)]
             labels[engine] = " ".join([name, *(f"{key.partition('.')[2]}={value}" for key, value in telling)])
     return labels
 
@@ -148,7 +153,7 @@ def pooled(runs: Sequence[Run], times: Times) -> Cells:
         **last_learnt(runs),
         "memory_mib": max((run.memory_mib for run in runs if run.memory_mib is not None), default=None),
         "communication_ms": middle(run.parts.communication if run.parts else None for run in runs),
-        **behind(runs),
+        **runs_behind(runs),
     }
 
 
@@ -167,12 +172,12 @@ def last_learnt(runs: Iterable[Run]) -> Cells:
     }
 
 
-def behind(runs: Sequence[Run], *, beside: Sequence[Run] = ()) -> Cells:
+def runs_behind(runs: Sequence[Run], *, compared_with: Sequence[Run] = ()) -> Cells:
     """Which runs a row is made of, and reasons to distrust their times or those of the runs that it is compared with.
 
-    `beside`: those of these that no other row is made of.
+    `compared_with`: those of the latter that no other row is made of.
     """
-    return names_of(runs) | {"flags": flags_of([*runs, *beside]), BEHIND: (*runs, *beside)}
+    return names_of(runs) | {"flags": flags_of([*runs, *compared_with]), SOURCE_RUNS: (*runs, *compared_with)}
 
 
 def names_of(runs: Collection[Run]) -> Cells:
@@ -186,7 +191,7 @@ def names_of(runs: Collection[Run]) -> Cells:
 
 def flags_of(flagged: Iterable[Run | SeriesPoint]) -> str | None:
     """Every flag of any of the runs, or of a point of them, once."""
-    return "; ".join(dict.fromkeys(flag for each in flagged for flag in each.flags)) or None
+    return "; ".join(dict.fromkeys(flag for run_or_point in flagged for flag in run_or_point.flags)) or None
 
 
 def middle(values: Iterable[float | None]) -> float | None:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from vit_sweep.analysis.resolutions import Resolutions, resolutions
-from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, pooled
 from vit_sweep.runs.run import Run
 
 RESOLUTION_COLUMNS = bounded(
-    *WHAT,
+    *CONFIGURATION,
     *("epochs", "work", "gpus", "nodes", "sequence", "micro_batch", "accum", "smallest_px", "largest_px"),
     *("too_large_px", "images_per_s", "n", "memory_mib", "predicted_mib", "flags", "seeds", "cell_id"),
 )
@@ -27,7 +27,7 @@ def _row(group: Resolutions, variants: Variants, times: Times) -> Cells:
     trained = group.trained
     largest = trained[max(trained)]
     return (
-        variants.what(group.conditions)
+        variants.configuration(group.conditions)
         | pooled(largest, times)
         | {
             "work": group.first.work,

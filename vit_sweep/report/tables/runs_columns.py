@@ -1,6 +1,6 @@
 """The columns of the tidy table of runs: unit, meaning. Formulas: measuring.md and machine.md in docs/results."""
 
-from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, LEARNT
 from vit_sweep.report.tables.form.table import Column
 
 
@@ -23,7 +23,7 @@ RUN_COLUMNS = _columns(
     ("placement", "", "packed, spread, nodes=N: the curves that asked for it."),
     *(
         (name, COLUMNS[name].unit, COLUMNS[name].meaning)
-        for name in (*WHAT, "gpus", "nodes", "micro_batch", "accum")
+        for name in (*CONFIGURATION, "gpus", "nodes", "micro_batch", "accum")
         if name != "variant"
     ),
     ("global_batch", "images", "micro_batch x accum x gpus / sequence."),

@@ -6,13 +6,13 @@ from statistics import median
 from vit_sweep.analysis.series.series import Apart, ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
-from vit_sweep.report.tables.form.table import BEHIND, Cells, Table, table
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, LEARNT, bounded
+from vit_sweep.report.tables.form.table import SOURCE_RUNS, Cells, Table, table
 from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_learnt, names_of
 from vit_sweep.runs.run import Run
 
 SCALING_COLUMNS = bounded(
-    *WHAT,
+    *CONFIGURATION,
     "placement",
     "batch_per",
     "batch",
@@ -108,9 +108,12 @@ def _of(curve: ScalingSeries, curves: Sequence[ScalingSeries], text: str) -> str
 
 
 def _key(key: SeriesKey, variants: Variants) -> Cells:
-    return variants.what(key.conditions) | {
-        "placement": key.placement, "batch_per": key.batch_per, "batch": key.batch, "accum": key.accum,
-    }  # fmt: skip
+    return variants.configuration(key.conditions) | {
+        "placement": key.placement,
+        "batch_per": key.batch_per,
+        "batch": key.batch,
+        "accum": key.accum,
+    }
 
 
 def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
@@ -142,7 +145,7 @@ def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cell
         "baseline_gpus": curve.baseline_gpus if point.speedup is not None else None,
         **last_learnt(point.runs),
         "flags": flags_of((point, *point.runs)),
-        BEHIND: point.runs,
+        SOURCE_RUNS: point.runs,
     }
 
 

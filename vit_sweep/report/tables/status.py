@@ -55,12 +55,12 @@ def status_row(result: Result, left: Left | None, *, now: datetime) -> Cells:
     }
 
 
-def _start_row(said: StartForecast | None) -> dict[str, str | None]:
+def _start_row(forecast: StartForecast | None) -> dict[str, str | None]:
     return {
-        "expected_start": said.start if said is not None else None,
-        "expected_start_low": said.earliest or None if said is not None else None,
-        "expected_start_high": said.latest or None if said is not None else None,
-        "expected_start_basis": said.basis if said is not None else None,
+        "expected_start": forecast.start if forecast is not None else None,
+        "expected_start_low": forecast.earliest or None if forecast is not None else None,
+        "expected_start_high": forecast.latest or None if forecast is not None else None,
+        "expected_start_basis": forecast.basis if forecast is not None else None,
     }
 
 

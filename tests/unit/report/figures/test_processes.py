@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from vit_sweep.report.figures.sheet import processes
-from vit_sweep.report.figures.sheet.processes import InWords, shared, side_by_side
+from vit_sweep.report.figures.sheet.processes import Codec, shared, side_by_side
 
-JSON = InWords(say=json.dumps, hear=json.loads)
+JSON = Codec(say=json.dumps, hear=json.loads)
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def full(folder):
         ),
         audit_tables=(scaling_table(name="three-speedups", title="Three speedups"),),
         failures=(
-            Failure(what="n4-g32-mb64-ga1-00000800", status="out_of_memory", cause="gpu_memory", sentence=HOSTILE),
+            Failure(name="n4-g32-mb64-ga1-00000800", status="out_of_memory", cause="gpu_memory", sentence=HOSTILE),
         ),
         problems=(f"{HOSTILE}: passed over",),
         methods=METHODS,
@@ -217,7 +217,7 @@ def full(folder):
         ),
         reproduce=("git checkout 9fceb02d0ae598e95dc970b74767f19372d61af8", "vit_sweep -m gpus=1,2"),
         digests=(("records", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),),
-        files=(StudyFile(path="tables/a b.csv", what="the table", sha256="9f86d081884c7d65"),),
+        files=(StudyFile(path="tables/a b.csv", meaning="the table", sha256="9f86d081884c7d65"),),
         proposal=proposal(folder),
     )
 

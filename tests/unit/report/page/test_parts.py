@@ -137,10 +137,10 @@ def test_axes_that_vary_come_first_numbers_by_size():
 def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
     points = [point(), point(cell_id=None, reasons=("too many GPUs",), gpus=64)]
     (lost, never) = request.failures(points, [without_time(1, "out_of_memory", cause="gpu_memory", note="full")])
-    assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "out_of_memory", "gpu_memory", "full")
-    assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.what
+    assert (lost.name, lost.status, lost.cause, lost.sentence) == ("g1-s0", "out_of_memory", "gpu_memory", "full")
+    assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.name
     (cut,) = request.failures([point()], [run(1), run(2, (5.0,) * 4, epochs_requested=6)])
-    assert (cut.what, cut.status) == ("g2-s0", "partial") and "after 5 of 6 epochs" in cut.sentence
+    assert (cut.name, cut.status) == ("g2-s0", "partial") and "after 5 of 6 epochs" in cut.sentence
     assert request.status_line(points, [run(1), without_time(2)]) == (
         "1 of 2 cells is done, 1 failed, 1 combination cannot run."
     )
@@ -179,7 +179,7 @@ def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
 
 def test_answers_are_split_into_question_and_sentence():
     series = amdahl(0.05)
-    grouped = laws.by_question(laws.answers_of(laws.asked_of([(series, fit(series))], threshold=0.8)))
+    grouped = laws.by_question(laws.answers_of(laws.answers_by_series([(series, fit(series))], threshold=0.8)))
     question, ((about, answer),) = grouped[0]
     assert (question, about) == ("Largest GPU count with an efficiency of 80% or more", "")
     assert laws.reply(answer).startswith("4, measured") and laws.reply(answer).endswith(".")
@@ -191,7 +191,7 @@ def test_what_is_equal_of_several_series_is_said_once():
     asked = [
         replace(one, name=name)
         for (name, series), (_, fits) in zip(two, fitted, strict=True)
-        for one in laws.asked_of([(series, fits)], threshold=0.8)
+        for one in laws.answers_by_series([(series, fits)], threshold=0.8)
     ]
     text = render.page(
         replace(
@@ -220,8 +220,8 @@ def test_laws_that_agree_are_listed_as_one_lists_things():
 
 def test_many_series_become_a_table():
     fitted = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
-    assert laws.answers_table(laws.asked_of(fitted[:1], threshold=0.8), threshold=0.8) is None
-    made = laws.answers_table(laws.asked_of(fitted, threshold=0.8), threshold=0.8)
+    assert laws.answers_table(laws.answers_by_series(fitted[:1], threshold=0.8), threshold=0.8) is None
+    made = laws.answers_table(laws.answers_by_series(fitted, threshold=0.8), threshold=0.8)
     assert made.rows[1]["efficient"] == 4 and len(made.rows) == 2
     assert made.rows[1]["epoch_s"] == pytest.approx(100 * (0.05 + 0.95 / 4), rel=0.01)
     assert not made.notes
@@ -229,7 +229,7 @@ def test_many_series_become_a_table():
 
 def test_single_runs_are_remarked_on_once():
     fitted = [(series_from({1: (10.0,), 2: (6.0 + batch,)}), ()) for batch in (0, 1)]
-    asked = laws.asked_of(fitted, threshold=0.8)
+    asked = laws.answers_by_series(fitted, threshold=0.8)
     assert laws.assumptions(laws.answers_of(asked)) == ("single runs are taken to differ by 2%, an assumption",)
     assert laws.answers_table(asked, threshold=0.8).notes == ("* ranked by single runs",)
     text = render.page(replace(empty(), answers=laws.answers_of(asked)))

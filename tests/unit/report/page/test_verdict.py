@@ -6,7 +6,7 @@ from tests.unit.analysis.builders import series_from
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.intervals import with_all_intervals
-from vit_sweep.report.page.laws import asked_of
+from vit_sweep.report.page.laws import answers_by_series
 from vit_sweep.report.page.verdict import cards_of
 
 
@@ -15,7 +15,7 @@ def cards(*times, untimed=0, labels=(), **changes):
     made = [series_from(one, **changes) for one in times]
     made = with_all_intervals([replace(one, label=label) for one, label in zip(made, labels or [""], strict=False)])
     runs = [run for one in made for run in one.timed_runs]
-    asked = asked_of([(one, tuple(fit(one))) for one in made], threshold=0.8)
+    asked = answers_by_series([(one, tuple(fit(one))) for one in made], threshold=0.8)
     return cards_of(asked, runs, judge.audit(runs), threshold=0.8, untimed=untimed)
 
 

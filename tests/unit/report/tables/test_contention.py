@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.learning import Reached
-from vit_sweep.report.page.laws import answers_table, asked_of
+from vit_sweep.report.page.laws import answers_by_series, answers_table
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.tables.all_tables import NAMES
@@ -68,7 +68,10 @@ def of_page(runs):
     made = [both(series, [], "nobody"), proposal.resources, proposal.evidence]
     return {
         table.name: table
-        for table in [*made, answers_table(asked_of([(one, fit(one)) for one in series], threshold=0.4), threshold=0.4)]
+        for table in [
+            *made,
+            answers_table(answers_by_series([(one, fit(one)) for one in series], threshold=0.4), threshold=0.4),
+        ]
     }
 
 

@@ -15,7 +15,7 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
-from vit_sweep.report.tables.comparisons.pairs import engines_beside, saved_and_paid
+from vit_sweep.report.tables.comparisons.pairs import compared_engines, saved_and_paid
 from vit_sweep.report.tables.parts import Conditions, engine_labels, without
 from vit_sweep.runs.run import Run, counted, within
 
@@ -91,7 +91,7 @@ def _without_engine(run: Run) -> dict[str, str]:
 def _engines(runs: Sequence[Run], certificates: Certificates, labels: Mapping[Conditions, str]) -> list[Engine]:
     return [
         Engine(*_measured(same), labels[within(same[0].conditions, ("engine",))], certified, _expected(same, reference))
-        for same, reference, certified, _ in engines_beside(runs, certificates)
+        for same, reference, certified, _ in compared_engines(runs, certificates)
     ]
 
 

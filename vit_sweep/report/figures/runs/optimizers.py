@@ -15,13 +15,19 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import COLORS, QUIET, number
-from vit_sweep.report.tables.form.columns import WHAT
+from vit_sweep.report.tables.form.columns import CONFIGURATION
 from vit_sweep.report.tables.form.table import HIGH, LOW, Cells
 from vit_sweep.runs.run import Run
 
 NAME = "optimizers"
 _TIME, _EXCEEDS = "time_to_accuracy_s", "to_accuracy_exceeds_s"
-_WORK = (*(name for name in WHAT if name not in ("optimizer", "variant")), "epochs", "work", "nodes", "target_accuracy")
+_WORK = (
+    *(name for name in CONFIGURATION if name not in ("optimizer", "variant")),
+    "epochs",
+    "work",
+    "nodes",
+    "target_accuracy",
+)
 
 
 class Optimizer(NamedTuple):
@@ -76,8 +82,10 @@ def _traits(row: Cells) -> dict[str, str]:
     """What is equal for optimizers that are compared, as words."""
     others = [text for text in (row.get("variant") or "").split(", ") if text and not text.startswith("optimizer.")]
     values = {name: row.get(name) for name in _WORK} | {
-        "gpus": row["gpus"], "batch": row.get("micro_batch"), "accum": row.get("accum")
-    }  # fmt: skip
+        "gpus": row["gpus"],
+        "batch": row.get("micro_batch"),
+        "accum": row.get("accum"),
+    }
     return {name: "" if value is None else str(value) for name, value in values.items()} | dict(
         text.partition("=")[::2] for text in others
     )

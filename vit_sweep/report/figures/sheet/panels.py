@@ -92,13 +92,13 @@ def arrange(
         title, label = (label_of(items[index], names) for names in (best, inside))
         by_title.setdefault(title, []).append((index, label))
     panels = tuple(Panel(title, tuple(curves)) for title, curves in by_title.items())
-    shown = panels[:MOST_PANELS]
-    drawn = {index for panel in shown for index, _ in panel.curves}
+    panels_shown = panels[:MOST_PANELS]
+    drawn = {index for panel in panels_shown for index, _ in panel.curves}
     ordered = sorted(drawn, key=lambda i: [_order(items[i].get(name, "")) for name in inside])
     return Arrangement(
-        panels=shown,
+        panels=panels_shown,
         labels=tuple(dict.fromkeys(label_of(items[index], inside) for index in ordered)),
-        left_out=left_out(len(panels) - len(shown)),
+        left_out=left_out(len(panels) - len(panels_shown)),
     )
 
 

@@ -23,36 +23,36 @@ _WORTH = 4
 Draw = Sequence[Callable[[], T]]
 
 
-class InWords(NamedTuple, Generic[T]):
+class Codec(NamedTuple, Generic[T]):
     """How processes tell one another what they have drawn."""
 
-    say: Callable[[T], str]
-    hear: Callable[[str], T]
+    encode: Callable[[T], str]
+    decode: Callable[[str], T]
 
 
-def side_by_side(draw: Draw[T], words: InWords[T]) -> list[T]:
+def side_by_side(draw: Draw[T], codec: Codec[T]) -> list[T]:
     """What each of them returns, in their order, by as many processes as there are cores for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if cores < 2 or len(draw) < _WORTH or threading.active_count() > 1:
-        return [one() for one in draw]
-    return shared(draw, words, others=min(_MOST, cores) - 1)
+        return [draw_one() for draw_one in draw]
+    return shared(draw, codec, others=min(_MOST, cores) - 1)
 
 
-def shared(draw: Draw[T], words: InWords[T], *, others: int) -> list[T]:
+def shared(draw: Draw[T], codec: Codec[T], *, others: int) -> list[T]:
     """Draw with the help of so many other processes; what one of them did not bring to its end is drawn here."""
     list_of, take = _list_of(len(draw))
     helpers: list[tuple[int, int]] = []
     try:
-        helpers = [_forked(draw, words, take) for _ in range(others)]
-        done = _taken(draw, take)
+        helpers = [_forked(draw, codec, take) for _ in range(others)]
+        drawn = _draw_taken(draw, take)
         for _, answer in helpers:
-            done |= _read(answer, words)
+            drawn |= _read(answer, codec)
     finally:
         os.close(list_of)
         for pid, answer in helpers:
             os.close(answer)
             os.waitpid(pid, 0)
-    return [done[number] if number in done else draw[number]() for number in range(len(draw))]
+    return [drawn[number] if number in drawn else draw[number]() for number in range(len(draw))]
 
 
 def _list_of(count: int) -> tuple[int, Callable[[], int | None]]:
@@ -65,20 +65,20 @@ def _list_of(count: int) -> tuple[int, Callable[[], int | None]]:
     os.close(writer)
 
     def take() -> int | None:
-        taken = os.read(numbers, 2)
-        return int.from_bytes(taken, "big") if taken else None
+        number = os.read(numbers, 2)
+        return int.from_bytes(number, "big") if number else None
 
     return numbers, take
 
 
-def _taken(draw: Draw[T], take: Callable[[], int | None]) -> dict[int, T]:
-    done = {}
+def _draw_taken(draw: Draw[T], take: Callable[[], int | None]) -> dict[int, T]:
+    drawn = {}
     while (number := take()) is not None:
-        done[number] = draw[number]()
-    return done
+        drawn[number] = draw[number]()
+    return drawn
 
 
-def _forked(draw: Draw[T], words: InWords[T], take: Callable[[], int | None]) -> tuple[int, int]:
+def _forked(draw: Draw[T], codec: Codec[T], take: Callable[[], int | None]) -> tuple[int, int]:
     """Start a process that draws; returns its number and where it answers."""
     answer, writer = os.pipe()
     with warnings.catch_warnings():
@@ -89,15 +89,15 @@ def _forked(draw: Draw[T], words: InWords[T], take: Callable[[], int | None]) ->
         os.close(writer)
         return pid, answer
     with suppress(BaseException), os.fdopen(writer, "w") as file:  # it is drawn again, and raises there
-        json.dump({number: words.say(drawn) for number, drawn in _taken(draw, take).items()}, file)
+        json.dump({number: codec.encode(drawn) for number, drawn in _draw_taken(draw, take).items()}, file)
     os._exit(0)
 
 
-def _read(answer: int, words: InWords[T]) -> dict[int, T]:
+def _read(answer: int, codec: Codec[T]) -> dict[int, T]:
     """What a helper has drawn; nothing of one that did not come to its end."""
     with os.fdopen(answer, closefd=False) as file:
         text = file.read()
     try:
-        return {int(number): words.hear(said) for number, said in json.loads(text).items()}
+        return {int(number): codec.decode(text_) for number, text_ in json.loads(text).items()}
     except json.JSONDecodeError:
         return {}

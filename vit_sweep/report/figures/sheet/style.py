@@ -155,10 +155,10 @@ def gpu_axis(axes: Axes, gpus: Sequence[int], *, label: str = "GPUs", width_in: 
     low, high = counts[0], counts[-1]
     room = (high / low) ** 0.06 if high > low else 1.4
     axes.set_xlim(low / room, high * room)
-    shown = _with_room(counts, width_in)
+    numbered = _with_room(counts, width_in)
     axes.xaxis.set_major_locator(FixedLocator([float(count) for count in counts]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if round(value) in shown else ""))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if round(value) in numbered else ""))
     axes.set_xlabel(label)
 
 
@@ -199,8 +199,8 @@ class _PlainTicks(Locator):
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         low, high = sorted((vmin, vmax))
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) if low > 0 else ()
-        made = ([f * 10.0**d for d in decades for f in few if low <= f * 10.0**d <= high] for few in self._steps)
-        return next((ticks for ticks in made if len(ticks) > 2), [])
+        candidates = ([f * 10.0**d for d in decades for f in few if low <= f * 10.0**d <= high] for few in self._steps)
+        return next((ticks for ticks in candidates if len(ticks) > 2), [])
 
 
 def plain_log(axis: Axis, decades: float) -> None:

@@ -4,16 +4,18 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, LEARNT, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, estimate, pooled, pools
 from vit_sweep.runs.run import Run
 
 _EFFECT = bounded(
-    *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch", "epoch_s", "n", "step_ms",
-    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", *LEARNT, "memory_mib", "note",
-    "flags", "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("epochs", "work"),
+    *SIZES,
+    *("global_batch", "epoch_s", "n", "step_ms", "images_per_s", "throughput_ratio"),
+    *("train_accuracy", "test_accuracy", *LEARNT, "memory_mib", "note", "flags", "seeds", "cell_id"),
+)
 BATCH_COLUMNS = _EFFECT
 ACCUM_COLUMNS = (*_EFFECT[: _EFFECT.index("gpus")], "held", *_EFFECT[_EFFECT.index("gpus") :])
 
@@ -35,18 +37,18 @@ def batch_table(runs: Iterable[Run], times: Times) -> Table | None:
 def accum_table(runs: Iterable[Run], times: Times) -> Table | None:
     """The same against accumulation: once with the micro batch equal, once with the global batch."""
     known = [run for run in runs if run.micro_batch is not None and run.accum is not None]
-    held: Mapping[str, Callable[[Run], int | None]] = {
+    settings: Mapping[str, Callable[[Run], int | None]] = {
         "micro batch": lambda run: run.micro_batch,
         "global batch": lambda run: run.global_batch,
     }
     rows: list[Cells] = []
-    for what, value in held.items():
-        rows += [row | {"held": what} for row in _rows(_held(known, value), lambda run: run.accum or 0, times)]
+    for held_name, value in settings.items():
+        rows += [row | {"held": held_name} for row in _rows(_equal_in(known, value), lambda run: run.accum or 0, times)]
     title = "Effect of gradient accumulation, at equal GPUs"
     return table("accumulation", title, ACCUM_COLUMNS, rows, known=COLUMNS, notes=[_LEARNS])
 
 
-def _held(runs: Sequence[Run], value: Callable[[Run], int | None]) -> list[list[Run]]:
+def _equal_in(runs: Sequence[Run], value: Callable[[Run], int | None]) -> list[list[Run]]:
     return pools(runs, lambda run: (run.conditions, run.gpus, run.nodes or 0, run.work or 0, value(run) or 0))
 
 
@@ -63,11 +65,11 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Time
     variants = Variants(group[0].conditions for group in telling)
     rows = []
     for group in telling:
-        steps = sorted(pools(group, by), key=lambda some: by(some[0]))
+        steps = sorted(pools(group, by), key=lambda step: by(step[0]))
         for some in steps:
             ratio = _rate_ratio(some, steps[0], times) if some is not steps[0] else None
             rows.append(
-                variants.what(some[0].conditions)
+                variants.configuration(some[0].conditions)
                 | {"work": some[0].work}
                 | pooled(some, times)
                 | {"note": "; ".join(dict.fromkeys(run.note for run in some if run.note))}

@@ -37,19 +37,22 @@ def name_of(check: Check) -> str:
 def called_in_words(name: str) -> str:
     """The same of a name alone; one that is not known stays as it is."""
     if name.startswith("collectives."):
-        kind, _, what = name.removeprefix("collectives.").rpartition(".")
-        return f"{kind} {what} of a step"
+        kind, _, quantity = name.removeprefix("collectives.").rpartition(".")
+        return f"{kind} {quantity} of a step"
     return _KNOWN.get(name, name)
 
 
 def lines(gate: Gate) -> list[str]:
     """A sentence for each thing that is not fine, the worst first; then how much is fine, and what to know."""
-    said: list[str] = []
+    listed: list[str] = []
     for standing in _ORDER:
         sentences = [f"{standing.value}: {text}" for text in _grouped(gate.of(standing))]
         more = len(sentences) - _SHOWN
-        said += [*sentences[:_SHOWN], *([f"{standing.value}: {more} more; --json has all"] if more > 0 else [])]
-    return [*said, *_fine(gate), *gate.notes]
+        listed += [
+            *sentences[:_SHOWN],
+            *([f"{standing.value}: {more} more; --json has all"] if more > 0 else []),
+        ]
+    return [*listed, *_fine(gate), *gate.notes]
 
 
 def _grouped(checks: Iterable[Check]) -> list[str]:
@@ -79,23 +82,23 @@ def _fine(gate: Gate) -> list[str]:
 
 def changes(times: Iterable[Times], steps: Iterable[Step]) -> list[str]:
     """Since when something is otherwise, the latest first: times, then counts."""
-    moved = [
+    time_changes = [
         (series.moments[change.at], f"{series.cell}: epoch time {change.ratio - 1:+.1%}")
         for series in times
         for change in series.changes
     ]
-    said = [
+    lines = [
         f"since {_when(moment.entry)}: {words}"
-        for moment, words in sorted(moved, key=lambda found: (-found[0].line, found[1]))
+        for moment, words in sorted(time_changes, key=lambda item: (-item[0].line, item[1]))
     ]
     counted: dict[tuple[int, str, float, float], list[Step]] = {}
     for step in steps:
         counted.setdefault((-step.line, step.name, step.before, step.after), []).append(step)
-    for (_, name, before, after), alike in sorted(counted.items()):
-        where = some((step.cell for step in alike), 3, separator="; ")
+    for (_, name, before, after), equal_steps in sorted(counted.items()):
+        where = some((step.cell for step in equal_steps), 3, separator="; ")
         words = f"{called_in_words(name)} {exact(after)} instead of {exact(before)}"
-        said.append(f"since {_when(alike[0].entry)}: {where}: {words}")
-    return said
+        lines.append(f"since {_when(equal_steps[0].entry)}: {where}: {words}")
+    return lines
 
 
 def _when(entry: Entry) -> str:
@@ -106,30 +109,30 @@ def _when(entry: Entry) -> str:
 def verdict(gate: Gate, study: str, against: str) -> str:
     """The last line: what is to be done."""
     worse, open_checks, better = (gate.of(s) for s in (Standing.WORSE, Standing.OPEN, Standing.BETTER))
-    judged = len(gate.checks) - len(gate.of(Standing.APART))
+    compared = len(gate.checks) - len(gate.of(Standing.APART))
     head = f"{study} against {against}"
     if worse:
-        return f"{head}: worse in {len(worse)} of {plural(judged, 'check')}"
+        return f"{head}: worse in {len(worse)} of {plural(compared, 'check')}"
     if gate.verdict is Standing.OPEN:
         if not open_checks:
             return f"{head}: nothing could be compared"
         more = most_repeats(open_checks)
         runs = max((check.runs_after for check in open_checks if check.more), default=0)
         advice = f"; repeats={runs + more} at the sweep would tell" if more else ""
-        return f"{head}: nothing is known to be worse, {len(open_checks)} of {plural(judged, 'check')} open{advice}"
+        return f"{head}: nothing is known to be worse, {len(open_checks)} of {plural(compared, 'check')} open{advice}"
     renew = "; better in some: renew the baseline with --write-baseline, so that it stays so" if better else ""
-    return f"{head}: fine in {plural(judged, 'check')}{renew}"
+    return f"{head}: fine in {plural(compared, 'check')}{renew}"
 
 
 def markdown(gate: Gate, study: str, against: str) -> str:
     """A section for the summary of a CI run."""
     text = [f"## {_MARKS[gate.verdict]} {_escaped(verdict(gate, study, against))}", ""]
     rows = [check for standing in (*_ORDER, Standing.FINE) for check in gate.of(standing)]
-    shown = [check for check in rows if check.standing is not Standing.FINE or check.kind is Kind.TIME]
-    if shown:
-        text += ["| | cell | what | says |", "| --- | --- | --- | --- |", *map(_row, shown[:100]), ""]
-        if len(shown) > 100:
-            text += [f"and {len(shown) - 100} more", ""]
+    checks_shown = [check for check in rows if check.standing is not Standing.FINE or check.kind is Kind.TIME]
+    if checks_shown:
+        text += ["| | cell | what | says |", "| --- | --- | --- | --- |", *map(_row, checks_shown[:100]), ""]
+        if len(checks_shown) > 100:
+            text += [f"and {len(checks_shown) - 100} more", ""]
     text += [f"- {_escaped(note)}" for note in (*_fine(gate), *gate.notes)]
     return "\n".join(text).rstrip() + "\n"
 

@@ -14,13 +14,12 @@ from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.engine.kinds import DDP, FSDP2
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.plan.specs import EngineSpec
-from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, LEARNT, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import (
     Conditions,
     Times,
     Variants,
-    behind,
     by_configuration,
     engine_labels,
     estimate,
@@ -28,21 +27,25 @@ from vit_sweep.report.tables.parts import (
     placement_of,
     pooled,
     pools,
+    runs_behind,
     without,
 )
 from vit_sweep.runs.run import Run, within
 
 PLACEMENT_COLUMNS = bounded(
-    *WHAT, "epochs", "work", "micro_batch", "accum", "gpus", "placement", "nodes", "epoch_s", "n", "communication_ms",
-    "reference", "reference_nodes", "reference_epoch_s", "reference_n", "reference_communication_ms", "time_ratio",
-    "verdict", "flags", "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("epochs", "work", "micro_batch", "accum", "gpus", "placement", "nodes", "epoch_s", "n", "communication_ms"),
+    *("reference", "reference_nodes", "reference_epoch_s", "reference_n", "reference_communication_ms"),
+    *("time_ratio", "verdict", "flags", "seeds", "cell_id"),
+)
 ENGINE_COLUMNS = bounded(
-    *WHAT, "zero_stage", "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "epoch_s", "n", "step_ms",
-    "images_per_s", "exposed_ms", "memory_mib", "certificate", "reference", "time_ratio", "time_ratio_predicted",
-    "verdict", "memory_saved", "memory_saved_predicted", "train_accuracy", "test_accuracy", *LEARNT,
-    "flags", "seeds", "cell_id",
-)  # fmt: skip
+    *CONFIGURATION,
+    *("zero_stage", "epochs", "work"),
+    *SIZES,
+    *("epoch_s", "n", "step_ms", "images_per_s", "exposed_ms", "memory_mib", "certificate"),
+    *("reference", "time_ratio", "time_ratio_predicted", "verdict", "memory_saved", "memory_saved_predicted"),
+    *("train_accuracy", "test_accuracy", *LEARNT, "flags", "seeds", "cell_id"),
+)
 _BY_ITSELF = tuple(
     (f"engine.{name}", str(value))
     for name, value in to_plain(EngineSpec(name="any", zero_stage=None)).items()
@@ -78,7 +81,7 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
     groups = pools(several, lambda run: (run.conditions, run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus))
     pairs: list[tuple[list[Run], list[Run]]] = []
     for group in groups:
-        layouts = sorted(pools(group, _layout), key=lambda some: _layout(some[0]))
+        layouts = sorted(pools(group, _layout), key=lambda layout_runs: _layout(layout_runs[0]))
         pairs += [(layouts[0], other) for other in layouts[1:]]
     pairs.sort(key=lambda pair: by_configuration(pair[1][0]))
     variants = Variants(other[0].conditions for _, other in pairs)
@@ -103,10 +106,14 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     groups = pools(
         runs,
         lambda run: (
-            without(run.conditions, "engine"), run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus,
+            without(run.conditions, "engine"),
+            run.work or 0,
+            run.micro_batch or 0,
+            run.accum or 0,
+            run.gpus,
             run.nodes or 0,
         ),
-    )  # fmt: skip
+    )
     telling = [group for group in groups if len({_engine(run.conditions) for run in group}) > 1]
     telling.sort(key=lambda group: by_configuration(group[0]))
     variants = Variants(without(group[0].conditions, "engine") for group in telling)
@@ -114,15 +121,15 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     rows: list[Cells] = []
     compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
-        for same, reference, certified, text in engines_beside(group, certificates):
-            label = labels[within(same[0].conditions, ("engine",))]
-            rows.append(_of_engine(same, variants, times) | {"engine": label, "certificate": text})
+        for engine_runs, reference, certified, text in compared_engines(group, certificates):
+            label = labels[within(engine_runs[0].conditions, ("engine",))]
+            rows.append(_of_engine(engine_runs, variants, times) | {"engine": label, "certificate": text})
             if not certified:
                 rows[-1]["verdict"] = APART
             elif reference is not None:
                 name = labels[within(reference[0].conditions, ("engine",))]
-                rows[-1] |= {"reference": name, **saved_and_paid(same, reference)}
-                compared.append((rows[-1], times.ratio(same, reference)))
+                rows[-1] |= {"reference": name, **saved_and_paid(engine_runs, reference)}
+                compared.append((rows[-1], times.ratio(engine_runs, reference)))
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
@@ -131,7 +138,7 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS, notes=[note])
 
 
-class Beside(NamedTuple):
+class ComparedEngine(NamedTuple):
     """An engine on some work, and what it is compared with."""
 
     runs: list[Run]
@@ -141,29 +148,30 @@ class Beside(NamedTuple):
     certificate: str
 
 
-def engines_beside(runs: Iterable[Run], certificates: Certificates) -> Iterator[Beside]:
+def compared_engines(runs: Iterable[Run], certificates: Certificates) -> Iterator[ComparedEngine]:
     """The engines of runs of one work, in the order of tables; see `engine_table`."""
     runs = list(runs)
     one_algorithm = len({algorithm(run) for run in runs}) == 1
     first: list[Run] | None = None
     known: dict[Conditions, list[Run]] = {}
-    for same in sorted(pools(runs, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)):
-        certified, text = certificates.standing(same)
+    by_engine = pools(runs, lambda run: _engine(run.conditions))
+    for pool in sorted(by_engine, key=lambda pool: _engine(pool[0].conditions)):
+        certified, text = certificates.standing(pool)
         if one_algorithm and text == NO_CERTIFICATE:
             certified, text = True, NOT_NEEDED
-        engine = within(same[0].conditions, ("engine",))
-        yield Beside(same, (known.get(_not_offloaded(engine)) or first) if certified else None, certified, text)
+        engine = within(pool[0].conditions, ("engine",))
+        yield ComparedEngine(pool, (known.get(_not_offloaded(engine)) or first) if certified else None, certified, text)
         if certified:
-            first, known[engine] = first or same, same
+            first, known[engine] = first or pool, pool
 
 
 def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times: Times) -> Cells:
     base = pooled(fewest, times)
     return (
-        variants.what(other[0].conditions)
+        variants.configuration(other[0].conditions)
         | {"work": other[0].work, "placement": placement_of(other[0])}
         | pooled(other, times)
-        | behind(other, beside=fewest)
+        | runs_behind(other, compared_with=fewest)
         | {"reference": placement_of(fewest[0]), "reference_nodes": fewest[0].nodes, "reference_n": len(fewest)}
         | {f"reference_{name}": base[name] for name in (*bounded("epoch_s"), "communication_ms")}
     )
@@ -172,7 +180,7 @@ def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times
 def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     stage, *_ = _engine(runs[0].conditions)
     return (
-        variants.what(without(runs[0].conditions, "engine"))
+        variants.configuration(without(runs[0].conditions, "engine"))
         | {"zero_stage": stage if stage in range(4) else None, "work": runs[0].work}
         | {"exposed_ms": middle(run.parts.exposed if run.parts else None for run in runs)}
         | pooled(runs, times)
@@ -182,7 +190,7 @@ def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
 def saved_and_paid(runs: Sequence[Run], reference: Sequence[Run]) -> Cells:
     """What an engine saves of the reference's memory, and what the plan expected of memory and time."""
     used, predicted, step = (
-        [max((value(run) or 0.0 for run in some), default=0.0) for some in (runs, reference)]
+        [max((value(run) or 0.0 for run in pool), default=0.0) for pool in (runs, reference)]
         for value in (_used_mib, lambda run: run.memory_predicted_mib, lambda run: run.step_predicted_ms)
     )
     return {

@@ -11,35 +11,40 @@ _MOST = 12
 """Sentences of an outcome that are shown."""
 
 
-def lines(made: Reproduction) -> list[str]:
+def lines(reproduction: Reproduction) -> list[str]:
     """What changed, then what is not reproduced, figure by figure, then what a reader must know."""
-    left = [f"{plural(made.left, 'cell was|cells were')} not run again"] if made.left else []
-    return [*(f"changed: {sentence}" for sentence in made.changed), *_figures(made.figures), *made.notes, *left]
+    left = [f"{plural(reproduction.left, 'cell was|cells were')} not run again"] if reproduction.left else []
+    return [
+        *(f"changed: {sentence}" for sentence in reproduction.changed),
+        *_figures(reproduction.figures),
+        *reproduction.notes,
+        *left,
+    ]
 
 
 def _figures(figures: Sequence[Figure]) -> list[str]:
-    said: list[str] = []
+    sentences: list[str] = []
     for outcome in (Outcome.DIFFERS, Outcome.OPEN, Outcome.APART):
         cells: dict[str, list[str]] = {}
         for figure in figures:
             if figure.outcome is outcome:
                 cells.setdefault(f"{called_in_words(figure.name)} {figure.sentence}".strip(), []).append(figure.cell)
         texts = [f"{outcome.value}: {some(named, 3, separator='; ')}: {text}" for text, named in cells.items()]
-        said += texts[:_MOST] + ([f"{outcome.value}: {len(texts) - _MOST} more"] if len(texts) > _MOST else [])
-    return said
+        sentences += texts[:_MOST] + ([f"{outcome.value}: {len(texts) - _MOST} more"] if len(texts) > _MOST else [])
+    return sentences
 
 
-def verdict(made: Reproduction) -> str:
+def verdict(reproduction: Reproduction) -> str:
     """What it comes to."""
-    counts = {outcome: sum(figure.outcome is outcome for figure in made.figures) for outcome in Outcome}
-    judged = sum(counts[outcome] for outcome in (Outcome.REPRODUCED, Outcome.DIFFERS, Outcome.OPEN))
-    if not judged:
+    counts = {outcome: sum(figure.outcome is outcome for figure in reproduction.figures) for outcome in Outcome}
+    compared = sum(counts[outcome] for outcome in (Outcome.REPRODUCED, Outcome.DIFFERS, Outcome.OPEN))
+    if not compared:
         return "nothing could be compared"
     parts = [f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome]]
-    return f"{made.outcome.value}; of {plural(judged, 'figure')}: {', '.join(parts)}"
+    return f"{reproduction.outcome.value}; of {plural(compared, 'figure')}: {', '.join(parts)}"
 
 
-def junit(made: Reproduction, study: str, capsule: str) -> str:
+def junit(reproduction: Reproduction, study: str, capsule: str) -> str:
     """As JUnit XML: what differs has failed, what nobody can tell or compare is skipped with its reason."""
     ends = {Outcome.DIFFERS: "failure", Outcome.REPRODUCED: ""}
     cases: Iterable[Case] = (
@@ -50,7 +55,7 @@ def junit(made: Reproduction, study: str, capsule: str) -> str:
             type="differs",
             words=f"{figure.outcome.value}: {figure.sentence}",
         )
-        for figure in made.figures
+        for figure in reproduction.figures
     )
-    notes = [*(f"changed: {sentence}" for sentence in made.changed), *made.notes]
+    notes = [*(f"changed: {sentence}" for sentence in reproduction.changed), *reproduction.notes]
     return suite("vit_sweep reproduce", f"{study} against {capsule}", list(cases), notes)

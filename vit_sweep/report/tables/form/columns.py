@@ -14,23 +14,33 @@ def with_bounds(
     name: str, title: str, unit: str = "", meaning: str = "", *, percent: bool = False
 ) -> tuple[Column, ...]:
     """A number and the two bounds of its 95 % interval."""
-    what = f"{name}: 95% interval over runs (docs/results/trust.md); empty with one run"
+    interval = f"{name}: 95% interval over runs (docs/results/trust.md); empty with one run"
     return (
         _column(name, title, unit, meaning, percent=percent),
-        Column(name=name + LOW, title=f"{title}, low", unit=unit, percent=percent, bound_of=name,
-               meaning=f"Lower bound of {what}."),
-        Column(name=name + HIGH, title=f"{title}, high", unit=unit, percent=percent, bound_of=name,
-               meaning=f"Upper bound of {what}."),
-    )  # fmt: skip
+        *(
+            Column(
+                name=name + end,
+                title=f"{title}, {bound}",
+                unit=unit,
+                percent=percent,
+                bound_of=name,
+                meaning=f"{bound_name} bound of {interval}.",
+            )
+            for end, bound, bound_name in ((LOW, "low", "Lower"), (HIGH, "high", "Upper"))
+        ),
+    )
 
 
 def _by_name(*columns: Column | tuple[Column, ...]) -> dict[str, Column]:
-    flat = [one for found in columns for one in (found if isinstance(found, tuple) else (found,))]
-    return {column.name: column for column in flat}
+    groups = (group if isinstance(group, tuple) else (group,) for group in columns)
+    return {column.name: column for group in groups for column in group}
 
 
-WHAT = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant")
+CONFIGURATION = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant")
 """What every row says of its configuration; what is equal in all rows is said once above a printed table."""
+
+SIZES = ("gpus", "nodes", "micro_batch", "accum")
+"""How large a run is, in the order of the tables."""
 
 LEARNT = tuple(metric.column for metric in METRICS)
 """How well tasks are learnt that have no accuracy."""

@@ -9,9 +9,9 @@ from vit_sweep.report.tables.form.table import Column, Table
 from vit_sweep.runs.run import Run, counted
 
 _COUNTS = frozenset(
-    {"batch", "micro_batch", "global_batch", "work", "train_images", "images_per_s", "joules_per_image",
-     "joules_per_epoch", "images_per_joule", "batch_needed", "below_batch", "reached_batch"}
-)  # fmt: skip
+    {"batch", "micro_batch", "global_batch", "work", "train_images", "batch_needed", "below_batch", "reached_batch"}
+    | {"images_per_s", "joules_per_image", "joules_per_epoch", "images_per_joule"}
+)
 """Columns, with those of their bounds, that count what goes through the model."""
 _SOME = "rows of task=contrastive count image-caption pairs where columns say images"
 
@@ -23,8 +23,8 @@ def in_pairs(tables: Iterable[Table], runs: Sequence[Run]) -> list[Table]:
     """
     if counted(runs) == "pairs":
         return [replace(t, title=_pairs(t.title), columns=tuple(map(_counting, t.columns))) for t in tables]
-    some = any(run.condition("task") == Task.CONTRASTIVE for run in runs)
-    return [_noted(table) for table in tables] if some else list(tables)
+    is_mixed = any(run.condition("task") == Task.CONTRASTIVE for run in runs)
+    return [_noted(table) for table in tables] if is_mixed else list(tables)
 
 
 def _noted(table: Table) -> Table:
@@ -40,4 +40,4 @@ def _counting(column: Column) -> Column:
 
 
 def _pairs(text: str) -> str:
-    return re.sub(r"\b([Ii])mage(s?)\b", lambda found: ("P" if found[1] == "I" else "p") + "air" + found[2], text)
+    return re.sub(r"\b([Ii])mage(s?)\b", lambda match: ("P" if match[1] == "I" else "p") + "air" + match[2], text)

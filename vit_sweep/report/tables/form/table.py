@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Cells = dict[str, Any]
 """One row: value by column name; None is an empty field."""
-BEHIND = "runs behind"
+SOURCE_RUNS = "runs behind"
 """No column: the runs whose times a row pools or is compared with, for `contended`."""
 LOW, HIGH = "_low", "_high"
 """What the names of an interval's bounds end with."""
@@ -91,15 +91,15 @@ def table(
     notes: Iterable[str] = (),
 ) -> Table | None:
     """Make a table of `columns` (names in `known`); None without a row. Numbers that are none become empty fields."""
-    made = list(rows)
-    if not made:
+    row_list = list(rows)
+    if not row_list:
         return None
     return Table(
         name=name,
         title=title,
         columns=tuple(known[column] for column in columns),
-        values={column: finite(values) for column, values in by_column(columns, made).items()},
-        notes=(*dict.fromkeys(note for note in notes if note), *contended(made)),
+        values={column: finite(values) for column, values in by_column(columns, row_list).items()},
+        notes=(*dict.fromkeys(note for note in notes if note), *contended(row_list)),
     )
 
 
@@ -112,13 +112,13 @@ def finite(values: Sequence[Any]) -> list[Any]:
 
 def contended(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Notes of any table: which runs of contended hosts its rows pool or compare with quiet ones."""
-    return _contention([run for row in rows for run in row.get(BEHIND, ())])
+    return _contention([run for row in rows for run in row.get(SOURCE_RUNS, ())])
 
 
-def _contention(behind: Sequence["Run"]) -> tuple[str, ...]:
+def _contention(runs: Sequence["Run"]) -> tuple[str, ...]:
     """The notes on these runs; without one, all that a run is made of is not imported."""
-    if not behind:
+    if not runs:
         return ()
     from vit_sweep.analysis.series.contention import contention
 
-    return contention(behind)
+    return contention(runs)

@@ -15,10 +15,10 @@ from launchers.text import visible
 from vit_sweep.report.tables.form.rounding import field, fields
 from vit_sweep.report.tables.form.table import Column, Table
 
-NEVER_SAID_ONCE = frozenset(
-    {"gpus", "status", "note", "sentence", "epoch_s", "n", "speedup", "efficiency", "flags", "seeds", "cell_id",
-     "time_ratio", "verdict", "memory_error", "gpu_hours", "time_to_accuracy_s", "reached"}
-)  # fmt: skip
+NEVER_SHARED = frozenset(
+    {"gpus", "status", "note", "sentence", "epoch_s", "n", "speedup", "efficiency", "flags", "seeds", "cell_id"}
+    | {"time_ratio", "verdict", "memory_error", "gpu_hours", "time_to_accuracy_s", "reached"}
+)
 """Columns that every row shows, even if all say the same: what the table is about."""
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -42,8 +42,8 @@ def csv_parts(table: Table) -> Iterator[str]:
     names = [column.name for column in table.columns]
     yield _csv_lines([names])
     for first in range(0, table.height, _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
-        yield _csv_lines(zip(*(_for_csv(table.values[name][some]) for name in names), strict=True))
+        block = slice(first, first + _AT_ONCE)
+        yield _csv_lines(zip(*(_for_csv(table.values[name][block]) for name in names), strict=True))
 
 
 def _csv_lines(rows: Iterable[Iterable[Any]]) -> str:
@@ -189,7 +189,7 @@ def printed(table: Table) -> tuple[list[Column], list[Column]]:
     """
     many = any(" " in str(name) for name in table.values.get("cell_id", ()))
     shown = [c for c in table.filled if not c.bound_of and not (many and c.name in ("cell_id", "seeds"))]
-    same = [column for column in shown if column.name not in NEVER_SAID_ONCE and equal_in_all_rows(table, column)]
+    same = [column for column in shown if column.name not in NEVER_SHARED and equal_in_all_rows(table, column)]
     return same, [column for column in shown if column not in same]
 
 
