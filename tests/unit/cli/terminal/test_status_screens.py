@@ -173,7 +173,7 @@ def test_what_is_to_be_done_meanwhile_is_done_once_and_only_where_something_is_w
     waits, over = [result(cell(), status="queued")], [result(cell(), record=record(cell()))]
     for looks, times in (([waits, waits, over], 1), ([over], 0)):
         meanwhile = Mock()
-        assert list(progress._with_idle_work(looks, meanwhile)) == looks
+        assert list(progress._preparing(looks, meanwhile)) == looks
         assert meanwhile.call_count == times
 
 
