@@ -66,13 +66,13 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Time
     rows = []
     for group in telling:
         steps = sorted(pools(group, by), key=lambda step: by(step[0]))
-        for some in steps:
-            ratio = _rate_ratio(some, steps[0], times) if some is not steps[0] else None
+        for step in steps:
+            ratio = _rate_ratio(step, steps[0], times) if step is not steps[0] else None
             rows.append(
-                variants.configuration(some[0].conditions)
-                | {"work": some[0].work}
-                | pooled(some, times)
-                | {"note": "; ".join(dict.fromkeys(run.note for run in some if run.note))}
+                variants.configuration(step[0].conditions)
+                | {"work": step[0].work}
+                | pooled(step, times)
+                | {"note": "; ".join(dict.fromkeys(run.note for run in step if run.note))}
                 | estimate("throughput_ratio", ratio)
             )
     return rows
