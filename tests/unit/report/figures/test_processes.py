@@ -9,7 +9,7 @@ import pytest
 from vit_sweep.report.figures.sheet import processes
 from vit_sweep.report.figures.sheet.processes import Codec, shared, side_by_side
 
-JSON = Codec(say=json.dumps, hear=json.loads)
+JSON = Codec(encode=json.dumps, decode=json.loads)
 
 
 @pytest.fixture
