@@ -113,7 +113,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         return Comparison(
             pairs=(), unpaired=paired.unpaired, one_sided=paired.one_sided, across=hint, mean=None, notes=()
         )
-    cells = [(of_side(x, "a"), of_side(y, "b")) for x, y in paired.pairs]
+    cells = [(named_by_side(x, "a"), named_by_side(y, "b")) for x, y in paired.pairs]
     sides = [side for cell in cells for side in cell]
     contended = contention((in_words(run) for side in sides for run in side), alike=lambda _: "")
     spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
@@ -135,7 +135,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
 
 
 def in_words(run: Run) -> Run:
-    """A run of `of_side` as a sentence names it."""
+    """A run of `named_by_side` as a sentence names it."""
     side, _, name = run.run_id.partition(" ")
     return replace(run, run_id=f"{name} of {side}")
 
@@ -160,7 +160,7 @@ def _unlike_work(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
     ]
 
 
-def of_side(cells: Cells, side: str) -> list[Run]:
+def named_by_side(cells: Cells, side: str) -> list[Run]:
     """Runs that count, named so that a study can be compared with itself."""
     return [replace(run, run_id=f"{side} {run.run_id}") for run in cells.timed]
 

@@ -40,14 +40,14 @@ def resolutions(runs: Iterable[Run]) -> list[Resolutions]:
     groups: dict[Hashable, list[Run]] = {}
     sized = [run for run in runs if run.condition(_SIZE).isdigit()]
     for run in sized if len({run.condition(_SIZE) for run in sized}) > 1 else ():
-        equal = (_but_size(run), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
+        equal = (_without_size(run), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
         groups.setdefault(equal, []).append(run)
     by_size = [_by_size(group) for group in groups.values()]
     telling = [group for group in by_size if len(group.by_size) > 1 and group.trained]
     return sorted(telling, key=lambda group: (group.conditions, group.first.gpus, group.first.nodes or 0))
 
 
-def _but_size(run: Run) -> tuple[tuple[str, str], ...]:
+def _without_size(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in run.conditions if name != _SIZE)
 
 
@@ -55,4 +55,4 @@ def _by_size(runs: list[Run]) -> Resolutions:
     by_size: dict[int, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (int(run.condition(_SIZE)), run.run_id)):
         by_size.setdefault(int(run.condition(_SIZE)), []).append(run)
-    return Resolutions(by_size, _but_size(runs[0]))
+    return Resolutions(by_size, _without_size(runs[0]))

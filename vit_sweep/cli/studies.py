@@ -76,7 +76,7 @@ def status(
         show.problems(console, opened.problems)
     else:
         console.print(show_status.status(opened.name, results, expected, now=now, question=question))
-        for table in show_status.filling(results):
+        for table in show_status.partial_tables(results):
             console.print(table)
         show.problems(console, opened.problems)
     if quiet:

@@ -146,7 +146,7 @@ def watch_and_collect(
         from vit_sweep.cli.terminal import progress
 
         keeper = Keeper(study, say=console.print, waiting=submitter)
-        results = progress.watch(study, console, keeper, only=only, meanwhile=_GettingReady(study))
+        results = progress.watch(study, console, keeper, only=only, meanwhile=_DrawingImport(study))
         interrupt.release()
         from vit_sweep.cli.terminal.collected import collect_study
 
@@ -158,7 +158,7 @@ def watch_and_collect(
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
-class _GettingReady:
+class _DrawingImport:
     """Imports what draws while something is waited for, once it is time: later it would take somebody's time.
 
     That is while the ranks of this machine import torch. On Slurm a client that waits for days on a login node had

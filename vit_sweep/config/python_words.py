@@ -12,7 +12,7 @@ from vit_sweep.config.compose import expand, readable_errors
 from vit_sweep.config.data_catalog import GROUP as DATA
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import Settings
-from vit_sweep.config.shorthand import spelled_out
+from vit_sweep.config.shorthand import expanded
 from vit_sweep.config.words import Plain, word
 
 _KEY = re.compile(r"(\+\+?)?[\w.]+")
@@ -27,7 +27,7 @@ def words_of(values: Mapping[str, object], config_dir: Path | None = None) -> li
     for key in values:
         if not _KEY.fullmatch(key):
             raise UserError(f"{key!r}: there is no such key; a key is like optimizer.learning_rate")
-    return spelled_out([_word_of(key, _plain(key, value)) for key, value in values.items()], config_dir)
+    return expanded([_word_of(key, _plain(key, value)) for key, value in values.items()], config_dir)
 
 
 def grid(words: Sequence[str], *, config_dir: Path | None = None) -> list[Plain]:

@@ -15,7 +15,7 @@ OTHERS = "other_partitions"
 _CONFIG_DIR = ("--config-dir", "-cd")
 
 
-def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
+def expanded(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
     """The words of a sweep, `data=photos/leaves` as the two words that it stands for, `partition=a+b` likewise.
 
     So is `data=photos` where such a folder or file is there and no data set is called so. `config_dir`: a folder of
@@ -37,13 +37,13 @@ def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[st
                 )
             spelled += [f"data={kinds[paths[0]]}", f"data.path={','.join(map(quoted, paths))}"]
         elif key == "partition" and JOIN in value and not _is_group_file("partition", value.strip("'\""), own_config):
-            spelled += _whichever_starts_first(word, value.strip("'\""))
+            spelled += _partition_alternatives(word, value.strip("'\""))
         else:
             spelled.append(word)
     return spelled
 
 
-def _whichever_starts_first(word: str, value: str) -> list[str]:
+def _partition_alternatives(word: str, value: str) -> list[str]:
     """`partition=a+b` in Hydra's grammar: the first profile, and the others composed beside it."""
     if "," in value:
         raise UserError(

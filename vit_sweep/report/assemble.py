@@ -29,7 +29,7 @@ from vit_sweep.report.page import audit, laws, machines, methods, request
 from vit_sweep.report.page.content import Command, Proposal, ReportContent, Section, StudyFile
 from vit_sweep.report.page.curves import curve_of
 from vit_sweep.report.page.proposal import propose
-from vit_sweep.report.page.published import both
+from vit_sweep.report.page.published import comparison_table
 from vit_sweep.report.page.request import PARTIAL
 from vit_sweep.report.page.verdict import cards_of
 from vit_sweep.report.table_files import write_tables
@@ -221,7 +221,7 @@ def _reference(gathered: Gathered, published: Reference, folder: Path) -> Sectio
     published_series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     own = {Scaling.STRONG: gathered.strong, Scaling.WEAK: gathered.weak}
     sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in published_series]
-    drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
+    drawn = pictures.draw_with_published(own, sourced, folder / "figures" / published.name)
     verdict = judge.audit(runs)
     notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
     modes = {curve.key.scaling for curve in published_series}
@@ -232,7 +232,10 @@ def _reference(gathered: Gathered, published: Reference, folder: Path) -> Sectio
         lead=f"{facts.title} ({facts.source}). {facts.section}.",
         notes=notes,
         figures=pictures.drawn_figures(drawn, prefix="beside-"),
-        tables=(both(comparable, published_series, facts.label), *audit.tables_of(verdict, prefix="published-")),
+        tables=(
+            comparison_table(comparable, published_series, facts.label),
+            *audit.tables_of(verdict, prefix="published-"),
+        ),
         findings=verdict.findings,
     )
 

@@ -16,7 +16,7 @@ from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
-from vit_sweep.runs.reading import Read, extra_columns_of, in_order, uncollected
+from vit_sweep.runs.reading import Read, extra_columns_of, in_order, gc_paused
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
@@ -60,7 +60,7 @@ def gather(
     """
     records = records or Records(study, target)
     reader, plan = records.reader, records.plan
-    with uncollected():
+    with gc_paused():
         reads = in_order(watched(reader.read(), len(reader)))
         runs = [read.run for read in reads]
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}

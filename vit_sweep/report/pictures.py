@@ -36,7 +36,7 @@ def headline(figures: Sequence[Figure]) -> Figure | None:
     return next((by_name[name] for name in HEADLINES if name in by_name), None)
 
 
-def draw_beside(
+def draw_with_published(
     own: Mapping[Scaling, Sequence[ScalingSeries]], published: Sequence[ScalingSeries], folder: Path
 ) -> list[Figure | Skipped]:
     """Speedup and efficiency with the published curves in the background, in a folder of their own."""

@@ -3,7 +3,7 @@
 import hashlib
 
 from launchers.checked import to_compact_json
-from vit_sweep.runs.reading import Reader, uncollected
+from vit_sweep.runs.reading import Reader, gc_paused
 from vit_sweep.study.store import Study
 
 
@@ -13,7 +13,7 @@ class Records:
     def __init__(self, study: Study, target: float | None = None) -> None:
         """Look which there are; `target`: test accuracy whose time is reported, in place of the studies'."""
         self.study, self.plan = study, study.plan_file()
-        with uncollected():
+        with gc_paused():
             self.reader = Reader(study, self.plan, target=target)
 
     @property

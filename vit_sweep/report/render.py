@@ -67,7 +67,7 @@ def page(content: ReportContent) -> str:
         "reply": laws.reply,
         "refusal": laws.refusal,
         "parameter": laws.parameter,
-        "onward": laws.onward,
+        "onward": laws.prediction_beyond,
         "percent": partial(plain, percent=True),
         "heading": heading,
         "head": head,

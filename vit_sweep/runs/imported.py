@@ -12,7 +12,7 @@ from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
 from launchers.text import short, some
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.reshaping import Reading, long, recognised, renamed, scaled, spelled_plainly, with_points
+from vit_sweep.runs.reshaping import Reading, long, recognised, renamed, scaled, with_decimal_points, without_units
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.table_file import read_table
 from vit_sweep.runs.tidy.columns import COLUMNS, REQUIRED, is_number
@@ -134,8 +134,8 @@ def read_rows(path: Path, reading: Reading) -> TableRows:
         frame[name] = value
     names = [str(name) for name in frame.columns]
     _require_header(path, names)
-    frame, spelling_notes = spelled_plainly(frame)
-    frame, number_notes = with_points(frame, reading, source=str(path))
+    frame, spelling_notes = without_units(frame)
+    frame, number_notes = with_decimal_points(frame, reading, source=str(path))
     frame, unit_notes = scaled(frame, factors)
     problems, notes = _columns(names)
     rows = [

@@ -251,7 +251,7 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause Python's cycle collector: it walks all runs again and again, and there are no cycles among them."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -158,7 +158,7 @@ def long(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
 _GROUPED = re.compile(r"(?<=\d)['’\u00a0\u202f\u2009 ](?=\d{3}(?!\d))")
 
 
-def spelled_plainly(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
+def without_units(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     """Numbers without their unit (`20.5 s`) and without the marks of thousands that nothing else can be (`1'234`)."""
     cleaned, examples = frame.copy(), dict[str, str]()
     for name in frame.columns:
@@ -203,7 +203,7 @@ _COMMA = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})*,\d+|[+-]?\d+,\d+(?:[eE][+-]?\d+)?
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
-def with_points(frame: "pd.DataFrame", reading: Reading, *, source: str) -> tuple["pd.DataFrame", list[str]]:
+def with_decimal_points(frame: "pd.DataFrame", reading: Reading, *, source: str) -> tuple["pd.DataFrame", list[str]]:
     """Numbers with decimal points and without marks of thousands; raises `UserError` where `1,234` may be either."""
     columns = [name for name in frame.columns if name in NUMBERS]
     texts = {text.strip() for name in columns for text in frame[name] if "," in text}

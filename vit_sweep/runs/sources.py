@@ -52,7 +52,7 @@ def source_of(
 def from_study(name: str) -> Source:
     """The runs of a study, now; what its folder holds of other versions or other studies is named and left out."""
     from vit_sweep.runs.imported import reference_names
-    from vit_sweep.runs.reading import Reader, in_order, uncollected
+    from vit_sweep.runs.reading import Reader, gc_paused, in_order
     from vit_sweep.study.store import open_study
 
     try:
@@ -62,7 +62,7 @@ def from_study(name: str) -> Source:
             raise
         raise UserError(f"{name} is a published study, not one of yours: write --reference {name}") from error
     plan = study.plan_file()
-    with uncollected():
+    with gc_paused():
         ordered = tuple(read.run for read in in_order(Reader(study, plan).read()))
     strange = strangers(plan, [run.run_id for run in ordered])
     return Source(name=study.name, runs=ordered, problems=(*study.problems, *strange, *_without_time(ordered)))

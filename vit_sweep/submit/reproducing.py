@@ -21,7 +21,7 @@ from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import some
 from vit_sweep.config.settings import Settings, read
-from vit_sweep.config.shorthand import spelled_out
+from vit_sweep.config.shorthand import expanded
 from vit_sweep.config.words import word
 from vit_sweep.data import datasets
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series, crowd, oversubscribed
@@ -167,7 +167,7 @@ def _words(wish: Wish) -> list[str]:
                 f"{argument}: the capsule says what each cell is; a partition of yours and settings of a sweep may "
                 f"follow (partition=NAME, study=NAME, dry_run=true) – {closest(name, allowed)}"
             )
-    return spelled_out(list(wish.words), wish.config_dir)
+    return expanded(list(wish.words), wish.config_dir)
 
 
 def _with_study(words: list[str], name: str) -> list[str]:

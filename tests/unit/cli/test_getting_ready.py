@@ -7,7 +7,7 @@ import pytest
 
 from launchers.profile import Scheduler
 from vit_sweep.cli import sweep
-from vit_sweep.cli.sweep import _GettingReady
+from vit_sweep.cli.sweep import _DrawingImport
 from vit_sweep.cli.terminal.progress import _preparing
 from vit_sweep.outcome.result import Status
 
@@ -21,7 +21,7 @@ def looks(monkeypatch):
     def looked(scheduler, *statuses, every_s=1000.0):
         clock = SimpleNamespace(now=0.0)
         monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: clock.now))
-        ready, seen = _GettingReady(SimpleNamespace(jobs=lambda: [SimpleNamespace(scheduler=scheduler)])), []
+        ready, seen = _DrawingImport(SimpleNamespace(jobs=lambda: [SimpleNamespace(scheduler=scheduler)])), []
 
         def meanwhile(results):
             seen.append(ready(results))

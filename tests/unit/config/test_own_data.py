@@ -4,17 +4,17 @@ import pytest
 
 from launchers.errors import UserError
 from vit_sweep.config.data_catalog import catalog, load
-from vit_sweep.config.shorthand import spelled_out
+from vit_sweep.config.shorthand import expanded
 
 
 def test_a_path_after_data_is_two_words():
-    assert spelled_out(["-m", "data=photos/my leaves", "gpus=1,2"]) == [
+    assert expanded(["-m", "data=photos/my leaves", "gpus=1,2"]) == [
         "-m",
         "data=imagefolder",
         "data.path='photos/my leaves'",
         "gpus=1,2",
     ]
-    assert spelled_out(["data=digits,cifar10"]) == ["data=digits,cifar10"]
+    assert expanded(["data=digits,cifar10"]) == ["data=digits,cifar10"]
 
 
 def test_a_name_without_a_slash_is_a_folder_only_where_no_data_set_is_called_so(tmp_path, monkeypatch):
@@ -24,15 +24,15 @@ def test_a_name_without_a_slash_is_a_folder_only_where_no_data_set_is_called_so(
         (tmp_path / name).mkdir()
     (tmp_path / "site/data").mkdir()
     (tmp_path / "site/data/leaves.yaml").write_text("name: leaves\nsource: synthetic\n")
-    assert spelled_out(["data=leaves"]) == ["data=imagefolder", "data.path=leaves"]
-    assert spelled_out(["data=cifar10"]) == ["data=cifar10"]
+    assert expanded(["data=leaves"]) == ["data=imagefolder", "data.path=leaves"]
+    assert expanded(["data=cifar10"]) == ["data=cifar10"]
     for words in (["--config-dir=site"], ["--config-dir", "site"]):
-        assert spelled_out([*words, "data=leaves"]) == [*words, "data=leaves"]
+        assert expanded([*words, "data=leaves"]) == [*words, "data=leaves"]
     (tmp_path / "scans.h5").touch()
     with pytest.raises(
         UserError, match=r"leaves is imagefolder, ./scans.h5 is hdf5; paths of one axis are of one kind"
     ):
-        spelled_out(["data=leaves,./scans.h5"])
+        expanded(["data=leaves,./scans.h5"])
     assert load("leaves", catalog(None)).path == str(tmp_path / "leaves")
     assert load("cifar10", catalog(None)).train_images == 50_000
 

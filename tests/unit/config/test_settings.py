@@ -10,7 +10,7 @@ from launchers.errors import UserError
 from vit_sweep.config.plain_yaml import plain
 from vit_sweep.config.python_words import grid
 from vit_sweep.config.settings import Settings, read
-from vit_sweep.config.shorthand import spelled_out
+from vit_sweep.config.shorthand import expanded
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import Point
@@ -186,7 +186,7 @@ def test_of_several_partitions_a_command_makes_one_and_says_what_is_wrong_with_t
         (tmp_path / "partition" / f"{name}.yaml").write_text(text)
 
     def points(*words):
-        return read(grid(spelled_out(words, tmp_path), config_dir=tmp_path))[0]
+        return read(grid(expanded(words, tmp_path), config_dir=tmp_path))[0]
 
     joined = [point.partition for point in points("partition=short_a40+long_a40", "gpus=1,2", "account=me")]
     assert [(p.name, p.partition, p.max_minutes, p.account) for p in joined] == [
@@ -202,7 +202,7 @@ def test_of_several_partitions_a_command_makes_one_and_says_what_is_wrong_with_t
         points("partition=short_a40+nameless")
     # A file that is called so is what the word says.
     (tmp_path / "partition" / "short_a40+x.yaml").write_text("defaults: [vector_a40, _self_]\nname: short_a40+x\n")
-    assert spelled_out(["partition=short_a40+x"], tmp_path) == ["partition=short_a40+x"]
+    assert expanded(["partition=short_a40+x"], tmp_path) == ["partition=short_a40+x"]
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_of_several_partitions_a_command_makes_one_and_says_what_is_wrong_with_t
 )
 def test_what_is_no_choice_between_partitions_is_told(word, why):
     with pytest.raises(UserError, match=f"{re.escape(word)}: .*{why}"):
-        spelled_out([word])
+        expanded([word])

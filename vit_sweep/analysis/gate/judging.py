@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.analysis.compare import labels_of, of_side
+from vit_sweep.analysis.compare import labels_of, named_by_side
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Rules, Standing
 from vit_sweep.analysis.gate.counting import counts_of
 from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_software
 from vit_sweep.analysis.gate.timing import times_of
 from vit_sweep.analysis.pairing import Cells, pair
-from vit_sweep.analysis.series.contention import quiet_first
+from vit_sweep.analysis.series.contention import without_contended
 from vit_sweep.outcome.result import Status
 from vit_sweep.runs.run import Run
 
@@ -47,8 +47,8 @@ def judge(before: Iterable[Run], after: Iterable[Run], rules: Rules | None = Non
         checks += unfinished
         done = [[run for run in side.runs if run.status is Status.DONE] for side in (x, y)]
         if all(done):
-            sides = of_side(x, "baseline"), of_side(y, "study")
-            timed = quiet_first(sides[0]), quiet_first(sides[1])
+            sides = named_by_side(x, "baseline"), named_by_side(y, "study")
+            timed = without_contended(sides[0]), without_contended(sides[1])
             waited = sum(map(len, sides)) - sum(map(len, timed))
             finished.append(PairedCell(name, done[0], done[1], timed, waited))
     for cell_pair in finished:

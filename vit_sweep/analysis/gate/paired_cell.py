@@ -18,7 +18,7 @@ class PairedCell(NamedTuple):
     before: list[Run]
     after: list[Run]
     timed: tuple[list[Run], list[Run]]
-    """Those of both sides whose times count, as `of_side` names them."""
+    """Those of both sides whose times count, as `named_by_side` names them."""
     waited: int = 0
     """Runs that are not among these, since others of their side had all the cores that they could use."""
 

@@ -66,7 +66,7 @@ class Coverage:
         """What so many curves of a grid carry, and what to type for more: a sentence for a plan."""
         grid, verb = ("this grid", "carries") if curves == 1 else (f"{curves} curves of this grid", "carry")
         study_counts = f", with the study's {_listed(self.others)}" if self.others else ""
-        fits = _fits(_briefly(self.carries))
+        fits = _fits(_short_names(self.carries))
         single = (", but no interval" if self.carries else " and no interval") if self.runs == 1 else ""
         parts = (
             f"{grid} ({self.scaling.value}{study_counts}) {verb} {fits or 'no fit'}{single}",
@@ -112,7 +112,7 @@ def coverage(
     advice = advise(len(known) + len(more), runs, seen=seen, target=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
     gained_laws = [law for law in laws if law not in carries and len(known) + len(more) >= counts_needed(law)]
-    gains = [name for name in _briefly(gained_laws) if name not in _briefly(carries)]
+    gains = [name for name in _short_names(gained_laws) if name not in _short_names(carries)]
     words = [f"gpus={','.join(map(str, sorted({*grid, *more})))}"] if more else []
     words += [f"repeats={advice.repeats}"] if short_of_runs else []
     return Coverage(
@@ -292,7 +292,7 @@ def _reach(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
     return f"predictions reach to {plural(most, 'GPU')} at most"
 
 
-def _briefly(laws: Sequence[Law]) -> list[str]:
+def _short_names(laws: Sequence[Law]) -> list[str]:
     """With one name for the two latency-bandwidth models."""
     return list(dict.fromkeys(_WORDS[law].removesuffix(_WITH_LINK) for law in laws))
 

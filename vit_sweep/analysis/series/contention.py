@@ -39,7 +39,7 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     return tuple(notes)
 
 
-def quiet_first(runs: list[Run]) -> list[Run]:
+def without_contended(runs: list[Run]) -> list[Run]:
     """Without the runs that waited for a core, unless all did."""
     return [run for run in runs if not is_contended(run)] or runs
 

@@ -110,8 +110,8 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
         finished = sum(result.status is Status.DONE for result in results)
         if finished >= next_tables and any(result.status.under_way for result in results):
             next_tables = 2 * finished
-            for table in show_status.filled(results):
-                console.print(show_status.so_far(table, rows=_ROWS))
+            for table in show_status.unfinished_tables(results):
+                console.print(show_status.partial_table(table, rows=_ROWS))
     return results
 
 
@@ -160,7 +160,7 @@ class Screen:
     def __init__(self, results: Sequence[Result], expected: Forecast, *, above: RenderableType, now: datetime) -> None:
         """Make the tables, which takes longer than drawing them."""
         self._results, self._expected, self._above, self._now = results, expected, above, now
-        self._tables = show_status.filled(results)
+        self._tables = show_status.unfinished_tables(results)
         self._fitting: tuple[tuple[int, int], RenderableType] | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -185,5 +185,5 @@ class Screen:
 
     def _group(self, rows: int, *, tables: bool) -> RenderableType:
         at_work = show_status.running(self._results, self._expected, rows=rows, now=self._now)
-        filling = [show_status.so_far(table, rows=rows) for table in self._tables] if tables else []
+        filling = [show_status.partial_table(table, rows=rows) for table in self._tables] if tables else []
         return Group(self._above, at_work, *filling)

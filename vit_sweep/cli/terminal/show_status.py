@@ -66,7 +66,7 @@ def status(
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
     it ended; below, what is left of them all, and of a study that decides its question and the answer by now."""
     table = _table(results, expected, now, title=f"study {name}: {counted(results)}")
-    return _above(table, _below(expected, now, question))
+    return _with_footer(table, _footer(expected, now, question))
 
 
 def is_folded(results: Sequence[Result]) -> bool:
@@ -87,10 +87,10 @@ def folded(
         parts.append(_table(eventful[:_NAMED], expected, now))
     others = len(results) - len(eventful[:_NAMED])
     parts.append(Text(f"{plural(others, 'cell')} in short; --all shows a row for each, and the tables so far"))
-    return _above(Group(*parts), _below(expected, now, question))
+    return _with_footer(Group(*parts), _footer(expected, now, question))
 
 
-def _below(expected: Forecast, now: datetime, question: "QuestionStatus | None") -> str:
+def _footer(expected: Forecast, now: datetime, question: "QuestionStatus | None") -> str:
     """What is left of the sweep, and the question of one that decides."""
     return "\n".join(filter(None, [left(expected, now=now), question.sentence if question else ""]))
 
@@ -143,7 +143,7 @@ def running(results: Sequence[Result], expected: Forecast, *, rows: int, now: da
     ordered += sorted(ended, key=_ended_at, reverse=True)
     table = _table(ordered[:rows], expected, now)
     more = f"... and {len(ordered) - rows} more" if len(ordered) > rows else ""
-    return _above(table, "\n".join(filter(None, [more, left(expected, now=now)])))
+    return _with_footer(table, "\n".join(filter(None, [more, left(expected, now=now)])))
 
 
 def _ended_at(result: Result) -> float:
@@ -154,12 +154,12 @@ def _ended_at(result: Result) -> float:
     return datetime.fromisoformat(brief.started_at).timestamp() + (brief.job_s or 0.0)
 
 
-def filling(results: Sequence[Result]) -> list[Fitted]:
+def partial_tables(results: Sequence[Result]) -> list[Fitted]:
     """The scaling tables so far: what has a time, against the baseline that was planned."""
-    return [so_far(table) for table in filled(results)]
+    return [partial_table(table) for table in unfinished_tables(results)]
 
 
-def filled(results: Sequence[Result]) -> list[Data]:
+def unfinished_tables(results: Sequence[Result]) -> list[Data]:
     """The same as tables that nobody has drawn."""
     # They stand on the whole analysis, which a study of many cells is shown without.
     from vit_sweep.analysis.series.grouping import group
@@ -172,13 +172,13 @@ def filled(results: Sequence[Result]) -> list[Data]:
     return in_pairs(filter(None, tables), runs)
 
 
-def so_far(table: Data, *, rows: int | None = None) -> Fitted:
+def partial_table(table: Data, *, rows: int | None = None) -> Fitted:
     """A scaling table that fills; its last `rows`, without its notes, which the whole table says in the end."""
     last_rows = replace(table.part(slice(-rows, None)), notes=()) if rows else table
     return show.scaling(last_rows, title=f"{table.name} scaling so far")
 
 
-def _above(table: RenderableType, line: str) -> RenderableType:
+def _with_footer(table: RenderableType, line: str) -> RenderableType:
     return Group(table, Text(line)) if line else table
 
 

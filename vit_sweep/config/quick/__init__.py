@@ -38,7 +38,7 @@ def quick(words: Sequence[str], cache: CompositionCache, compose: Compose) -> Qu
     overrides = [word for word in words if word not in _GRID]
     parsed = [plain_word(word) for word in overrides]
     read = [word for word in parsed if word is not None]
-    if not cache.known or len(read) < len(parsed) or not _say_each_key_once(read):
+    if not cache.known or len(read) < len(parsed) or not _keys_are_unique(read):
         return None
     require_one_stage_key({word.key for word in read if word.values != (None,)})
     composed = _Composed(cache, compose)
@@ -87,7 +87,7 @@ class _Composed:
         if grid_words_read is None:
             return None
         words = [*grid_words_read, *words]
-        if not _say_each_key_once(words):
+        if not _keys_are_unique(words):
             return None
         zips = columns([(word.key, len(word.values)) for word in words], [])
         lists = [list(zip(word.values, word.texts, strict=True)) for word in words]
@@ -117,10 +117,10 @@ class _Composed:
         chosen = tuple(f"{key}={text}" for key, _, text in stated if key in groups)
         changes = [(key, value) for key, value, _ in stated if key not in groups]
         inside = tuple(change for change in changes if "." in change[0])
-        base = self._changed_inside(chosen, inside)
+        base = self._with_group_changes(chosen, inside)
         return replaced(base, [change for change in changes if "." not in change[0]]) if base is not None else None
 
-    def _changed_inside(self, chosen: tuple[str, ...], changes: tuple[tuple[str, object], ...]) -> Plain | None:
+    def _with_group_changes(self, chosen: tuple[str, ...], changes: tuple[tuple[str, object], ...]) -> Plain | None:
         """A composition with values of its groups changed, the same objects for all that change them alike."""
         if not changes:
             return self._base(chosen)
@@ -139,6 +139,6 @@ class _Composed:
         return self._found[chosen]
 
 
-def _say_each_key_once(words: Sequence[Word]) -> bool:
+def _keys_are_unique(words: Sequence[Word]) -> bool:
     keys = [word.key for word in words]
     return len(set(keys)) == len(keys)

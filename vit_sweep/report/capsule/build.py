@@ -35,7 +35,7 @@ from vit_sweep.report.capsule.metadata import (
     environments,
     hardware,
     readme,
-    said_unfinished,
+    unfinished_text,
     words_of_hardware,
 )
 from vit_sweep.report.exports import FORMS, export
@@ -87,13 +87,13 @@ def make_capsule(study: Study, out: Path, request: Request) -> Capsule:
     unfinished = _unfinished(study)
     if unfinished and not request.unfinished:
         raise UserError(
-            f"study {study.name}: {said_unfinished(unfinished)}; {called()} resume {study.name} runs them, "
+            f"study {study.name}: {unfinished_text(unfinished)}; {called()} resume {study.name} runs them, "
             "--unfinished makes a capsule of what is there"
         )
     make_folder(out.parent)
     aside = temporary(out)
     try:
-        notes = [said_unfinished(unfinished)] if unfinished else []
+        notes = [unfinished_text(unfinished)] if unfinished else []
         written = _fill(study, aside, request, people=people, license_=license_, notes=notes)
         if out.suffix == ".zip":
             _pack(aside, written, out)

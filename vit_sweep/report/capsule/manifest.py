@@ -98,7 +98,7 @@ def _checksums(text: bytes, path: Path) -> dict[str, str]:
     checksums: dict[str, str] = {}
     for number, line in enumerate(text.decode(errors="replace").splitlines(), start=1):
         match = _LINE.fullmatch(line)
-        if match is None or _leads_out(match[2]) or match[2] in checksums:
+        if match is None or _escapes(match[2]) or match[2] in checksums:
             raise UserError(
                 f"{path}: {MANIFEST} line {number} is no checksum of a file of its own: {short(line)!r}; get the "
                 "capsule anew"
@@ -107,7 +107,7 @@ def _checksums(text: bytes, path: Path) -> dict[str, str]:
     return checksums
 
 
-def _leads_out(name: str) -> bool:
+def _escapes(name: str) -> bool:
     """Whether a name is no plain path below the capsule.
 
     >>> [_leads_out(name) for name in ("a/b.json", "../b", "/b", "a//b", "C:/b", "a\\\\b", "a/./b")]
@@ -159,7 +159,7 @@ def _of_zip(packed: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, _Opener]
     for entry in packed.infolist():
         name = entry.filename
         mode = stat.S_IFMT(entry.external_attr >> 16)
-        if _leads_out(name.removesuffix("/")) or mode not in (0, stat.S_IFREG, stat.S_IFDIR) or name in seen:
+        if _escapes(name.removesuffix("/")) or mode not in (0, stat.S_IFREG, stat.S_IFDIR) or name in seen:
             raise UserError(
                 f"{path} is refused: its entry {short(name)!r} leads out of it, is no file, or is there twice; no "
                 "capsule has such"

@@ -231,6 +231,6 @@ def badges(about: About, notes: Sequence[str], repeats: int) -> str:
     return "\n".join(lines)
 
 
-def said_unfinished(names: Sequence[str]) -> str:
+def unfinished_text(names: Sequence[str]) -> str:
     """Of cells that have not ended."""
     return f"{plural(len(names), 'cell has|cells have')} not ended: {some(names, 3)}"

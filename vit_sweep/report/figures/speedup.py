@@ -67,7 +67,7 @@ def draw_against_ideal(
             floor.draw(panel_axes, floor.speedups([curve for curve, _ in panel_curves], top))
         for order, (curve, style) in enumerate(panel_curves):
             draw_series(panel_axes, curve, style, what, shift=_shift(order, len(panel_curves), quantity))
-        _say_no_baseline(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
+        _note_missing_baselines(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
 
     ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal"), *(floor.handle() for floor in floors)]
     sheet, axes = draw_panels(
@@ -159,7 +159,7 @@ def _label(scaling: Scaling, quantity: Quantity) -> str:
     return "speedup T(p0) / T(p)" if scaling is Scaling.STRONG else "scaled speedup"
 
 
-def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quantity, width_in: float) -> None:
+def _note_missing_baselines(axes: Axes, series: Sequence[ScalingSeries], quantity: Quantity, width_in: float) -> None:
     """Inside the axes, where the curves of this figure are not: why a series has no curve."""
     without = [s for s in series if s.no_baseline]
     if not without:

@@ -175,7 +175,7 @@ def parameter(fitted: Parameter) -> str:
     return f"{name}{how} = {value} {_UNITS.get(fitted.unit, fitted.unit)}".rstrip()
 
 
-def onward(fits: Sequence[Fit]) -> str:
+def prediction_beyond(fits: Sequence[Fit]) -> str:
     """What the laws of a series say of more GPUs than were measured; at least one of them was held out."""
     laws = plausible(fits)
     gpus = _ONWARD * max(laws[0].counts)

@@ -56,7 +56,7 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
         Column(name="cells", title="which"),
     )
     table = table_of("machines", "Machines: one row per host and kind of machine that ranks ran on", columns, rows)
-    return (_turned(table) if len(rows) <= _SIDE_BY_SIDE else table,)
+    return (_transposed(table) if len(rows) <= _SIDE_BY_SIDE else table,)
 
 
 def remarks(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def fingerprint(rank: Fingerprint) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:_DIGITS]
 
 
-def _turned(table: Table) -> Table:
+def _transposed(table: Table) -> Table:
     """Rows as columns."""
     many = table.height > 1
     hosts = [f"{host} {number}" if many else str(host) for number, host in enumerate(table.values["host"], 1)]

@@ -60,7 +60,7 @@ def choose(series: ScalingSeries, threshold: float) -> SeriesPoint | None:
     for point in series.timed:
         if point.efficiency is None:
             continue
-        if _surely(point.efficiency) < threshold:
+        if _lower_end(point.efficiency) < threshold:
             break
         best = point
     return best
@@ -206,7 +206,7 @@ def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, s
     return tuple(stored)
 
 
-def _surely(estimate: Estimate) -> float:
+def _lower_end(estimate: Estimate) -> float:
     return estimate.value if estimate.low is None else estimate.low
 
 

@@ -20,7 +20,7 @@ MEASURED = (
 """What `measured` says of each point."""
 
 
-def both(own: Sequence[ScalingSeries], published: Sequence[ScalingSeries], source: str) -> Table:
+def comparison_table(own: Sequence[ScalingSeries], published: Sequence[ScalingSeries], source: str) -> Table:
     """Every point of both; only relative numbers can be compared, for the machines are not the same."""
     return table_of(
         "beside",

@@ -215,7 +215,7 @@ def test_laws_that_agree_are_listed_as_one_lists_things():
         for curve in group(load_reference("paper_cifar100").imported.runs, Scaling.STRONG)
         if curve.key.placement == "spread"
     ]
-    assert "s by the latency-bandwidth model, Amdahl and USL, with an efficiency" in laws.onward(fit(spread))
+    assert "s by the latency-bandwidth model, Amdahl and USL, with an efficiency" in laws.prediction_beyond(fit(spread))
 
 
 def test_many_series_become_a_table():

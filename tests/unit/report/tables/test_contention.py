@@ -14,7 +14,7 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.page.laws import answers_by_series, answers_table
 from vit_sweep.report.page.proposal import propose
-from vit_sweep.report.page.published import both
+from vit_sweep.report.page.published import comparison_table
 from vit_sweep.report.tables.all_tables import NAMES
 from vit_sweep.report.tables.form.table import HIGH, LOW
 
@@ -65,7 +65,7 @@ def of_page(runs):
     """The tables that the page makes of series."""
     series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     proposal = propose(series, runs, threshold=0.4)
-    made = [both(series, [], "nobody"), proposal.resources, proposal.evidence]
+    made = [comparison_table(series, [], "nobody"), proposal.resources, proposal.evidence]
     return {
         table.name: table
         for table in [

@@ -40,7 +40,7 @@ def side_by_side(draw: Draw[T], codec: Codec[T]) -> list[T]:
 
 def shared(draw: Draw[T], codec: Codec[T], *, others: int) -> list[T]:
     """Draw with the help of so many other processes; what one of them did not bring to its end is drawn here."""
-    list_of, take = _list_of(len(draw))
+    list_of, take = _shared_numbers(len(draw))
     helpers: list[tuple[int, int]] = []
     try:
         helpers = [_forked(draw, codec, take) for _ in range(others)]
@@ -55,7 +55,7 @@ def shared(draw: Draw[T], codec: Codec[T], *, others: int) -> list[T]:
     return [drawn[number] if number in drawn else draw[number]() for number in range(len(draw))]
 
 
-def _list_of(count: int) -> tuple[int, Callable[[], int | None]]:
+def _shared_numbers(count: int) -> tuple[int, Callable[[], int | None]]:
     """Numbers from 0 that several processes take, each once: bytes in a pipe, which are read one at a time.
 
     Returns the end to be closed, and what takes one: None once there is none left.
