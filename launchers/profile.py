@@ -361,7 +361,7 @@ class PartitionProfile:
         return problems
 
 
-def shown(profile: PartitionProfile, *, defaults: bool = True) -> dict[str, Any]:
+def masked_fields(profile: PartitionProfile, *, defaults: bool = True) -> dict[str, Any]:
     """A profile as plain data for people: without the values that are secret, perhaps without what is as by default."""
     data: dict[str, Any] = to_plain(profile, defaults=defaults)
     hidden = {name: MASK for name, value in profile.environment.items() if is_secret(name, value)}

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"vit_sweep {__version__}")
         return 0
-    with interrupt.taken():
+    with interrupt.handled():
         return reported(lambda: _command(words), words)
 
 

@@ -120,7 +120,7 @@ class Outcome(NamedTuple):
     runs: int
 
 
-def drawn(number: int, seed: int) -> Curve:
+def random_curve(number: int, seed: int) -> Curve:
     """A planted law: Amdahl, Gustafson, USL, or latency and bandwidth, strong or weak."""
     draw = random.Random(f"{seed} law {number}")
 
@@ -320,7 +320,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     figures = {}
-    planted = [drawn(number, args.seed) for number in range(args.laws)]
+    planted = [random_curve(number, args.seed) for number in range(args.laws)]
     replayed = [curve for curve in published(args.spreads) for _ in range(args.seeds)]
     print(HEAD)
     for kind, curves in (("planted", planted), ("published", replayed)):

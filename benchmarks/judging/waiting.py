@@ -31,7 +31,7 @@ from vit_sweep.plan.waiting.expected import (
     from_slurm,
 )
 from vit_sweep.plan.waiting.forecast_file import Strategy
-from vit_sweep.plan.waiting.strategy import ALIKE_S, choose, expected, wanted
+from vit_sweep.plan.waiting.strategy import ALIKE_S, choose, expected, planned_jobs
 
 WARM_UP_S = 48 * HOUR
 ARRAYS, TASKS = 14, 4
@@ -133,7 +133,7 @@ def sending(seed: int) -> Sending:
         batches = _batches(list(seconds), Shape(nodes=nodes, gpus_per_node=gpus, minutes=minutes), pack)
         foreseen = expected(outlook, pack, batches, seconds)
         assert isinstance(foreseen, Strategy), foreseen
-        played = world.play([SubmittedAttempt(at_s, one) for one in wanted(batches, seconds)])
+        played = world.play([SubmittedAttempt(at_s, one) for one in planned_jobs(batches, seconds)])
         ends = [stay.end_s for _, entry in played.ours for stay in entry.stays]
         strategies.append(Way(foreseen, max(ends) - at_s))
     pack_chosen = choose([way.foreseen for way in strategies]).pack

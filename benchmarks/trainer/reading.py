@@ -144,7 +144,7 @@ def rates_of(turn: Turn) -> tuple[float, float]:
 
 def cell_of(request: Request, root: Path) -> Cell:
     """One that reads all of them, augmented."""
-    data = replace(datasets.known(request, root), augment=True)
+    data = replace(datasets.packed_spec(request, root), augment=True)
     images = data.train_images // BATCH * BATCH
     return builders.cell(
         device=Device.CPU,

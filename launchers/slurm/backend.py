@@ -27,7 +27,15 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
-from launchers.slurm.handle import CLUSTERS_VARIABLES, by_cluster, handle_of, of_answer, on, parts_of, users_clusters
+from launchers.slurm.handle import (
+    CLUSTERS_VARIABLES,
+    by_cluster,
+    cluster_options,
+    handle_of,
+    of_answer,
+    parts_of,
+    users_clusters,
+)
 from launchers.slurm.ownership import hidden_owner, is_anothers, match, proven
 from launchers.slurm.programs import run
 from launchers.slurm.queries import (
@@ -76,7 +84,7 @@ class SlurmLauncher:
         clusters = _clusters(rendered.batch)
         with under_way(folder, clusters=clusters) as lock:
             completed = run(
-                ["sbatch", "--parsable", *on(clusters), str(script)],
+                ["sbatch", "--parsable", *cluster_options(clusters), str(script)],
                 cwd=rendered.batch.study_dir,
                 keep_open=lock,
                 without=sbatch.stated(rendered.files[rendered.script]),
@@ -193,7 +201,9 @@ class SlurmLauncher:
         jobs = by_cluster(handle_of(job, ours[s.handle]) for s, job in to_cancel if s.handle in ours)
         if jobs:
             _need("scancel", "cancel on a login node")
-        for command in (["scancel", *on(cluster), *some] for cluster in jobs for some in chunks(jobs[cluster])):
+        for command in (
+            ["scancel", *cluster_options(cluster), *some] for cluster in jobs for some in chunks(jobs[cluster])
+        ):
             completed = run(command)
             lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
             errors = [line for line in lines if not any(phrase in line for phrase in _ALREADY_ENDED)]

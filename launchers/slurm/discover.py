@@ -1,6 +1,6 @@
 """The GPU partitions of a live Slurm as keys of a profile. Pure, but for `ask`, which runs programs.
 
-`understand` makes of captured texts what `vit_sweep profiles discover` writes and `profiles drift` compares.
+`parsed` makes of captured texts what `vit_sweep profiles discover` writes and `profiles drift` compares.
 """
 
 import re
@@ -13,7 +13,7 @@ from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import MIG, GpuDialect, PartitionProfile
 from launchers.slurm import programs
-from launchers.slurm.handle import on
+from launchers.slurm.handle import cluster_options
 from launchers.slurm.scontrol import (
     UNUSABLE,
     Fields,
@@ -22,10 +22,10 @@ from launchers.slurm.scontrol import (
     entries,
     gpus,
     minutes,
-    need,
     qos_submit_limits,
+    required,
     version,
-    whole,
+    whole_number,
 )
 from launchers.text import plural
 
@@ -112,7 +112,7 @@ class Cluster:
     """Reason by partition."""
 
 
-def ask(cluster: str | None = None) -> Answers:
+def query(cluster: str | None = None) -> Answers:
     """Ask the live cluster, or another one by its name; raises `UserError` where there is none or no answer."""
     absent = [program for program in ("sinfo", "scontrol") if shutil.which(program) is None]
     if absent:
@@ -120,7 +120,9 @@ def ask(cluster: str | None = None) -> Answers:
             f"{' and '.join(absent)} not on PATH: this machine has no Slurm – run this on a login node of the cluster"
         )
     run(["sinfo", "--version"])
-    settings, partitions, nodes = (run([words[0], *on(cluster), *words[1:]]) for words in (CONFIG, PARTITIONS, NODES))
+    settings, partitions, nodes = (
+        run([words[0], *cluster_options(cluster), *words[1:]]) for words in (CONFIG, PARTITIONS, NODES)
+    )
     with_database = "slurmdbd" in config(settings).get("AccountingStorageType", "")
     qos = run(QOS, must=False) if with_database and shutil.which("sacctmgr") else ""
     return Answers(partitions=partitions, nodes=nodes, config=settings, qos=qos)
@@ -139,12 +141,12 @@ def run(command: Iterable[str], *, must: bool = True) -> str:
     return completed.stdout.encode(errors="replace").decode() if completed.returncode == 0 else ""
 
 
-def understand(answers: Answers) -> Cluster:
+def parsed(answers: Answers) -> Cluster:
     """Make of the printed texts what a profile needs; raises `UserError` that names what was unexpected."""
     settings = config(answers.config)
     command = "`scontrol show config`"
-    array = max(1, whole(settings, "MaxArraySize", command=command))
-    slurm = need(settings, "SLURM_VERSION", command=command)
+    array = max(1, whole_number(settings, "MaxArraySize", command=command))
+    slurm = required(settings, "SLURM_VERSION", command=command)
     common: dict[str, Any] = {"scheduler": "slurm", "max_array_size": array}
     if settings.get("SelectType") == "select/linear":
         common["exclusive"] = True
@@ -184,7 +186,7 @@ def by_type(nodes: Iterable[Fields]) -> dict[str | None, list[tuple[Fields, int]
     """Group nodes by GPU type, each with its count of that type; a node of two types is in both groups."""
     groups: dict[str | None, list[tuple[Fields, int]]] = {}
     for node in nodes:
-        for kind, count in gpus(need(node, "Gres", command="`scontrol show node`")).items():
+        for kind, count in gpus(required(node, "Gres", command="`scontrol show node`")).items():
             groups.setdefault(kind, []).append((node, count))
     return groups
 
@@ -266,7 +268,7 @@ def _gpu(kind: str | None, partition: str, *, several_kinds: bool, notes: list[s
 
 def _time(partition: Fields, keys: dict[str, Any], notes: list[str]) -> bool:
     """Set the time limits; returns whether the partition itself has none."""
-    longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
+    longest = minutes(required(partition, "MaxTime", command="`scontrol show partition`"))
     default = minutes(partition.get("DefaultTime", "NONE")) or 0
     keys["max_minutes"] = longest or _UNLIMITED_MINUTES
     # A short DefaultTime nudges people to say a time, as every script does; it is no limit.
@@ -288,9 +290,9 @@ def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, i
     for node in nodes:
         on_node = sum(gpus(node["Gres"]).values())
         # Cores kept for the system are in CPUTot, not in CPUEfctv, which Slurm before 22.05 does not print.
-        cores = whole(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=command)
-        reserved_mib = whole(node, "MemSpecLimit", command=command) if "MemSpecLimit" in node else 0
-        mib = whole(node, "RealMemory", command=command) - reserved_mib
+        cores = whole_number(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=command)
+        reserved_mib = whole_number(node, "MemSpecLimit", command=command) if "MemSpecLimit" in node else 0
+        mib = whole_number(node, "RealMemory", command=command) - reserved_mib
         cpus.append(_at_most(cores, partition.get("MaxCPUsPerNode", "")) // on_node)
         gib.append(_at_most(mib, partition.get("MaxMemPerNode", "")) // 1024 // on_node)
     # Where memory is no consumable resource, a job gets what there is, and some sites refuse to be asked for it.

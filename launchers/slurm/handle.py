@@ -44,7 +44,7 @@ def by_cluster(handles: Iterable[str]) -> dict[str | None, list[str]]:
     return numbers
 
 
-def on(clusters: str | None) -> list[str]:
+def cluster_options(clusters: str | None) -> list[str]:
     """The option of squeue, sacct, scancel, scontrol and sbatch that names clusters."""
     return [f"--clusters={clusters}"] if clusters else []
 

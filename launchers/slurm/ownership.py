@@ -9,7 +9,7 @@ from typing import NamedTuple
 from launchers.atomic import name_of, owner_of
 from launchers.backend import Submission, TaskState, Unconfirmed
 from launchers.errors import UserError
-from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
+from launchers.slurm.handle import by_cluster, cluster_options, handle_of, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.queries import Listed, chunks, shows_all_jobs, siblings
 from launchers.slurm.states import status_of
@@ -78,14 +78,16 @@ _OWNED = "--format=%F|%T|%U|%o|%Z|%k"
 
 def _alive(numbers: Sequence[str], cluster: str | None) -> dict[str, "_Job"]:
     """The jobs that wait or run, where they do: a cluster may have given one up for its twin in the federation."""
-    listed = _list(numbers, on(cluster))
+    listed = _list(numbers, cluster_options(cluster))
     given_up = sorted({number for number, state, *_ in listed if state == _GIVEN_UP})
     places = [(cluster, listed)]
     if given_up and cluster is None:
         # Whoever names no cluster has scancel find the twin.
         places.append((None, _list(given_up, ["--federation"])))
     elif given_up and cluster is not None:
-        places += [(other, _list([number], on(other))) for number, other in siblings(given_up, cluster).items()]
+        places += [
+            (other, _list([number], cluster_options(other))) for number, other in siblings(given_up, cluster).items()
+        ]
     return {
         number: _Job(cluster_name, int(uid), text)
         for cluster_name, rows in places
@@ -118,7 +120,7 @@ class _Job(NamedTuple):
 def _refuse(submission: Submission, job: _Job | None) -> None:
     """Raise `UserError` where a job is another batch's or user's, or where nobody can say whether there is one."""
     number, cluster = parts_of(submission.handle)
-    scancel = " ".join(["scancel", *on(cluster if job is None else job.cluster), number])
+    scancel = " ".join(["scancel", *cluster_options(cluster if job is None else job.cluster), number])
     if job is None and (owner := hidden_owner(submission.folder, cluster)):
         raise UserError(
             f"job {number} of {submission.folder} is {owner}'s, and this site shows nobody the jobs of others – "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import CLUSTER
-from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
+from launchers.slurm.handle import by_cluster, cluster_options, handle_of, parts_of
 from launchers.slurm.programs import printed, run
 from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.squeue_cache import newest
@@ -65,7 +65,7 @@ def ask_squeue(handles: Sequence[str]) -> Queue:
     queue = Queue({}, {}, {})
     for cluster, numbers in by_cluster(handles).items():
         for chunk in chunks(numbers):
-            rows, jobs, error = _squeue(chunk, on(cluster))
+            rows, jobs, error = _squeue(chunk, cluster_options(cluster))
             if error is not None:
                 # Not asked on: a controller that is away costs each question its whole patience.
                 unanswered = numbers[numbers.index(chunk[0]) :]
@@ -87,7 +87,7 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
     queue, unshared = Queue({}, {}, {}), list[str]()
     not_before = time.monotonic() - max_age_s
     for cluster, numbers in by_cluster(tasks).items():
-        command = ["squeue", *on(cluster), *_TASKS, f"--user={os.getuid()}"]
+        command = ["squeue", *cluster_options(cluster), *_TASKS, f"--user={os.getuid()}"]
         answer = newest(shlex.join(command), partial(printed, command, also=IN_SECONDS), not_before=not_before)
         if answer.error is not None:
             queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in numbers), answer.error))
@@ -124,7 +124,7 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
         silent = TaskStatus(
             state=TaskState.UNKNOWN, detail=f"{reason}, of which nothing is known here: squeue -M {sibling} -j {number}"
         )
-        twins, *_ = _squeue([number], on(sibling))
+        twins, *_ = _squeue([number], cluster_options(sibling))
         for key in (key for key in revoked if key[0] == number):
             twin = twins.get(key, silent)
             is_known = twin.state is not TaskState.UNKNOWN
@@ -135,7 +135,7 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
 def siblings(numbers: Sequence[str], cluster: str) -> dict[str, str]:
     """The other clusters, `a,b`, that have a twin of a job; jobs without one are left out."""
     options = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
-    completed = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *options])
+    completed = run(["squeue", *cluster_options(cluster), "--noheader", "--array", "--states=all", *options])
     rows = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", completed.stdout, re.MULTILINE)
     active_siblings = {
         number: [name for name in names.split(",") if name not in (cluster, "NA")] for number, names in rows
@@ -163,8 +163,8 @@ def ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | 
     for cluster, numbers in by_cluster(handles).items():
         for chunk in chunks(numbers):
             # sacct sees a federation's other clusters only if it is told to.
-            cluster_options = on(cluster) or ["--federation"]
-            text, error = _sacct([*cluster_options, f"--format={SACCT_FORMAT}", f"--jobs={','.join(chunk)}"])
+            options_of_clusters = cluster_options(cluster) or ["--federation"]
+            text, error = _sacct([*options_of_clusters, f"--format={SACCT_FORMAT}", f"--jobs={','.join(chunk)}"])
             rows |= {(handle_of(number, cluster), index): row for (number, index), row in read_sacct(text).items()}
             if error is not None:
                 return rows, error
@@ -174,7 +174,7 @@ def ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | 
 def ask_earlier_starts(handle: str, index: int) -> tuple[Ended, ...]:
     """How a task's starts before its last one ended; empty where sacct does not remember."""
     number, cluster = parts_of(handle)
-    text, _ = _sacct([*on(cluster), "--duplicates", f"--format={SACCT_FORMAT}", f"--jobs={number}"])
+    text, _ = _sacct([*cluster_options(cluster), "--duplicates", f"--format={SACCT_FORMAT}", f"--jobs={number}"])
     return read_earlier_starts(text, (number, index))
 
 
@@ -197,7 +197,7 @@ def list_queue(clusters: str | None) -> list[Listed] | None:
 
     None where it did not answer.
     """
-    completed = run(["squeue", *on(clusters), "--states=all", LISTED])
+    completed = run(["squeue", *cluster_options(clusters), "--states=all", LISTED])
     if completed.returncode != 0:
         return None
     jobs, cluster = [], None
@@ -214,7 +214,7 @@ def list_queue(clusters: str | None) -> list[Listed] | None:
 def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
     """Every job of every user that sacct knows on these clusters since a time; none where it keeps no such fields."""
     fields = "--format=JobID,Cluster,SubmitLine,WorkDir,Comment"
-    text, _ = _sacct([*on(clusters), "--allusers", fields, f"--starttime={since}"])
+    text, _ = _sacct([*cluster_options(clusters), "--allusers", fields, f"--starttime={since}"])
     rows = (line.split("|", 2) for line in text.splitlines() if line.count("|") >= 2)
     numbers = ((job.partition("_")[0], cluster, rest) for job, cluster, rest in rows)
     return [
@@ -235,7 +235,7 @@ def shows_all_jobs(clusters: str | None) -> bool:
 @cache
 def _private_data(clusters: str | None) -> str:
     """What a site hides from other users; no answer, which is an `OSError`, is not kept."""
-    completed = run(["scontrol", *on(clusters), "show", "config"])
+    completed = run(["scontrol", *cluster_options(clusters), "show", "config"])
     private = config(completed.stdout).get("PrivateData")
     if completed.returncode != 0 or private is None:
         raise OSError("scontrol did not say what is private")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from launchers.queue_snapshot import QueueSnapshot
 from launchers.slurm.discover import CONFIG, NODES
-from launchers.slurm.handle import on
+from launchers.slurm.handle import cluster_options
 from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
 from launchers.slurm.programs import printed
 from launchers.slurm.scontrol import config, hides_jobs
@@ -75,7 +75,7 @@ class _Questions:
         """What a program prints; empty where nobody answered, or was asked, since one before it did not answer."""
         if self.error:
             return ""
-        words = [command[0], *on(self._clusters), *command[1:]]
+        words = [command[0], *cluster_options(self._clusters), *command[1:]]
         question = shlex.join([*words, *(f"{name}={value}" for name, value in _VARIABLES.items())])
         now = time.monotonic()
 

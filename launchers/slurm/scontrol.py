@@ -63,7 +63,7 @@ def hides_jobs(private: str) -> bool:
     return bool({"jobs", "all"} & set(private.split(",")))
 
 
-def need(fields: Fields, key: str, *, command: str) -> str:
+def required(fields: Fields, key: str, *, command: str) -> str:
     """Return a key that must be there; raises `UserError` that names it."""
     if key not in fields:
         record = next(iter(fields.items()), ("", ""))
@@ -74,9 +74,9 @@ def need(fields: Fields, key: str, *, command: str) -> str:
     return fields[key]
 
 
-def whole(fields: Fields, key: str, *, command: str) -> int:
+def whole_number(fields: Fields, key: str, *, command: str) -> int:
     """Return a key that must be there and be a whole number; raises `UserError` that names it."""
-    value = need(fields, key, command=command)
+    value = required(fields, key, command=command)
     if not value.isdecimal():
         raise UserError(f"{command} printed {key}={value}, which is no whole number; nothing was written")
     return int(value)

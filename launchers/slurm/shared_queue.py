@@ -117,7 +117,7 @@ class _Allocation:
                 if task.start is not None:
                     task.start.run.send(number)
 
-    def look_after_a_step(self, code: int) -> None:
+    def check_job_after_step(self, code: int) -> None:
         """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
         squeue = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
         # A controller that does not answer has not taken the job away.
@@ -171,7 +171,7 @@ class _Allocation:
         environment = os.environ | task.environment | variables
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         hosts = " ".join(self._nodes[: task.shape.nodes])
-        return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)
+        return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.check_job_after_step)
 
 
 class _Step(Run):

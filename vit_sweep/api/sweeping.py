@@ -12,9 +12,9 @@ from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
 from vit_sweep.submit.start_forecast import foretell
 from vit_sweep.submit.submission import Submitter
-from vit_sweep.submit.sweep import alone, feed, planned, submitter_of
+from vit_sweep.submit.sweep import feed, is_idle, planned, submitter_of
 from vit_sweep.submit.tending import Keeper
-from vit_sweep.submit.watching import looks
+from vit_sweep.submit.watching import follow
 
 _log = logging.getLogger("vit_sweep")
 
@@ -51,7 +51,7 @@ def of_points(
         if settings.dry_run:
             return Study(study.folder)
         submitter = submitter_of(study, chosen, written.rendered, say=_log.info, forecasts=foretold.forecasts)
-        submitter.submit(alone=alone(chosen.results))
+        submitter.submit(idle=is_idle(chosen.results))
     if settings.wait:
         watched(study, only=set(ready.plan.cells), submitter=submitter)
     else:
@@ -61,5 +61,5 @@ def of_points(
 
 def watched(study: Store, *, only: set[str] | None = None, submitter: Submitter | None = None) -> None:
     """Stay until no cell (of `only`, if given) is queued or running, and tend the study meanwhile."""
-    for _ in looks(study, Keeper(study, say=_log.info, waiting=submitter), only=only):
+    for _ in follow(study, Keeper(study, say=_log.info, waiting=submitter), only=only):
         pass

@@ -31,7 +31,7 @@ from vit_sweep.submit import interrupt
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter, resolve
-from vit_sweep.submit.sweep import alone, feed, planned, same_python, submitter_of
+from vit_sweep.submit.sweep import feed, is_idle, planned, same_python, submitter_of
 from vit_sweep.submit.tending import Keeper
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _submitted(
     submitter = submitter_of(study, chosen, rendered, say=console.print, forecasts=foretold.forecasts)
     interrupt.hold()
     try:
-        submitter.submit(alone=alone(chosen.results))
+        submitter.submit(idle=is_idle(chosen.results))
     except KeyboardInterrupt:
         _detached(study, console, submitter)
         return None

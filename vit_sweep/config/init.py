@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launchers.atomic import reading
 from launchers.errors import UserError
-from vit_sweep.plan.init import Shape, digest, unlike
+from vit_sweep.plan.init import Shape, digest, weights_mismatch
 from vit_sweep.plan.point import Point
 
 Known = tuple[dict[str, Shape], str]
@@ -23,7 +23,7 @@ def with_init(points: Iterable[Point]) -> list[Point]:
             if path not in files:
                 files[path] = _shapes_and_digest(path)
             shapes, digest = files[path]
-            problem = unlike(point.model, shapes)
+            problem = weights_mismatch(point.model, shapes)
             if problem:
                 raise UserError(problem)
             point = replace(point, model=replace(point.model, init=path, init_content=digest))  # noqa: PLW2901

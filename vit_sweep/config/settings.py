@@ -17,7 +17,7 @@ from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.profile.words import ON_OFF, minutes_of, normalised
 from vit_sweep.config.shorthand import OTHERS
 from vit_sweep.config.words import Plain
-from vit_sweep.data.datasets import known
+from vit_sweep.data.datasets import packed_spec
 from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
@@ -224,7 +224,7 @@ def _packed_data(data: object, root: str, packed: dict[str, Plain]) -> object:
     key = json.dumps(data, sort_keys=True)
     if key not in packed:
         request = request_of({name: value for name, value in data.items() if name != "augment"})
-        packed[key] = to_plain(known(request, Path(root))) | {"augment": data.get("augment", False)}
+        packed[key] = to_plain(packed_spec(request, Path(root))) | {"augment": data.get("augment", False)}
     return packed[key]
 
 

@@ -65,7 +65,7 @@ def manifest_of(data: DataSpec, root: Path) -> Manifest:
     return _manifest(data, path, _manifest_text(data, path))
 
 
-def known(request: Request, root: Path) -> DataSpec:
+def packed_spec(request: Request, root: Path) -> DataSpec:
     """What the packed form of somebody's own data says of it.
 
     Raises `UserError` with the command that packs it, where it is not packed, or in another way; with what is wrong in

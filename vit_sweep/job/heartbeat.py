@@ -16,7 +16,7 @@ from launchers.text import some
 from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.outcome.ending import Cause, RankFile
 from vit_sweep.outcome.failure import JobError
-from vit_sweep.outcome.starting import NAMED, named
+from vit_sweep.outcome.starting import NAMED, rank_label
 
 IMPORT_S = 600.0
 """The same where the other one imports: the loader of libraries on a slow file system lets no thread run."""
@@ -44,17 +44,17 @@ class Signs:
         for rank in awaited:
             file = files[rank]
             if file is not None and file.end is not None and file.job_id == self._me.job_id:
-                raise JobError(Cause.COMMUNICATION, f"{named(rank, file)} ended before it came {purpose}")
+                raise JobError(Cause.COMMUNICATION, f"{rank_label(rank, file)} ended before it came {purpose}")
             silent_s = self._silent_s(rank)
             limit_s = IMPORT_S if file is not None and file.doing == IMPORTING else WAIT_S
             if silent_s >= limit_s:
                 raise JobError(
                     Cause.COMMUNICATION,
-                    f"rank {self._me.rank} on {self._me.node_name} waited for {named(rank, file)} {purpose}: "
+                    f"rank {self._me.rank} on {self._me.node_name} waited for {rank_label(rank, file)} {purpose}: "
                     + (f"no sign of it in {limit_s:g} s" if file is None else f"its last sign is {silent_s:.0f} s old")
                     + (f", when it was {file.doing}" if file is not None and file.doing else ""),
                 )
-        names = some((named(rank, files[rank]) for rank in awaited), NAMED)
+        names = some((rank_label(rank, files[rank]) for rank in awaited), NAMED)
         return f"waiting for {names} {purpose}"
 
     def _silent_s(self, rank: int) -> float:

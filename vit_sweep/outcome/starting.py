@@ -9,7 +9,7 @@ NAMED = 3
 """How many of many ranks are named in a sentence."""
 
 
-def named(rank: int, file: RankFile | None) -> str:
+def rank_label(rank: int, file: RankFile | None) -> str:
     """A rank and, where it has given a sign, its host."""
     return f"rank {rank} on {file.host}" if file is not None else f"rank {rank}"
 
@@ -24,4 +24,4 @@ def of_start(files: Iterable[RankFile]) -> str:
     if absent:
         return f"starting: no sign yet of {plural(len(absent), 'rank')} of {world_size}: {some(absent, NAMED)}"
     doing = next((file for file in by_rank if file.doing), None)
-    return f"starting: {named(doing.rank, doing)} is {doing.doing}" if doing is not None else "starting"
+    return f"starting: {rank_label(doing.rank, doing)} is {doing.doing}" if doing is not None else "starting"

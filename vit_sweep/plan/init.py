@@ -63,7 +63,7 @@ def grid_in_file(model: ModelSpec, shapes: Mapping[str, Shape]) -> Grid | None:
     return (side, side) if side * side == count else None
 
 
-def unlike(model: ModelSpec, shapes: Mapping[str, Shape]) -> str | None:
+def weights_mismatch(model: ModelSpec, shapes: Mapping[str, Shape]) -> str | None:
     """Say why weights of these shapes are not those of the model, or None."""
     setting = f"model={model.name} model.init={model.init}"
     if model.target is not None:

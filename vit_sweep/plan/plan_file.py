@@ -72,10 +72,10 @@ def plan_file(
 ) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = Profiles()
-    cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
+    cells = [_forecast(cell_id, planned, profiles.index_of(planned.profile)) for cell_id, planned in plan.cells.items()]
     for cell in previous.cells if previous else ():
         if previous and previous.profiles and cell.cell_id not in plan.cells:
-            cells.append(replace(cell, profile_index=profiles.place(previous.profiles[cell.profile_index])))
+            cells.append(replace(cell, profile_index=profiles.index_of(previous.profiles[cell.profile_index])))
     return PlanFile(
         digest=_digest(plan.points),
         points=merge_points(previous.points if previous else (), plan.points),
@@ -90,7 +90,7 @@ def plan_file(
 def with_cells(plan: PlanFile, cells: Mapping[str, PlannedCell]) -> PlanFile:
     """A written plan and further cells: repeats that nobody had asked for by their seed."""
     profiles = Profiles(plan.profiles)
-    added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in cells.items()]
+    added = [_forecast(cell_id, planned, profiles.index_of(planned.profile)) for cell_id, planned in cells.items()]
     return replace(plan, cells=(*plan.cells, *added), profiles=tuple(profiles.listed))
 
 
@@ -144,7 +144,7 @@ class Profiles:
         self.listed = list(profiles)
         self._by_object: dict[int, int] = {}
 
-    def place(self, profile: PartitionProfile) -> int:
+    def index_of(self, profile: PartitionProfile) -> int:
         """The index of `profile`, which joins the list if it is new."""
         if id(profile) not in self._by_object:
             if profile not in self.listed:

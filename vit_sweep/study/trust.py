@@ -16,7 +16,7 @@ from launchers.atomic import own_folder, user_folder, write
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.invocation import called
-from launchers.profile import PartitionProfile, shown
+from launchers.profile import PartitionProfile, masked_fields
 from launchers.text import some
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import KINDS
@@ -74,7 +74,7 @@ def what_runs(program: Program) -> Iterator[str]:
     if isinstance(program, str):
         yield f"module {program}: Python, wherever jobs find it"
         return
-    settings = shown(program, defaults=False)
+    settings = masked_fields(program, defaults=False)
     yield f"partition {program.name}: Python {settings.pop('python', None) or 'of this command'}"
     for key, value in settings.items():
         if key in _DESCRIPTIONS:

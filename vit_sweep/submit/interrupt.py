@@ -34,7 +34,7 @@ _presses = _Presses()
 
 
 @contextmanager
-def taken() -> Iterator[None]:
+def handled() -> Iterator[None]:
     """Take SIGINT for one command; a SIGINT that is ignored, as in a script's background, stays so."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

@@ -54,9 +54,9 @@ def _by_look(
     from launchers.slurm.queue_snapshot import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
-    from vit_sweep.plan.waiting.strategy import unmodelled_request, wanted
+    from vit_sweep.plan.waiting.strategy import planned_jobs, unmodelled_request
 
-    simulated = from_queue(look(cluster), wanted(batches, _seconds(batches, todo)))
+    simulated = from_queue(look(cluster), planned_jobs(batches, _seconds(batches, todo)))
     past = earlier(waited(study), QUEUE)
     files = {}
     for batch, starts in zip(batches, simulated, strict=True):

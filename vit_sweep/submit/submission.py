@@ -100,10 +100,10 @@ class Submitter:
         """Cells that are not submitted yet."""
         return tuple(task.name for item in self._waiting for task in item.batch.tasks)
 
-    def submit(self, *, alone: bool) -> None:
+    def submit(self, *, idle: bool) -> None:
         """Hand over as much as the scheduler takes now; call again for the rest, under the study's lock.
 
-        `alone`: no job of this study is queued or running, so that a batch above the user's limit can never fit
+        `idle`: no job of this study is queued or running, so that a batch above the user's limit can never fit
         whole. Raises `UserError` with the scheduler's words where it refuses, `KeyboardInterrupt` after a submission
         during which Ctrl-C was pressed.
         """
@@ -112,13 +112,13 @@ class Submitter:
         while self._waiting:
             error = self._hand_over(self._next())
             if error is None:
-                alone = False
+                idle = False
                 self._answered()
                 interrupt.heed()
                 continue
             item = self._waiting[0]
             match error.problem:
-                case SubmitProblem.LIMIT if alone and len(item.batch.tasks) > 1 and not item.batch.shared:
+                case SubmitProblem.LIMIT if idle and len(item.batch.tasks) > 1 and not item.batch.shared:
                     self._halve(item)
                 case SubmitProblem.LIMIT:
                     self._say(f"{plural(len(self.waiting), 'cell waits|cells wait')} for room in the queue: {error}")

@@ -241,7 +241,7 @@ def submitter_of(
     `forecasts`: when batches are expected to start.
     """
     study.clear_stops(chosen.todo)
-    if alone(chosen.results):
+    if is_idle(chosen.results):
         remove_leftovers(study)
     return Submitter(study, rendered, say=say, forecasts=forecasts)
 
@@ -251,10 +251,10 @@ def feed(study: Study, submitter: Submitter) -> None:
     while submitter.waiting:
         interrupt.pause(_FEED_PERIOD_S)
         with study.changing():
-            submitter.submit(alone=alone(settled_results(study)))
+            submitter.submit(idle=is_idle(settled_results(study)))
 
 
-def alone(results: Iterable[Result]) -> bool:
+def is_idle(results: Iterable[Result]) -> bool:
     """Whether no job of the study is queued or running."""
     return not any(result.status.under_way for result in results)
 

@@ -68,7 +68,7 @@ class Keeper:
                     self._decide(results)
                 alive = any(r.status.under_way and r.status is not Status.RETRY for r in results)
                 for submitter in self._waiting:
-                    submitter.submit(alone=not alive)
+                    submitter.submit(idle=not alive)
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
         except BusyError:
             return
@@ -176,7 +176,7 @@ class Keeper:
             for remark in written.remarks if written.choice is not None else ():
                 self._say(remark)
             submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)
-            submitter.submit(alone=False)
+            submitter.submit(idle=False)
         except UserError as error:
             # The other cells are still to be watched.
             self.given_up |= dict.fromkeys(todo, str(error))

@@ -26,7 +26,7 @@ _CELLS_A_SECOND = 20
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
 
 
-def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iterator[list[Result]]:
+def follow(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iterator[list[Result]]:
     """Yield, look by look, what became of the cells (of `only`, if given), until none is queued or running any more.
 
     `keeper` acts on each look. A look reads the study's files; the controller is asked only when it may know more than

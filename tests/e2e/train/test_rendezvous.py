@@ -230,7 +230,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
         for _ in range(units):
             stopper.enter()
     for stopper, cause in zip(stoppers, (Cause.PREEMPTED, Cause.TERMINATED), strict=True):
-        stopper.ask(StopRequest(cause=cause, message="told", signal="SIGTERM"))
+        stopper.request_stop(StopRequest(cause=cause, message="told", signal="SIGTERM"))
     assert all(stopper._agreed.wait(300) for stopper in stoppers)
     words = []
     for missing, stopper in zip((2, 0), stoppers, strict=True):
@@ -238,7 +238,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
             stopper.enter()
         with pytest.raises(StopAgreed) as stop:
             stopper.enter()
-        words.append(stop.value.request)
+        words.append(stop.value.request_stop)
         stopper.close()
     assert words[0] == words[1]
 

@@ -20,7 +20,7 @@ def loaded(data, root, task=Task.CLASSIFICATION):
     """Both splits, as a job reads them."""
     from vit_sweep.job.train.images.data import load
 
-    return load(datasets.known(data, root), root, task=task)
+    return load(datasets.packed_spec(data, root), root, task=task)
 
 
 def refusal(data, root):

@@ -28,7 +28,7 @@ def test_rows_are_packed_in_their_order_with_their_labels(tmp_path, root, saved,
     for number, image in enumerate(train.images):
         pixels = image.permute(1, 2, 0).numpy().astype(int)
         assert np.abs(pixels - picture(number % 2, number=number)).mean() < 12, "the JPEG of this very row"
-    assert datasets.manifest_of(datasets.known(images_request, root), root).classes == CLASSES
+    assert datasets.manifest_of(datasets.packed_spec(images_request, root), root).classes == CLASSES
 
 
 def test_labels_are_labels_words_or_numbers_and_arrays_keep_theirs(tmp_path, root):
@@ -71,7 +71,7 @@ def test_a_file_that_is_cut_short_is_named_or_left_out(tmp_path, root, saved):
         assert f"1 of 2 files cannot be used: {lost} (" in message, size
     lines = pack(request(folder, corrupt="skip"), root)
     assert any("left out" in line and str(lost) in line for line in lines)
-    assert datasets.known(request(folder, corrupt="skip"), root).train_images == 12
+    assert datasets.packed_spec(request(folder, corrupt="skip"), root).train_images == 12
 
 
 def test_rows_without_a_picture_are_named_and_counted(tmp_path, root):

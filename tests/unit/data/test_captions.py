@@ -52,7 +52,7 @@ def captions(images_request, root):
     """What a job reads of both splits."""
     from vit_sweep.job.train.images.data import load
 
-    spec = datasets.known(images_request, root)
+    spec = datasets.packed_spec(images_request, root)
     assert (spec.targets, spec.tasks) == (Task.CONTRASTIVE, (Task.CONTRASTIVE,))
     splits = load(spec, root, task=Task.CONTRASTIVE, text=TEXT)
     return [[text_of(row) for row in split.labels.tolist()] for split in splits]

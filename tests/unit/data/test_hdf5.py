@@ -60,7 +60,7 @@ def test_any_numbers_and_channels_reach_the_model_with_mean_0_and_deviation_1(tm
     images_request = request(write(tmp_path / "set.h5", images=images, labels=LABELS))
     pack(images_request, root)
     train, _ = loaded(images_request, root)
-    spec = datasets.known(images_request, root)
+    spec = datasets.packed_spec(images_request, root)
     assert (spec.channels, train.images.shape[1]) == (channels, channels)
     assert spec.image_bytes == train.images[0].numpy().nbytes
     ready = prepare(train.images, (8, 8), torch.float32, train.levels)
@@ -86,7 +86,7 @@ def test_labels_and_numbers_are_targets_by_their_type_or_as_told(tmp_path, root)
     ):
         images_request = request(path, name=f"set{number}", **changes)
         pack(images_request, root)
-        spec = datasets.known(images_request, root)
+        spec = datasets.packed_spec(images_request, root)
         assert (spec.targets, spec.outputs(task), spec.tasks) == (task, wanted.shape[1], (task,))
         train, test = loaded(images_request, root, task)
         numbers = np.concatenate([split.labels.numpy() for split in (train, test)])
@@ -136,7 +136,7 @@ def test_a_volume_is_one_patient_and_stays_on_one_side(tmp_path, root):
         with h5py.File(volume) as file:
             slices = {picture.tobytes() for picture in file["reconstruction_rss"][()]}
         assert slices <= apart or not slices & apart
-    spec = datasets.known(images_request, root)
+    spec = datasets.packed_spec(images_request, root)
     assert tuple(datasets.manifest_of(spec, root).classes) == tuple(sorted(ACQUISITIONS))
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_is_cut_short_is_named_or_left_out(tmp_path, root):
     )
     lines = pack(fast(folder, corrupt="skip"), root)
     assert any("left out" in line and str(lost) in line for line in lines)
-    assert datasets.known(fast(folder, corrupt="skip"), root).train_images == 5 * 6
+    assert datasets.packed_spec(fast(folder, corrupt="skip"), root).train_images == 5 * 6
 
 
 def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp_path, root):
@@ -259,7 +259,7 @@ def test_the_command_that_packs_it_says_every_word(tmp_path, root):
         assert word in command
     (tmp_path / "knees").mkdir()
     with pytest.raises(UserError, match="pack them: vit_sweep data prepare hdf5"):
-        datasets.known(images_request, root)
+        datasets.packed_spec(images_request, root)
 
 
 def test_a_path_to_hdf5_is_known_by_its_suffix(tmp_path):

@@ -43,7 +43,7 @@ def labels(root, split):
 def test_a_folder_is_counted_split_and_packed_and_the_plan_knows_it(folder, root):
     images_request = request(folder, split=0.25)
     assert any("6 images of 24 are put apart for tests" in line for line in pack(images_request, root))
-    known = datasets.known(images_request, root)
+    known = datasets.packed_spec(images_request, root)
     assert (known.name, known.train_images, known.test_images, known.classes) == ("my_leaves", 18, 6, 2)
     assert (known.channels, known.image_bytes) == (3, 3 * 16 * 16)
     assert sorted(labels(root, "test")) == [0, 0, 0, 1, 1, 1]
@@ -57,7 +57,7 @@ def test_images_that_were_put_apart_are_not_split_again(folder, root, tmp_path, 
     shutil.copytree(folder / CLASSES[0], whole / name / CLASSES[0])
     shutil.copytree(folder / CLASSES[1], whole / name / CLASSES[1])
     pack(request(whole, channels=1), root)
-    known = datasets.known(request(whole, channels=1), root)
+    known = datasets.packed_spec(request(whole, channels=1), root)
     assert (known.train_images, known.test_images, known.channels, known.image_bytes) == (24, 24, 1, 16 * 16)
 
 
@@ -92,7 +92,7 @@ def test_images_that_cannot_be_read_are_left_out_by_name_with_their_labels(folde
     images_request = request(folder, corrupt=Corrupt.SKIP)
     lines = pack(images_request, root)
     assert all(str(path) in lines[-1] for path in bad)
-    known = datasets.known(images_request, root)
+    known = datasets.packed_spec(images_request, root)
     assert known.train_images + known.test_images == 21
     assert sorted(labels(root, "train") + labels(root, "test")) == [0] * 9 + [1] * 12
     assert datasets.manifest_of(known, root).left_out == 3
@@ -104,11 +104,11 @@ def test_images_that_cannot_be_read_are_left_out_by_name_with_their_labels(folde
 
 def test_a_changed_folder_is_packed_anew_and_an_unchanged_one_is_not(folder, root):
     pack(request(folder), root)
-    first = datasets.known(request(folder), root)
+    first = datasets.packed_spec(request(folder), root)
     assert not any("images/s" in line for line in pack(request(folder), root))
     shutil.copy(next((folder / CLASSES[1]).iterdir()), folder / CLASSES[1] / "one_more.png")
     assert any("images/s" in line for line in pack(request(folder), root))
-    second = datasets.known(request(folder), root)
+    second = datasets.packed_spec(request(folder), root)
     assert second.content != first.content
     assert "content" in datasets.problem_of(first, root)  # a cell that was planned with other images
 
@@ -132,7 +132,7 @@ def test_a_plan_says_of_a_folder_what_packing_would_say(folder, root, tmp_path):
         with pytest.raises(UserError) as packing:
             pack(images_request, root)
         with pytest.raises(UserError) as planning:
-            datasets.known(images_request, root)
+            datasets.packed_spec(images_request, root)
         assert str(planning.value) == str(packing.value)
         return str(planning.value)
 
@@ -147,7 +147,7 @@ def test_a_plan_says_of_a_folder_what_packing_would_say(folder, root, tmp_path):
     shutil.copytree(other, folder / "deeper" / CLASSES[1])
     shutil.copytree(other, folder / "another" / CLASSES[1])
     with pytest.raises(UserError, match="not packed; pack them"):
-        datasets.known(images_request, root)
+        datasets.packed_spec(images_request, root)
 
 
 def test_the_names_of_image_files_are_those_that_torchvision_reads():
@@ -193,19 +193,19 @@ def test_a_disk_that_fills_while_packing_leaves_nothing_in_place(folder, root, m
             pack(request(folder), root)
     assert not list(root.glob("[!.]*-packed-*"))
     pack(request(folder), root)
-    assert datasets.known(request(folder), root).train_images == 22
+    assert datasets.packed_spec(request(folder), root).train_images == 22
 
 
 def test_what_is_not_packed_or_otherwise_comes_with_the_command_that_helps(folder, root):
     command = command_of(request(folder, split=0.25), root)
     assert command.startswith(f"vit_sweep data prepare imagefolder 'data.path={folder}' data.side=16")
     with pytest.raises(UserError, match="the images are not packed; pack them: vit_sweep data prepare"):
-        datasets.known(request(folder), root)
+        datasets.packed_spec(request(folder), root)
     pack(request(folder), root)
     with pytest.raises(UserError, match=r"the images are not packed \(with data.side=16 they are\); pack them"):
-        datasets.known(request(folder, side=32), root)
+        datasets.packed_spec(request(folder, side=32), root)
     with pytest.raises(UserError, match=r"packed with data.split=0.1, not 0.25; pack it anew"):
-        datasets.known(request(folder, split=0.25), root)
+        datasets.packed_spec(request(folder, split=0.25), root)
 
 
 # --- numbers of more than 8 bits ------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_numbers_beyond_8_bits_reach_the_packed_form_as_they_are(tmp_path, root,
     packed = sorted(image.tobytes() for image in planes[0])
     wanted = [np.asarray(value, dtype=np.float32).reshape(channels, 8, 8) for some in arrays.values() for value in some]
     assert packed == sorted(image.tobytes() for image in wanted)
-    assert datasets.known(images_request, root).image_bytes == 4 * channels * 8 * 8
+    assert datasets.packed_spec(images_request, root).image_bytes == 4 * channels * 8 * 8
 
 
 def test_an_array_that_8_bits_cannot_hold_or_that_is_none_is_named(tmp_path, root):

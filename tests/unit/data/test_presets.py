@@ -104,7 +104,7 @@ def test_medmnist_is_read_from_its_file_with_its_own_tests(tmp_path, root, worke
     for split, first in ((train, 0), (test, 24)):
         wanted = [picture((first + n) % 2, number=first + n, side=28)[..., 0] for n in range(len(split.labels))]
         assert np.array_equal(split.images[:, 0], np.array(wanted))
-    spec = datasets.known(request, root)
+    spec = datasets.packed_spec(request, root)
     assert (spec.name, spec.channels, spec.image_bytes) == ("breastmnist", 1, 28 * 28)
     assert datasets.manifest_of(spec, root).classes == ("malignant", "normal, benign")
 
@@ -112,15 +112,15 @@ def test_medmnist_is_read_from_its_file_with_its_own_tests(tmp_path, root, worke
 def test_medmnist_has_colours_volumes_and_several_labels(tmp_path, root):
     coloured = preset("medmnist", f"data.path={medmnist(tmp_path / 'bloodlike.npz', colours=3)}")
     pack(coloured, root)
-    assert datasets.known(coloured, root).channels == 3
+    assert datasets.packed_spec(coloured, root).channels == 3
     volume = np.zeros((24, 28, 28, 28), dtype=np.uint8)
     path = medmnist(tmp_path / "organlike3d.npz", train_images=volume, test_images=volume[:8])
     pack(preset("medmnist", f"data.path={path}"), root)
-    assert datasets.known(preset("medmnist", f"data.path={path}"), root).channels == 28
+    assert datasets.packed_spec(preset("medmnist", f"data.path={path}"), root).channels == 28
     path = medmnist(tmp_path / "chestlike.npz", labels=lambda n: [n % 2, 1, 0])
     chest = preset("medmnist", f"data.path={path}")
     pack(chest, root)
-    assert datasets.known(chest, root).targets is Task.MULTILABEL
+    assert datasets.packed_spec(chest, root).targets is Task.MULTILABEL
 
 
 def test_a_folder_of_medmnist_has_a_subset_and_a_size(tmp_path, root):
@@ -217,7 +217,7 @@ def test_costar_s_frames_have_actions_by_name_and_films_stay_whole(tmp_path, roo
     assert any("error.failure.h5f (dataset image is empty)" in line for line in lines)
     train, test = loaded(request, root)
     assert (len(train.labels), len(test.labels)) == (24, 12)
-    assert datasets.manifest_of(datasets.known(request, root), root).classes == ACTIONS
+    assert datasets.manifest_of(datasets.packed_spec(request, root), root).classes == ACTIONS
     assert test.labels.tolist() == [0, 1, 2] * 4
 
 

@@ -56,10 +56,8 @@ def test_labels_are_classes_words_labels_or_numbers(folder, root):
         images_request = request(folder, name=name, labels=labels)
         pack(images_request, root)
         assert loaded(images_request, root, task)[0].labels[0].tolist() == first
-    assert (
-        datasets.manifest_of(datasets.known(request(folder, name="words", labels="json.label"), root), root).classes
-        == CLASSES
-    )
+    spec = datasets.packed_spec(request(folder, name="words", labels="json.label"), root)
+    assert datasets.manifest_of(spec, root).classes == CLASSES
 
 
 def test_text_that_is_numbers_is_numbers_and_arrays_keep_theirs(tmp_path, root):
@@ -99,7 +97,7 @@ def test_a_shard_that_is_cut_short_is_named_or_left_out(folder, root):
         assert "data.corrupt=skip" in message
     lines = pack(request(folder, corrupt="skip"), root)
     assert any("left out" in line and "train-000001.tar" in line for line in lines)
-    assert datasets.known(request(folder, corrupt="skip"), root).train_images == 16
+    assert datasets.packed_spec(request(folder, corrupt="skip"), root).train_images == 16
 
 
 def test_samples_that_cannot_be_used_are_named_and_counted(tmp_path, root):

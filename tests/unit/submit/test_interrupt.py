@@ -224,7 +224,7 @@ def test_one_press_at_any_step_of_a_submission_loses_nothing_and_submits_nothing
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_press_before_anything_is_submitted_is_heeded_even_if_python_has_lost_it(slurm, monkeypatch):
     monkeypatch.setattr(launch, "resolve", in_a_finaliser)
-    with interrupt.taken(), pytest.raises(KeyboardInterrupt):
+    with interrupt.handled(), pytest.raises(KeyboardInterrupt):
         launch.resume(slurm.study)
     assert slurm.study.jobs() == []
 
@@ -236,7 +236,7 @@ def test_a_second_press_leaves_a_scheduler_that_does_not_answer(slurm, capsys):
         raise Lost
 
     slurm.submit = never_answers
-    with interrupt.taken():
+    with interrupt.handled():
         assert launch.resume(slurm.study) == launch.EXIT_DETACHED
     assert "3 cells are not submitted yet" in capsys.readouterr().out
     assert len(in_doubt(slurm.study.jobs())) == 1
@@ -249,7 +249,7 @@ def test_a_press_while_the_tables_are_made_ends_it_at_once(slurm, monkeypatch, c
 
     monkeypatch.setattr("vit_sweep.cli.terminal.collected.collect_study", collect)
     monkeypatch.setattr(progress, "watch", lambda *_, **__: [])
-    with interrupt.taken():
+    with interrupt.handled():
         assert launch.watch_and_collect(slurm.study, show.console()) == launch.EXIT_DETACHED
     assert f"collect {slurm.study.folder}" in capsys.readouterr().out
 
@@ -257,7 +257,7 @@ def test_a_press_while_the_tables_are_made_ends_it_at_once(slurm, monkeypatch, c
 def test_where_a_shell_has_sigint_ignored_it_stays_so(monkeypatch):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupt.taken():
+        with interrupt.handled():
             press()
             interrupt.hold()
             interrupt.pause(0)

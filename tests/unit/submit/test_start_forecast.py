@@ -153,14 +153,14 @@ def test_the_forecast_lies_beside_the_batch_before_slurm_has_it(prepared, queue,
     now = time.time()
     queue(full(now + 3600, now))
     outlook = foretell(study, Written(rendered, (), None), todo)
-    Submitter(study, rendered, say=print, forecasts=outlook.forecasts).submit(alone=True)
+    Submitter(study, rendered, say=print, forecasts=outlook.forecasts).submit(idle=True)
     (item,) = rendered
     assert study.forecast(item.batch.name) == outlook.forecasts[item.batch.name]
 
 
 def test_what_is_sent_again_unasked_is_written_too_though_nobody_looked(prepared, takes_all):
     study, rendered, _ = prepared()
-    Submitter(study, rendered, say=print, asked=False).submit(alone=True)
+    Submitter(study, rendered, say=print, asked=False).submit(idle=True)
     assert study.forecast(rendered[0].batch.name).unknown == NOT_LOOKED
 
 
@@ -171,7 +171,7 @@ def test_a_forecast_that_cannot_be_written_stops_no_sweep(prepared, takes_all, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(study), "write_forecast", full_disk)
-    Submitter(study, rendered, say=print).submit(alone=True)
+    Submitter(study, rendered, say=print).submit(idle=True)
     assert [entry.event for entry in study.jobs()] == ["submitting", "submitted"]
 
 

@@ -94,7 +94,7 @@ def sent(slurm):
 
 
 def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
-    submitter(slurm, 3, 2).submit(alone=True)
+    submitter(slurm, 3, 2).submit(idle=True)
     assert len(sent(slurm)) == 5
 
 
@@ -102,7 +102,7 @@ def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
 def test_a_lost_answer_is_looked_up_and_never_submitted_twice(slurm, takes):
     slurm.mute = [(takes, SubmitProblem.BUSY)]
     sending = submitter(slurm, 3, 2)
-    sending.submit(alone=True)
+    sending.submit(idle=True)
     assert len(sent(slurm)) == 5
     assert sending.waiting == ()
 
@@ -111,7 +111,7 @@ def test_where_nobody_can_say_nothing_more_is_submitted(slurm, monkeypatch):
     monkeypatch.setattr(submission, "_AWAY_S", 600.0)
     slurm.mute, slurm.finds = [(True, SubmitProblem.BUSY)], False
     with pytest.raises(UserError, match="it is not known whether"):
-        submitter(slurm, 3, 2).submit(alone=True)
+        submitter(slurm, 3, 2).submit(idle=True)
     assert len(slurm.jobs) == 1
     slurm.finds = True
     assert resolve(slurm.study) == []
@@ -121,7 +121,7 @@ def test_where_nobody_can_say_nothing_more_is_submitted(slurm, monkeypatch):
 def test_a_scheduler_that_is_away_for_an_hour_is_waited_for_and_nothing_is_decided_meanwhile(slurm):
     slurm.mute, slurm.finds, slurm.back_at = [(True, SubmitProblem.BUSY)], False, 3600.0
     sending = submitter(slurm, 3, 2)
-    sending.submit(alone=True)
+    sending.submit(idle=True)
     assert slurm.clock >= 3600
     assert (len(sent(slurm)), sending.waiting) == (5, ())
 
@@ -130,7 +130,7 @@ def test_an_sbatch_that_answers_in_words_is_looked_up_each_time_however_many_arr
     monkeypatch.setattr(submission, "_AWAY_S", 10 * submission._FIRST_PAUSE_S)
     slurm.mute = [(True, SubmitProblem.BUSY)] * 30
     sending = submitter(slurm, *[1] * 30)
-    sending.submit(alone=True)
+    sending.submit(idle=True)
     assert (len(sent(slurm)), sending.waiting) == (30, ())
     assert slurm.clock == 30 * submission._FIRST_PAUSE_S, "one array's wait made that of the next ones longer"
 
@@ -139,14 +139,14 @@ def test_a_scheduler_that_never_takes_anything_is_not_asked_for_ever(slurm, monk
     monkeypatch.setattr(submission, "_AWAY_S", 600.0)
     slurm.mute = [(False, SubmitProblem.BUSY)] * 100
     with pytest.raises(UserError, match="no answer, for"):
-        submitter(slurm, 1).submit(alone=True)
+        submitter(slurm, 1).submit(idle=True)
     assert 80 < len(slurm.mute) < 95
 
 
 def test_a_refusal_is_told_in_the_schedulers_words_and_closes_its_line(slurm):
     slurm.mute = [(True, None), (False, SubmitProblem.REFUSED)]
     with pytest.raises(UserError, match="no answer; what was submitted before goes on"):
-        submitter(slurm, 3, 2).submit(alone=True)
+        submitter(slurm, 3, 2).submit(idle=True)
     assert len(sent(slurm)) == 3
     assert resolve(slurm.study) == []
     assert slurm.study.jobs()[-1].event is Event.REFUSED
@@ -155,19 +155,19 @@ def test_a_refusal_is_told_in_the_schedulers_words_and_closes_its_line(slurm):
 def test_a_full_queue_is_waited_for(slurm):
     slurm.limit = 4
     sending = submitter(slurm, 3, 3)
-    sending.submit(alone=True)
+    sending.submit(idle=True)
     assert (len(sent(slurm)), len(sending.waiting)) == (3, 3)
-    sending.submit(alone=False)
+    sending.submit(idle=False)
     assert len(slurm.study.jobs()) == 4  # asked too soon: nothing happens
     slurm.limit, slurm.clock = 100, 1000.0
-    sending.submit(alone=False)
+    sending.submit(idle=False)
     assert (len(sent(slurm)), sending.waiting) == (6, ())
 
 
 def test_an_array_that_can_never_fit_is_cut(slurm):
     slurm.limit = 4
     sending = submitter(slurm, 10)
-    sending.submit(alone=True)
+    sending.submit(idle=True)
     assert 0 < len(sent(slurm)) <= 4
     assert len(sent(slurm)) + len(sending.waiting) == 10
 
@@ -177,7 +177,7 @@ def test_a_shared_curve_is_never_cut_it_is_one_job_already(slurm):
     (item,) = items(slurm, 4)
     shared = slurm.render(replace(item.batch, shared=True))
     waiting = Submitter(slurm.study, [shared], say=lambda text: None)
-    waiting.submit(alone=True)
+    waiting.submit(idle=True)
     assert waiting.waiting == tuple(task.name for task in shared.batch.tasks)
     assert slurm.rendered[-1] is shared.batch, "no smaller batch was made"
 

@@ -45,7 +45,7 @@ def waiting(tmp_path, monkeypatch):
             meanwhile(study, wakes)
 
         monkeypatch.setattr(watching.interrupt, "pause", pause)
-        looks = watching.looks(study, Keeper(study, say=lambda _: None))
+        looks = watching.follow(study, Keeper(study, say=lambda _: None))
         for _ in range(LOOKS):
             next(looks)
         looks.close()

@@ -57,7 +57,7 @@ def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
         rows.append(row)
         styles.append(style)
     for request in datasets.packed_requests(root):
-        row, style = _row(datasets.known(request, root), root, request.path)
+        row, style = _row(datasets.packed_spec(request, root), root, request.path)
         rows.append(row)
         styles.append(style)
     title = f"files in {root.absolute()}"
@@ -113,7 +113,7 @@ def prepare(
             pack(data, root, tell)
         else:
             download(data, root, tell)
-    spec = datasets.known(data, root) if isinstance(data, Request) else data
+    spec = datasets.packed_spec(data, root) if isinstance(data, Request) else data
     datasets.require(spec, root)
     count = len(datasets.files_of(spec, root))
     console.print(f"{spec.name} is ready in {root}: {count} files, {_size(spec, root)} MiB", soft_wrap=True)

@@ -123,7 +123,7 @@ def discover(
     from launchers.slurm import discover as live
     from vit_sweep.config.profile import files as profiles
 
-    cluster = live.understand(live.ask())
+    cluster = live.parsed(live.query())
     console = the_console()
     names = [entry.name for entry in profiles.catalog(None, environ={})]
     texts = profiles.profile_files(cluster, names)
@@ -154,7 +154,7 @@ def drift(name: Name, config_dir: ConfigDir = None) -> None:
     profile, _ = profiles.load(profiles.of_name(files, name)[0], files)
     if profile.scheduler is not Scheduler.SLURM:
         raise UserError(f"{name} has scheduler={profile.scheduler.value}: only Slurm has a cluster to compare")
-    cluster = live.understand(live.ask(profile.cluster))
+    cluster = live.parsed(live.query(profile.cluster))
     differences = live.drift(profile, cluster)
     console = the_console()
     for line in differences or [f"{name} agrees with cluster {cluster.name}"]:

@@ -22,7 +22,7 @@ from vit_sweep.report.tables.status import forecast
 from vit_sweep.report.tables.status import left as show_left
 from vit_sweep.study.store import Study
 from vit_sweep.submit.tending import Keeper
-from vit_sweep.submit.watching import looks
+from vit_sweep.submit.watching import follow
 
 _FIRST_TABLES = 2
 """Cells that are done when a log shows the scaling tables first."""
@@ -41,12 +41,12 @@ def watch(
     only: set[str] | None = None,
     meanwhile: Callable[[list[Result]], bool] = lambda _: True,
 ) -> list[Result]:
-    """Show each of `looks`, and return the last: no cell (of `only`, if given) is queued or running any more.
+    """Show each look of `follow`, and return the last: no cell (of `only`, if given) is queued or running any more.
 
     `meanwhile` is called with each that is shown while something is waited for, until it has returned True.
     """
     show_all = _live if console.is_terminal else _lines
-    return show_all(_preparing(looks(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
+    return show_all(_preparing(follow(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
 
 
 def _preparing(looked: Iterable[list[Result]], meanwhile: Callable[[list[Result]], bool]) -> Iterator[list[Result]]:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from launchers.atomic import write_first
 from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError, closest
-from launchers.profile import PartitionProfile, shown
+from launchers.profile import PartitionProfile, masked_fields
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.explain import explain
@@ -57,7 +57,7 @@ def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, 
 
 def rows(profile: PartitionProfile, stated: set[str]) -> list[Row]:
     """Every key with its value and meaning, in the order of the schema."""
-    values, meaning = shown(profile), meanings()
+    values, meaning = masked_fields(profile), meanings()
     return [
         Row(key=key, value=_yaml_line(values[key]), given=key in stated, meaning=meaning[key])
         for key in field_names(PartitionProfile)

@@ -37,7 +37,9 @@ def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _:
     """
     try:
         make_root(root)
-        with alone(root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")):
+        with exclusively(
+            root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")
+        ):
             if problem_of(data, root) is not None:
                 tell(f"fetching {data.name} to {root}")
                 _fetch(data, root)
@@ -54,7 +56,7 @@ def make_root(root: Path) -> None:
 
 
 @contextmanager
-def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
+def exclusively(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
     """Hold `lock`; of several that prepare a data set at once the others wait, and say so."""
     os.close(opened(lock, os.O_RDWR | os.O_CREAT))  # no link and no pipe
     file_lock = FileLock(lock)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from launchers.atomic import NO_ROOM, private_folder, put, remove
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.data.prepare.download import alone, impatient, make_root
+from vit_sweep.data.prepare.download import exclusively, impatient, make_root
 from vit_sweep.data.prepare.labels import Labelled, WrongFile, looked_at, require_labels, sources_of
 from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell, planes_of
 from vit_sweep.data.request import NAMED, Request
@@ -82,7 +82,9 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
         raise UserError(f"data.side={side}: {request.subset} is published with {', '.join(sizes)} pixels")
     make_root(file.parent)
     partial = file.parent / f".{file.name}.partial"
-    with alone(file.parent / f".{file.name}.lock", lambda: tell(f"another process is fetching {file.name}; waiting")):
+    with exclusively(
+        file.parent / f".{file.name}.lock", lambda: tell(f"another process is fetching {file.name}; waiting")
+    ):
         if file.is_file():
             return
         tell(f"fetching {file.name} to {file.parent}")

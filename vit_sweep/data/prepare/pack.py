@@ -24,7 +24,7 @@ from launchers.text import some
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
 from vit_sweep.data.prepare import image_folder
-from vit_sweep.data.prepare.download import alone, make_root
+from vit_sweep.data.prepare.download import exclusively, make_root
 from vit_sweep.data.prepare.readers import requested
 from vit_sweep.data.prepare.source import Reader, Source, Sources, Target, Tell, shape_of
 from vit_sweep.data.request import NAMED, Corrupt, Fit, Pixels, Request
@@ -56,7 +56,7 @@ def pack(data: DataSpec | Request, root: Path, tell: Tell = lambda _: None, *, w
     """
     try:
         make_root(root)
-        with alone(root / f".{data.name}.lock", lambda: tell(f"another process is packing {data.name}; waiting")):
+        with exclusively(root / f".{data.name}.lock", lambda: tell(f"another process is packing {data.name}; waiting")):
             sources = _to_pack(data, root, tell)
             if sources is not None:
                 cores = len(os.sched_getaffinity(0))
@@ -79,7 +79,7 @@ def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None
         return None if datasets.problem_of(data, root) is None else image_folder.described(data, root, tell)
     sources = requested(data, tell)
     try:
-        spec = datasets.known(data, root)
+        spec = datasets.packed_spec(data, root)
     except UserError:  # not packed, or otherwise
         return sources
     is_packed = datasets.problem_of(spec, root) is None
@@ -96,7 +96,7 @@ def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, wo
         aside.chmod(stat.S_IMODE(root.stat().st_mode))
     remove(target, pattern=re.escape(target.name))  # what is there is not whole, or is of other images
     rename(partial, target.name)
-    spec = data if isinstance(data, DataSpec) else datasets.known(data, root)
+    spec = data if isinstance(data, DataSpec) else datasets.packed_spec(data, root)
     for file in datasets.files_of(spec, root):
         datasets.remember(root / file.path, file)
 

@@ -57,7 +57,7 @@ class Epochs:
         """The epoch whose steps run now; None in evaluations and checkpoints. For another thread to ask."""
         return self._trainer.number if self._engine.module.training else None
 
-    def all(self) -> None:
+    def train_all(self) -> None:
         """Train to the end; told to stop, save where all ranks stand, and raise `Interrupted`."""
         cell, interval = self.execution.cell, self.execution.file.options.checkpoint_epochs
         try:

@@ -16,7 +16,7 @@ from vit_sweep.job.train.models.init import begin
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
-from vit_sweep.job.train.pairs.towers import beside, text_blocks
+from vit_sweep.job.train.pairs.towers import text_blocks, with_text_tower
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -45,7 +45,7 @@ def vision_transformer(cell: Cell) -> nn.Module:
     image = _image_tower(cell)
     if spec.text is None:
         return image
-    towers = beside(image, spec.text)
+    towers = with_text_tower(image, spec.text)
     for block in text_blocks(towers) if cell.activation_checkpointing else ():
         block.forward = _computed_again(block.forward)
     return towers

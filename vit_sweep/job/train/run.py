@@ -85,7 +85,7 @@ def train(
     hang_minutes = file.options.hang_minutes
     meeting = connect(identity, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
     stopper = Stopper(rank=identity.rank, world_size=identity.world_size, connect=meeting.client, secret=meeting.secret)
-    guardian.stop_by(stopper.ask)
+    guardian.stop_by(stopper.request_stop)
     trackers = _trackers(execution)
     try:
         execution.tell("checking gradients")
@@ -100,7 +100,7 @@ def train(
         run.begin()
         startup_s = execution.elapsed_s()
         with Sampler(identity.rank, nvml, run.training, cold=trainer.number) as sampler:
-            run.all()
+            run.train_all()
         # Of the run; what is measured afterwards uses memory of its own.
         peaks = peaks.most(peaks_of(device))
         breakdown = _measured(execution, trainer)

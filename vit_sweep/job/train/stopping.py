@@ -88,7 +88,7 @@ class Stopper:
         self._listener = threading.Thread(target=self._listen, name="stopper", daemon=True)
         self._listener.start()
 
-    def ask(self, request: StopRequest) -> None:
+    def request_stop(self, request: StopRequest) -> None:
         """Ask all ranks to stop as soon as they can agree where; the first request stays."""
         self._own_request = self._own_request or request
         self._wake.set()

@@ -71,7 +71,7 @@ def candidates_file(planned: Mapping[int, PlannedCell]) -> CandidatesFile:
             nodes=cell.shape.nodes,
             gpus_per_node=cell.shape.gpus_per_node,
             minutes=cell.shape.minutes,
-            profile=profiles.place(cell.profile),
+            profile=profiles.index_of(cell.profile),
             gpu_hours=cell.gpu_hours,
         )
         for _, cell in sorted(planned.items())

@@ -42,7 +42,7 @@ def expected(
 
     `seconds`: how long each cell runs, by its id.
     """
-    jobs = wanted(batches, seconds)
+    jobs = planned_jobs(batches, seconds)
     draws = starts(snapshot, jobs, draws=draws_of(snapshot))
     stuck = next((one for one, stays in zip(jobs, draws[0], strict=True) if NEVER in stays), None)
     if stuck is not None:
@@ -75,7 +75,7 @@ def choose(strategies: Sequence[Strategy]) -> Choice:
     return Choice(strategies=tuple(strategies), pack=best.pack, why=_sentence(unpacked, rival, best))
 
 
-def wanted(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[PlannedJob]:
+def planned_jobs(batches: Iterable[Batch], seconds: Mapping[str, float]) -> list[PlannedJob]:
     """Batches as the queue would see them: a task of an array is a job, a shared batch is one."""
     return [
         PlannedJob(

@@ -188,8 +188,8 @@ def test_answers_hold_the_truth_and_take_half_of_a_grid(question):
 
     Laws with a count at the threshold, which both designs repeat until it is told, are among them.
     """
-    from benchmarks.judging.deciding import drawn, outcome
+    from benchmarks.judging.deciding import outcome, random_curve
 
-    made = [outcome(drawn(number, 7), question, f"test {number}") for number in range(12)]
+    made = [outcome(random_curve(number, 7), question, f"test {number}") for number in range(12)]
     assert sum(one.held for one in made) >= 11
     assert median(one.hours / one.grid_hours for one in made) <= 0.5

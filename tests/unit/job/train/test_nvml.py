@@ -74,8 +74,8 @@ def test_without_the_package_or_the_driver_there_is_no_nvml(monkeypatch):
 
 def test_a_question_that_fails_is_none():
     gpu = NvmlGpu(FakeNvml(PowerUsage=lambda: 1 / 0), "handle")
-    assert gpu.ask("PowerUsage") is None
-    assert gpu.ask("NoSuchQuestion", 1) is None
+    assert gpu.query("PowerUsage") is None
+    assert gpu.query("NoSuchQuestion", 1) is None
     assert gpu.nvlinks() is None
     assert gpu.processes() is None
 

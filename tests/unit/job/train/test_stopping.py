@@ -77,7 +77,7 @@ def run(ranks, stopped_ranks, seed, units=None):
         thread.start()
     for rank in stopped_ranks:
         time.sleep(chance.random() * 0.03)
-        stoppers[rank].ask(WORD)
+        stoppers[rank].request_stop(WORD)
     for thread in threads:
         thread.join(timeout=300)
     for stopper in stoppers:
@@ -109,8 +109,8 @@ def test_nobody_told_means_that_every_unit_is_run():
 def test_the_first_word_stays():
     store = OneStore()
     stopper = Stopper(rank=0, world_size=1, connect=lambda: store, secret=b"secret")
-    stopper.ask(WORD)
-    stopper.ask(StopRequest(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
+    stopper.request_stop(WORD)
+    stopper.request_stop(StopRequest(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
     with pytest.raises(StopAgreed) as stop:
         while True:
             stopper.enter()
@@ -123,7 +123,7 @@ def test_without_an_answer_a_rank_ends_with_a_name_and_not_never(monkeypatch):
     store = OneStore()
     # The other rank never says where it is.
     alone = Stopper(rank=0, world_size=2, connect=lambda: store, secret=b"secret")
-    alone.ask(WORD)
+    alone.request_stop(WORD)
     with pytest.raises(JobError, match=r"could not agree where to stop within 0\.05 s") as failure:
         while True:
             alone.enter()
@@ -155,7 +155,7 @@ def test_what_no_rank_signed_stops_nobody_and_does_not_keep_the_ranks_from_stopp
     while "vit_sweep/stop is not signed" not in capfd.readouterr().err:
         for stopper in stoppers:
             stopper.enter()
-    stoppers[0].ask(WORD)
+    stoppers[0].request_stop(WORD)
     assert all(stopper._agreed.wait(300) for stopper in stoppers)
     last = {walk(stopper, count(), threading.Barrier(1), [0])[1] for stopper in stoppers}
     assert last == {WORD}
@@ -176,7 +176,7 @@ def test_a_message_of_another_job_or_under_another_key_is_nobodys():
 def test_a_number_that_was_deleted_is_posted_again():
     store = OneStore()
     first = Stopper(rank=0, world_size=2, connect=lambda: store, secret=b"secret")
-    first.ask(WORD)
+    first.request_stop(WORD)
     for _ in range(3):
         while not store.check(["vit_sweep/at/0"]):
             time.sleep(0.001)

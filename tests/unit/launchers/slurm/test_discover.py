@@ -11,7 +11,7 @@ import pytest
 from launchers.errors import UserError
 from launchers.profile import GpuDialect, Scheduler
 from launchers.slurm import scontrol
-from launchers.slurm.discover import Answers, drift, understand
+from launchers.slurm.discover import Answers, drift, parsed
 from tests.unit.builders import profile
 from vit_sweep.config.profile.files import Entry, load, profile_files
 
@@ -26,7 +26,7 @@ def answers(version, **changes):
 
 def keys(version):
     """The discovered keys by (partition, GPU type)."""
-    return {(group.partition, group.gpu_type): group.keys for group in understand(answers(version)).gpu_partitions}
+    return {(group.partition, group.gpu_type): group.keys for group in parsed(answers(version)).gpu_partitions}
 
 
 # --- parsing ----------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_the_real_cluster_of_22_05_is_understood():
 
 
 def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
-    (group,) = understand(answers("20.11")).gpu_partitions
+    (group,) = parsed(answers("20.11")).gpu_partitions
     assert group.keys == {
         "scheduler": "slurm",
         "partition": "gpu",
@@ -167,7 +167,7 @@ def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
 
 
 def test_a_partition_without_gpus_is_left_out_with_its_reason():
-    assert understand(answers("20.11")).left_out == {
+    assert parsed(answers("20.11")).left_out == {
         "cpu": "its nodes have no GPUs (Gres=gpu...); if they have some that Slurm does not know of, write a profile "
         "with gpu_dialect: none"
     }
@@ -186,7 +186,7 @@ def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
 
 
 def test_a_partition_without_a_time_limit_gets_one_and_says_so():
-    group = understand(answers("23.11")).gpu_partitions[0]
+    group = parsed(answers("23.11")).gpu_partitions[0]
     assert (group.keys["max_minutes"], group.keys["default_minutes"]) == (10_080, 60)
     assert any("has no time limit; max_minutes=10080 is ours" in note for note in group.notes)
 
@@ -207,7 +207,7 @@ def test_numeric_types_a_short_default_time_whole_nodes_and_no_arrays_of_21_08()
 
 
 def test_amd_gpus_and_resources_beside_them_of_25_05():
-    (group,) = [g for g in understand(answers("25.05")).gpu_partitions if g.gpu_type == "mi250x"]
+    (group,) = [g for g in parsed(answers("25.05")).gpu_partitions if g.gpu_type == "mi250x"]
     vendor = {"gpu_vendor": "amd", "gpu_model": "AMD Instinct MI250X", "default_minutes": 60, "mem_per_gpu_gib": 59}
     assert group.keys | vendor == group.keys
     assert any("also have nvme, shard" in note for note in group.notes)
@@ -219,7 +219,7 @@ def test_the_partitions_own_word_on_consumable_memory_wins_over_the_clusters():
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tmp_path):
-    cluster = understand(answers(version))
+    cluster = parsed(answers(version))
     texts = profile_files(cluster, [])
     assert len(texts) == len(cluster.gpu_partitions)
     for (name, text), group in zip(texts.items(), cluster.gpu_partitions, strict=True):
@@ -232,7 +232,7 @@ def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tm
 
 
 def test_names_are_words_for_the_command_line_and_never_a_shipped_one():
-    names = list(profile_files(understand(answers("24.05")), ["vector_h100_long"]))
+    names = list(profile_files(parsed(answers("24.05")), ["vector_h100_long"]))
     assert names == ["vector_h100_long_site"]
 
 
@@ -252,7 +252,7 @@ def test_names_are_words_for_the_command_line_and_never_a_shipped_one():
 )
 def test_an_unexpected_answer_is_named(changes, named):
     with pytest.raises(UserError, match=named):
-        understand(answers("22.05", **changes))
+        parsed(answers("22.05", **changes))
 
 
 # --- drift ------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def lab(**changes):
     ],
 )
 def test_every_difference_to_the_cluster_is_a_sentence(changes, difference):
-    assert drift(lab(**changes), understand(answers("22.05"))) == difference
+    assert drift(lab(**changes), parsed(answers("22.05"))) == difference
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_every_difference_to_the_cluster_is_a_sentence(changes, difference):
     ],
 )
 def test_each_of_several_partitions_is_compared_and_gpus_unknown_to_slurm_are_not(changes, difference):
-    assert drift(lab(**changes), understand(answers("22.05"))) == difference
+    assert drift(lab(**changes), parsed(answers("22.05"))) == difference
 
 
 def test_a_profile_that_names_no_type_of_a_mixed_partition_drifts():
-    (difference,) = drift(profile(partition="accel"), understand(answers("23.11")))
+    (difference,) = drift(profile(partition="accel"), parsed(answers("23.11")))
     assert difference == "gpu_type: the profile names none, and accel mixes a100, a100_1g.10gb, v100"

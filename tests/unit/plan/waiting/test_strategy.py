@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from launchers.batch import Shape, Task
 from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueSnapshot, QueueState
 from tests.unit.builders import batch, profile
-from vit_sweep.plan.waiting.strategy import ALIKE_S, LAG_S, STEP_S, Strategy, candidates, choose, expected, wanted
+from vit_sweep.plan.waiting.strategy import ALIKE_S, LAG_S, STEP_S, Strategy, candidates, choose, expected, planned_jobs
 
 NOW = 1.8e9
 LAB = profile(partition="vector")
@@ -104,7 +104,7 @@ def test_both_ways_cost_the_same_gpu_hours_and_the_same_question_has_the_same_an
 
 def test_whole_nodes_and_excluded_ones_are_asked_for_as_the_script_does():
     this_batch = batch(profile=profile(partition="a,b", exclusive=True, cpus_per_gpu=4), exclude=("n1",), parallel=3)
-    (one,) = wanted([this_batch], {"n1-g2-a": 10.0, "n1-g2-b": 20.0})
+    (one,) = planned_jobs([this_batch], {"n1-g2-a": 10.0, "n1-g2-b": 20.0})
     assert (one.partitions, one.whole_nodes, one.exclude, one.at_once) == (("a", "b"), True, ("n1",), 3)
     assert (one.nodes, one.gpus_per_node, one.cpus_per_node, one.limit_s) == (1, 2, 8, 3600.0)
     assert one.runs_s == (10.0 + LAG_S, 20.0 + LAG_S)

@@ -88,7 +88,7 @@ def gpu_facts(properties: Any | None, nvml: NvmlGpu | None, root: Path = _ROOT) 
 
 
 def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
-    mig = nvml.ask("MigMode")
+    mig = nvml.query("MigMode")
     processes = nvml.processes()
     if processes is not None:
         processes = [process for process in processes if process.pid != os.getpid()]
@@ -96,11 +96,11 @@ def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
         "driver": nvml.driver,
         "mig": bool(mig[0]) if mig else None,
         "nvlinks": nvml.nvlinks(),
-        "pcie_generation": nvml.ask("MaxPcieLinkGeneration"),
-        "pcie_width": nvml.ask("CurrPcieLinkWidth"),
-        "sm_clock_mhz": nvml.ask("ClockInfo", SM_CLOCK),
-        "max_sm_clock_mhz": nvml.ask("MaxClockInfo", SM_CLOCK),
-        "power_limit_w": _scaled(nvml.ask("EnforcedPowerLimit"), 1000),
+        "pcie_generation": nvml.query("MaxPcieLinkGeneration"),
+        "pcie_width": nvml.query("CurrPcieLinkWidth"),
+        "sm_clock_mhz": nvml.query("ClockInfo", SM_CLOCK),
+        "max_sm_clock_mhz": nvml.query("MaxClockInfo", SM_CLOCK),
+        "power_limit_w": _scaled(nvml.query("EnforcedPowerLimit"), 1000),
         "other_processes": None if processes is None else len(processes),
         "other_mib": None if processes is None else sum(process.usedGpuMemory or 0 for process in processes) / 2**20,
     }
@@ -108,7 +108,7 @@ def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
 
 def _numa_node(nvml: NvmlGpu | None, properties: Any | None, root: Path) -> int | None:
     """From NVML, else from the kernel, which says -1 where there is but one node."""
-    numa_node = nvml.ask("NumaNodeId") if nvml is not None else None
+    numa_node = nvml.query("NumaNodeId") if nvml is not None else None
     address = _pci_bus(properties)
     if numa_node is not None or address is None:
         return numa_node

@@ -23,7 +23,7 @@ class NvmlGpu:
         """Ask `library` (the module `pynvml`) about the device `handle`."""
         self._library, self._handle = library, handle
 
-    def ask(self, question: str, *arguments: Any) -> Any:
+    def query(self, question: str, *arguments: Any) -> Any:
         """The answer, or None."""
         try:
             return getattr(self._library, f"nvmlDeviceGet{question}")(self._handle, *arguments)
@@ -40,13 +40,13 @@ class NvmlGpu:
 
     def nvlinks(self) -> int | None:
         """How many NVLinks are active; None if the GPU knows no NVLink."""
-        states = [self.ask("NvLinkState", link) for link in range(MOST_NVLINKS)]
+        states = [self.query("NvLinkState", link) for link in range(MOST_NVLINKS)]
         known_states = [state for state in states if state is not None]
         return sum(1 for state in known_states if state) if known_states else None
 
     def processes(self) -> list[Any] | None:
         """Compute processes on it, each with `pid` and `usedGpuMemory` (bytes or None)."""
-        processes = self.ask("ComputeRunningProcesses")
+        processes = self.query("ComputeRunningProcesses")
         return None if processes is None else list(processes)
 
 

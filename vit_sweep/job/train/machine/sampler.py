@@ -81,15 +81,15 @@ class _Reading:
 
     def __init__(self, gpu: NvmlGpu, epoch: int, now: float) -> None:
         self.epoch, self.now = epoch, now
-        self.energy_mj: int | None = gpu.ask("TotalEnergyConsumption")
-        self.power_mw: int | None = gpu.ask("PowerUsage")
-        self.clock_mhz: int | None = gpu.ask("ClockInfo", SM_CLOCK)
-        self.temperature_c: int | None = gpu.ask("Temperature", CORE_TEMPERATURE)
-        rates = gpu.ask("UtilizationRates")
+        self.energy_mj: int | None = gpu.query("TotalEnergyConsumption")
+        self.power_mw: int | None = gpu.query("PowerUsage")
+        self.clock_mhz: int | None = gpu.query("ClockInfo", SM_CLOCK)
+        self.temperature_c: int | None = gpu.query("Temperature", CORE_TEMPERATURE)
+        rates = gpu.query("UtilizationRates")
         self.utilisation_percent: int | None = None if rates is None else rates.gpu
-        bits = gpu.ask("CurrentClocksEventReasons")
+        bits = gpu.query("CurrentClocksEventReasons")
         if bits is None:  # a library before 2023
-            bits = gpu.ask("CurrentClocksThrottleReasons")
+            bits = gpu.query("CurrentClocksThrottleReasons")
         self.reasons = [name for bit, name in REASONS.items() if (bits or 0) & bit]
 
 

@@ -12,7 +12,17 @@ from vit_sweep.job.rank_log import say
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.choices import Pool
-from vit_sweep.plan.init import CLASS_TOKEN, HEAD, POSITIONS, Grid, digest, grid_in_file, grid_of, in_file, unlike
+from vit_sweep.plan.init import (
+    CLASS_TOKEN,
+    HEAD,
+    POSITIONS,
+    Grid,
+    digest,
+    grid_in_file,
+    grid_of,
+    in_file,
+    weights_mismatch,
+)
 from vit_sweep.plan.specs import ModelSpec
 
 
@@ -24,7 +34,7 @@ def begin(model: nn.Module, spec: ModelSpec) -> None:
     """
     weights = _read(spec)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    problem = unlike(spec, shapes)
+    problem = weights_mismatch(spec, shapes)
     if problem is not None:
         raise JobError(Cause.CONFIGURATION, problem)
     for name, parameter in model.named_parameters():

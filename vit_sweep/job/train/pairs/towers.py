@@ -91,7 +91,7 @@ class _Embeddings(nn.Module):
         return embedded
 
 
-def beside(image: nn.Module, spec: TextSpec) -> Towers:
+def with_text_tower(image: nn.Module, spec: TextSpec) -> Towers:
     """Put a text tower beside an image tower.
 
     A head of zeros, which classifies nothing before it has learnt, would give all images one point without a direction:
