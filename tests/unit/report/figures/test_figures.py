@@ -17,6 +17,8 @@ from fontTools.ttLib import TTFont
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends import backend_agg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
@@ -41,7 +43,9 @@ from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.runs import engines, memory, optimizers, ranks, resolutions, roofline, steps
 from vit_sweep.report.figures.sheet import axes as axes_of_a_sheet
+from vit_sweep.report.figures.sheet import vector
 from vit_sweep.report.figures.sheet.panels import arrange
+from vit_sweep.report.figures.sheet.save import settle
 from vit_sweep.report.figures.sheet.style import (
     COLORS,
     DASHES,
@@ -117,9 +121,7 @@ def only(monkeypatch):
 def unprinted(monkeypatch):
     """Figures are described, but nobody lays them out and their files stay empty: much faster."""
     monkeypatch.setattr(Sheet, "get_layout_engine", lambda sheet: None)
-    monkeypatch.setattr(
-        "vit_sweep.report.figures.sheet.save._print", lambda sheet, suffix, file, metadata: file.write(b"")
-    )
+    monkeypatch.setattr("vit_sweep.report.figures.sheet.save._print", lambda sheet, files, metadata: None)
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_all_formats_have_the_same_bytes_again(tmp_path):
         assert once[suffix].read_bytes() == again[suffix].read_bytes(), suffix
 
 
-def test_a_figure_is_laid_out_once_and_drawn_once_a_format(tmp_path, monkeypatch):
+def test_a_figure_is_laid_out_once_and_drawn_once_in_pixels_and_once_for_svg_and_pdf(tmp_path, monkeypatch):
     counts = Counter()
 
     def counted(owner, name):
@@ -214,7 +216,30 @@ def test_a_figure_is_laid_out_once_and_drawn_once_a_format(tmp_path, monkeypatch
     counted(Sheet, "draw")
     with theme():
         times.draw_time(Scaling.STRONG, series_of([run(1), run(2, (6.0,))], Scaling.STRONG), tmp_path)
-    assert counts == {"execute": 1, "draw": len(FORMATS)}
+    assert counts == {"execute": 1, "draw": 2}
+
+
+@pytest.mark.parametrize("draw_one", [times.draw_time, parts.draw_parts])
+def test_svg_and_pdf_of_one_drawing_are_those_of_two(draw_one, runs):
+    """SVG to the byte; in the PDF text may lie a tenth of a point aside."""
+
+    def numbers(pdf):
+        (page, *_) = (
+            zlib.decompress(m[1]) for m in re.finditer(rb"stream\n(.*?)\nendstream", pdf.getvalue(), re.DOTALL)
+        )
+        return re.split(rb"(-?\d+\.?\d*)", page)
+
+    with theme():
+        sheet = draw_one(Scaling.STRONG, series_of(runs, Scaling.STRONG), None).sheet
+        settle(sheet)
+        svg, pdf, svg_alone, pdf_alone = (BytesIO() for _ in range(4))
+        vector.print_both(sheet, svg, pdf, of_svg={"Date": None}, of_pdf={"CreationDate": None})
+        FigureCanvasSVG(sheet).print_svg(svg_alone, metadata={"Date": None})
+        FigureCanvasPdf(sheet).print_pdf(pdf_alone, metadata={"CreationDate": None})
+    assert svg.getvalue() == svg_alone.getvalue()
+    ours, alone = numbers(pdf), numbers(pdf_alone)
+    assert len(ours) > 1000 and ours[::2] == alone[::2]
+    assert [float(n) for n in ours[1::2]] == pytest.approx([float(n) for n in alone[1::2]], abs=0.1)
 
 
 def test_figures_drawn_by_two_processes_are_those_of_one(tmp_path, monkeypatch):
@@ -255,8 +280,8 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tm
         first = times.draw_time(Scaling.STRONG, once, tmp_path).paths[".svg"]
     before = first.read_bytes()
 
-    def broken(sheet, suffix, file, metadata):
-        file.write(b"half")
+    def broken(sheet, files, metadata):
+        files[".svg"].write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("vit_sweep.report.figures.sheet.save._print", broken)

@@ -7,12 +7,12 @@ so.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -31,6 +31,8 @@ _NEVER_TOGETHER = ("model", "data", "task", "epochs", "scaling")
 
 Item = tuple[Run, Scaling | None]
 """A run, and one of the modes that asked for it."""
+Points = dict[tuple[int, str], dict[int, list[float]]]
+"""By panel and curve, and by x: the values of repeats."""
 
 
 class _Measure(NamedTuple):
@@ -103,14 +105,13 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
     along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
-    frame = _frame(items, layout, lambda run: [(run.global_batch, _last(measure.values(run)))])
-    sheet, axes = _draw(frame, layout, measure, ordinal=_only_gpus(layout))
+    points = _points(items, layout, lambda run: [(run.global_batch, _last(measure.values(run)))])
+    sheet, axes = _draw(points, layout, measure, ordinal=_only_gpus(layout))
     for panel in axes:
         gpu_axis(panel, sorted({run.global_batch or 0 for run in with_batch}), label="", width_in=width_of(len(axes)))
     label_panels(
         axes, x=f"{counted(with_batch)} per step (global batch)", y=measure.words, columns=columns_of(len(axes))
     )
-    best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
     return save(
         sheet,
         folder,
@@ -119,7 +120,7 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
         title=f"{measure.title} against batch",
         caption=_caption(items, measure, layout, stopped),
         alt=f"Line chart of {measure.words.lower()} after the last epoch by {counted(with_batch)} per step. "
-        f"{_values_text(best, 'batch', measure)}",
+        f"{_values_text(points, layout, 'batch', measure)}",
     )
 
 
@@ -132,17 +133,11 @@ def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
         return Skipped(name=name, reason=f"no run has {_a(what)} after more than one epoch")
     items, stopped = _whole(by_mode(having))
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
-    frame = _frame(items, layout, lambda run: list(enumerate(measure.values(run), start=1)))
-    sheet, axes = _draw(frame, layout, measure, ordinal=_only_gpus(layout))
+    points = _points(items, layout, lambda run: list(enumerate(measure.values(run), start=1)))
+    sheet, axes = _draw(points, layout, measure, ordinal=_only_gpus(layout))
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     label_panels(axes, x="epoch", y=measure.words, columns=columns_of(len(axes)))
-    last = (
-        frame.sort_values("x", kind="stable")
-        .groupby(["panel", "title", "curve", "x"], sort=False)["y"]
-        .median()
-        .reset_index()
-    )
     return save(
         sheet,
         folder,
@@ -150,7 +145,8 @@ def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
         pooled=(),
         title=f"{measure.title} by epoch",
         caption=_caption(items, measure, layout, stopped),
-        alt=f"Line chart of {measure.words.lower()} after every epoch. {_values_text(last, 'epoch', measure)}",
+        alt=f"Line chart of {measure.words.lower()} after every epoch. "
+        f"{_values_text(points, layout, 'epoch', measure)}",
     )
 
 
@@ -195,55 +191,54 @@ def _traits(items: Sequence[Item], without: Sequence[str]) -> list[dict[str, str
     return [{k: v for k, v in run_traits(run, mode).items() if k not in without} for run, mode in items]
 
 
-def _frame(
+def _points(
     items: Sequence[Item], layout: Arrangement, points: Callable[[Run], Sequence[tuple[int | None, float | None]]]
-) -> pd.DataFrame:
-    """One line per point of a run: panel, curve, x, y."""
-    rows: list[dict[str, Any]] = [
-        {"panel": number_, "title": panel.title, "curve": label, "x": x, "y": y}
-        for number_, panel in enumerate(layout.panels)
-        for index, label in panel.curves
-        for x, y in points(items[index][0])
-        if x is not None and y is not None
-    ]
-    return pd.DataFrame(rows)
+) -> Points:
+    """The values of each curve's repeats at each x."""
+    found: Points = {}
+    for panel_number, panel in enumerate(layout.panels):
+        for index, label in panel.curves:
+            for x, y in points(items[index][0]):
+                if x is not None and y is not None:
+                    found.setdefault((panel_number, label), {}).setdefault(x, []).append(y)
+    return found
 
 
-def _draw(frame: pd.DataFrame, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:
+def _draw(points: Points, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
     styles = curve_styles(layout.labels, ordinal=ordinal)
     sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), left_out=layout.left_out)
     for index, (panel_axes, panel) in enumerate(zip(axes, layout.panels, strict=True)):
         for label in layout.labels:
-            curve_points = frame[(frame["panel"] == index) & (frame["curve"] == label)]
-            if len(curve_points):
-                _curve(panel_axes, curve_points, styles[label])
+            if (index, label) in points:
+                _curve(panel_axes, points[index, label], styles[label])
         title_panel(panel_axes, panel.title, width_of(len(axes)))
         if measure.of_one:
             panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         panel_axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    low, high = float(frame["y"].min()), float(frame["y"].max())
+    everything = [value for curve in points.values() for values in curve.values() for value in values]
+    low, high = min(everything), max(everything)
     room = max(0.02 if measure.of_one else 0.05 * abs(high), 0.08 * (high - low))
     for panel_axes in axes:
         panel_axes.set_ylim(max(0.0, low - room), min(1.0, high + room) if measure.of_one else high + room or 1.0)
     return sheet, axes
 
 
-def _curve(axes: Axes, points: pd.DataFrame, style: CurveStyle) -> None:
-    """What `seaborn.lineplot` draws, in a tenth of its time: a sheet of many panels has a hundred curves."""
-    values = points.groupby("x")["y"]
-    found, low, high = values.median(), values.min(), values.max()
+def _curve(axes: Axes, repeats: Mapping[int, Sequence[float]], style: CurveStyle) -> None:
+    """What `seaborn.lineplot` draws, in a hundredth of its time: a sheet of many panels has a hundred curves."""
+    at = sorted(repeats)
     axes.plot(
-        found.index,
-        found,
+        at,
+        [median(repeats[x]) for x in at],
         color=style.color,
         marker=style.marker,
         linestyle=style.dash,
         markeredgecolor="white",
         markeredgewidth=0.4,
     )
-    if (low < high).any():
-        axes.fill_between(found.index, low, high, color=style.color, alpha=0.18, lw=0)
+    low, high = [min(repeats[x]) for x in at], [max(repeats[x]) for x in at]
+    if low != high:
+        axes.fill_between(at, low, high, color=style.color, alpha=0.18, lw=0)
 
 
 def _only_gpus(layout: Arrangement) -> bool:
@@ -272,16 +267,16 @@ def _gone_on(items: Sequence[Item]) -> str:
     return f"Of these, begun on other GPUs or with another engine, with the epochs before: {which}."
 
 
-def _values_text(points: pd.DataFrame, what: str, measure: _Measure, *, most: int = 8) -> str:
+def _values_text(points: Points, layout: Arrangement, what: str, measure: _Measure, *, most: int = 8) -> str:
     """Each curve's first and last value."""
     clauses = []
-    groups = list(points.groupby(["title", "curve"], sort=False))
-    for (title, curve), curve_points in groups[:most]:
-        ordered = curve_points.sort_values("x")
-        (x0, y0), (x1, y1) = ((r["x"], r["y"]) for _, r in ordered.iloc[[0, -1]].iterrows())
-        name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
-        first, last = (f"{number(100 * y)}%" if measure.of_one else number(y) for y in (y0, y1))
+    for (panel, curve), repeats in list(points.items())[:most]:
+        x0, x1 = min(repeats), max(repeats)
+        name = ", ".join(part for part in (layout.panels[panel].title, curve) if part)
+        first, last = (
+            f"{number(100 * y)}%" if measure.of_one else number(y) for y in map(median, (repeats[x0], repeats[x1]))
+        )
         until = f", {last} at {what} {x1:,}" if x1 != x0 else ""
-        clauses.append(f"{name}{first} at {what} {x0:,}{until}.")
-    more = f" And {plural(len(groups) - most, 'further curve')}." if len(groups) > most else ""
+        clauses.append(f"{name + ': ' if name else ''}{first} at {what} {x0:,}{until}.")
+    more = f" And {plural(len(points) - most, 'further curve')}." if len(points) > most else ""
     return " ".join(clauses) + more

@@ -1,15 +1,14 @@
 """The files of a figure. An edge."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import matplotlib as mpl
 from fontTools import subset
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from launchers.atomic import make_folder, replacing
@@ -17,6 +16,7 @@ from vit_sweep.analysis.series.contention import contention
 from vit_sweep.report.figure import FORMATS, Figure, formats
 from vit_sweep.report.figures.sheet.axes import Sheet
 from vit_sweep.report.figures.sheet.style import PNG_DPI
+from vit_sweep.report.figures.sheet.vector import print_both
 from vit_sweep.runs.run import Run
 
 _TYPESETTING = {"GDEF", "GPOS", "GSUB", "MATH", "kern"}
@@ -43,12 +43,10 @@ def save(
         return figure  # with its layout to be found at whatever size it is drawn: letters are wider in fewer pixels
     settle(sheet)
     make_folder(folder)
-    paths: dict[str, Path] = {}
-    for suffix in formats(os.environ) or FORMATS:
-        path = folder / f"{name}{suffix}"
-        with replacing(path, durable=False) as file:
-            _print(sheet, suffix, file, _metadata(suffix, title, alt))
-        paths[suffix] = path
+    paths = {suffix: folder / f"{name}{suffix}" for suffix in formats(os.environ) or FORMATS}
+    with ExitStack() as opened:
+        files = {suffix: opened.enter_context(replacing(path, durable=False)) for suffix, path in paths.items()}
+        _print(sheet, files, {suffix: _metadata(suffix, title, alt) for suffix in files})
     return replace(figure, paths=paths, sheet=None)
 
 
@@ -59,17 +57,16 @@ def settle(sheet: Sheet) -> None:
     sheet.set_layout_engine("none")
 
 
-def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:
-    """Draw once into one format; `Figure.savefig` draws twice, the first time for nothing."""
-    sheet.set_dpi(PNG_DPI)  # SVG and PDF leave theirs behind, 72
-    match suffix:
-        case ".png":
-            sheet.pixels.print_png(file, metadata=metadata, pil_kwargs=_PACKED)  # type: ignore[no-untyped-call]
-        case ".svg":
-            FigureCanvasSVG(sheet).print_svg(file, metadata=metadata)  # type: ignore[no-untyped-call]
-        case _:
-            with _glyphs_alone():
-                FigureCanvasPdf(sheet).print_pdf(file, metadata=metadata)  # type: ignore[no-untyped-call]
+def _print(sheet: Sheet, files: Mapping[str, BinaryIO], metadata: Mapping[str, dict[str, Any]]) -> None:
+    """Draw into each format, SVG among them; `Figure.savefig` draws twice, the first time for nothing."""
+    sheet.set_dpi(PNG_DPI)
+    if png := files.get(".png"):
+        sheet.pixels.print_png(png, metadata=metadata[".png"], pil_kwargs=_PACKED)  # type: ignore[no-untyped-call]
+    if pdf := files.get(".pdf"):
+        with _glyphs_alone():
+            print_both(sheet, files[".svg"], pdf, of_svg=metadata[".svg"], of_pdf=metadata[".pdf"])
+    else:
+        FigureCanvasSVG(sheet).print_svg(files[".svg"], metadata=metadata[".svg"])  # type: ignore[no-untyped-call]
 
 
 @contextmanager

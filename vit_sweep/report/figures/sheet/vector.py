@@ -1,0 +1,85 @@
+"""SVG and PDF from one drawing: artists work out once what both files hold. An edge."""
+
+from typing import Any, BinaryIO
+
+from matplotlib.artist import Artist
+from matplotlib.backend_bases import GraphicsContextBase, RendererBase
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+_DRAWS = ("draw_path", "draw_markers", "draw_path_collection", "draw_quad_mesh", "draw_image")
+"""What artists ask a renderer for beside text, of which each knows how to draw it best."""
+
+
+def print_both(sheet: Figure, svg: BinaryIO, pdf: BinaryIO, *, of_svg: dict[str, Any], of_pdf: dict[str, Any]) -> None:
+    """Draw into both; `of_svg`, `of_pdf`: their metadata.
+
+    Each canvas opens its file, asks the sheet to draw itself with a renderer, and ends the file; in between stands the
+    other, so that the sheet draws itself once both renderers are there. Where something is drawn as pixels, a colour
+    bar for one, each file is drawn by itself: each makes its own pixels.
+    """
+    if sheet.findobj(Artist.get_rasterized):
+        dpi = sheet.dpi
+        FigureCanvasSVG(sheet).print_svg(svg, metadata=of_svg)  # type: ignore[no-untyped-call]
+        sheet.set_dpi(dpi)  # SVG leaves its own behind, 72
+        FigureCanvasPdf(sheet).print_pdf(pdf, metadata=of_pdf)  # type: ignore[no-untyped-call]
+        return
+    own = sheet.draw
+
+    def with_svg(into_svg: RendererBase) -> None:
+        sheet.draw = lambda renderer: own(_Both(into_svg, renderer))  # type: ignore[method-assign]
+        FigureCanvasPdf(sheet).print_pdf(pdf, metadata=of_pdf)  # type: ignore[no-untyped-call]
+
+    sheet.draw = with_svg  # type: ignore[method-assign,assignment]
+    try:
+        FigureCanvasSVG(sheet).print_svg(svg, metadata=of_svg)  # type: ignore[no-untyped-call]
+    finally:
+        del sheet.draw
+
+
+class _Both(RendererBase):
+    """A renderer for two, each in points of print, 1/72 inch. Text has the size that it has in SVG: PDF's own measure
+    rounds, and moves it by a tenth of a point at most."""
+
+    def __init__(self, svg: Any, pdf: Any) -> None:
+        super().__init__()
+        self._svg, self._pdf = svg, pdf
+        for name in _DRAWS:
+            setattr(self, name, self._by_both(getattr(svg, name), getattr(pdf, name)))
+
+    @staticmethod
+    def _by_both(one: Any, other: Any) -> Any:
+        def draw(*given: Any, **named: Any) -> None:
+            one(*given, **named)
+            other(*given, **named)
+
+        return draw
+
+    def open_group(self, s: str, gid: str | None = None) -> None:
+        self._svg.open_group(s, gid)
+
+    def close_group(self, s: str) -> None:
+        self._svg.close_group(s)
+
+    def new_gc(self) -> GraphicsContextBase:
+        """PDF's knows more."""
+        made: GraphicsContextBase = self._pdf.new_gc()
+        return made
+
+    def flipy(self) -> bool:
+        """PDF's y goes up."""
+        return False
+
+    def get_canvas_width_height(self) -> tuple[float, float]:
+        size: tuple[float, float] = self._svg.get_canvas_width_height()
+        return size
+
+    def get_text_width_height_descent(self, *given: Any, **named: Any) -> tuple[float, float, float]:
+        size: tuple[float, float, float] = self._svg.get_text_width_height_descent(*given, **named)
+        return size
+
+    def draw_text(self, gc: GraphicsContextBase, x: float, y: float, *given: Any, **named: Any) -> None:
+        _, height = self.get_canvas_width_height()
+        self._svg.draw_text(gc, x, height - y, *given, **named)
+        self._pdf.draw_text(gc, x, y, *given, **named)
