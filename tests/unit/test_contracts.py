@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,16 @@ def test_a_planted_import_breaks_its_contract(tree):
             path.unlink()
     assert code == 1
     assert [name for name, file in files.items() if f".{file} ->" not in broken.get(name, "")] == []
+
+
+def test_no_folder_of_code_holds_more_files_than_a_reader_takes_in_at_once():
+    """A new room, named so that a stranger guesses what is in it, before the eighteenth file."""
+    places = [
+        path.parent.relative_to(ROOT)
+        for top in ("vit_sweep", "launchers", "hydra_plugins", "benchmarks", "tests")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+    assert {str(place): count for place, count in Counter(places).items() if count > 17} == {}
 
 
 SIGNALLING = {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal", "pthread_kill", "tgkill"}
