@@ -59,7 +59,7 @@ def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda one: tuple(getattr(one, name) for name in names)
 
 
-def varied(value: T, **changed: Any) -> T:
+def varied(value: T, /, **changed: Any) -> T:
     """A frozen object with other fields, taken as they are: of such as were checked before, for thousands of objects.
 
     `dataclasses.replace` has every field checked again, which takes five times as long.

@@ -7,7 +7,18 @@ A record has every step of every rank; tables and figures need a fifth of that, 
 import hashlib
 from typing import Annotated
 
-from launchers.checked import ANY_FLOAT, AttemptName, Instant, Line, Name, Quantity, Whole, checked, to_compact_json
+from launchers.checked import (
+    ANY_FLOAT,
+    AttemptName,
+    Instant,
+    Line,
+    Name,
+    Pattern,
+    Quantity,
+    Whole,
+    checked,
+    to_compact_json,
+)
 from vit_sweep.plan.cell import Cell, oversubscribed
 from vit_sweep.plan.choices import Allocation, Task
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, machine_columns, slowest_clock_mhz
@@ -45,8 +56,9 @@ class Measured:
     epochs_done: int | None = None
     step_ms: float | None = None
     """Median optimizer step after the warm-up, max over ranks."""
-    step_percentiles_ms: tuple[float, ...] = ()
-    """From the shortest to the longest of these steps, 0 to 100 %; empty with fewer than 20."""
+    step_percentiles: Annotated[str, Pattern(r"^[-+.0-9e ]*$")] = ""
+    """From the shortest to the longest of these steps, 0 to 100 %, as text: of many runs these hundred numbers would be
+    a third of all that is held, and only a figure reads them. Empty with fewer than 20."""
     parts: StepParts | None = None
     compute_ms_by_rank: tuple[float, ...] = ()
     """What each rank's median step takes without communication."""
@@ -113,6 +125,11 @@ class Measured:
     certificate: Certificate | None = None
     """Whether its engine trains what one process does; None where nobody looked."""
 
+    @property
+    def step_percentiles_ms(self) -> tuple[float, ...]:
+        """The same as numbers."""
+        return tuple(map(float, self.step_percentiles.split()))
+
 
 @checked
 class Summary:
@@ -160,7 +177,7 @@ def _measured(record: Record) -> Measured:
         first_epoch_s=time.first_s,
         epochs_done=len(record.training),
         step_ms=step_ms(record),
-        step_percentiles_ms=step_percentiles_ms(record),
+        step_percentiles=" ".join(map(repr, step_percentiles_ms(record))),
         parts=step_parts(record, step_breakdown),
         compute_ms_by_rank=step_breakdown.compute_ms_by_rank if step_breakdown is not None else (),
         step_ms_by_rank=rank_step_ms(record),

@@ -141,7 +141,7 @@ _BLANK = Run(run_id="", origin=Origin.STUDY, gpus=1)
 """Of whose fields the others are taken: all was checked where it was read, and there are thousands of runs."""
 _TIMES = frozenset(
     {"epoch_s", "first_epoch_s", "epoch_all_s", "interrupted", "queue_wait_s", "joules_per_image"}
-    | {"step_ms", "step_predicted_ms", "step_percentiles_ms", "step_ms_by_rank", "compute_ms_by_rank", "parts"}
+    | {"step_ms", "step_predicted_ms", "step_percentiles", "step_ms_by_rank", "compute_ms_by_rank", "parts"}
     | {"explanation", "bytes_per_step", "collectives_per_step", "moved_bytes", "mfu", "step_flop"}
 )
 """What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""

@@ -112,10 +112,7 @@ class Run(Measured):
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""
-        for known, value in self.conditions:
-            if known == name:
-                return value
-        return ""
+        return _by_name(self.conditions).get(name, "")
 
     @property
     def timed(self) -> bool:
@@ -167,6 +164,11 @@ class Run(Measured):
         if self.micro_batch is None or self.accum is None:
             return None
         return self.micro_batch * self.accum * self.gpus // self.sequence
+
+
+@lru_cache(maxsize=4096)
+def _by_name(conditions: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(conditions)
 
 
 def counted(runs: Iterable[Run]) -> str:

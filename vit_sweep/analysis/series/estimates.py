@@ -1,11 +1,11 @@
 """Numbers with intervals: when two cannot be told apart, and how a sentence says one. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import ceil, hypot, inf, log, sqrt
 from statistics import fmean
 from typing import NamedTuple
 
+from launchers.checked import varied
 from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.repeats import LEAST_FREEDOM, USUAL, t_quantile
@@ -76,7 +76,7 @@ def single_spread(numbers: Iterable[Estimate]) -> float:
 def scaled(value: Estimate, factor: float) -> Estimate:
     """The same number in another unit (`factor` above 0)."""
     low, high = (None if end is None else factor * end for end in (value.low, value.high))
-    return replace(value, value=factor * value.value, low=low, high=high)
+    return varied(value, value=factor * value.value, low=low, high=high)
 
 
 def _logarithm(value: Estimate, single: float) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from launchers.checked import field_names
+from launchers.checked import field_names, varied
 from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, SeriesKey, SeriesPoint, point_flags
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer, Scaling
@@ -196,7 +196,7 @@ def _point(gpus: int, nodes: int | None, runs: tuple[Run, ...], without: tuple[R
     steps = [run.step_ms for run in runs if run.step_ms is not None]
     inside = [(max(run.epoch_s) - min(run.epoch_s)) / median(run.epoch_s) for run in runs if len(run.epoch_s) > 1]
     first = [run.first_epoch_s for run in runs if run.first_epoch_s is not None]
-    return replace(
+    return varied(
         point,
         time_s=Estimate(value=time_s, n=n),
         step_ms=Estimate(value=median(steps), n=len(steps)) if steps else None,
@@ -215,16 +215,16 @@ def compared(series: ScalingSeries) -> ScalingSeries:
         return series
     base = series.points[0]
     if base.time_s is None:
-        return replace(series, no_baseline=_missing(base))
+        return varied(series, no_baseline=_missing(base))
     if base.oversubscribed:
         crowded = (
             f"no baseline: gpus={base.gpus} ran with more ranks than cores, so its time is no measure; run it on a "
             "machine with enough cores"
         )
-        return replace(series, no_baseline=crowded)
+        return varied(series, no_baseline=crowded)
     points = tuple(_against(point, base, series.key) for point in series.points)
-    compared_series = replace(series, points=points, baseline_gpus=base.gpus)
-    return replace(compared_series, points=tuple(replace(point, flags=point_flags(point, base)) for point in points))
+    compared_series = varied(series, points=points, baseline_gpus=base.gpus)
+    return varied(compared_series, points=tuple(varied(point, flags=point_flags(point, base)) for point in points))
 
 
 def _missing(base: SeriesPoint) -> str:
@@ -240,10 +240,10 @@ def _against(point: SeriesPoint, base: SeriesPoint, key: SeriesKey) -> SeriesPoi
         return point
     n = min(point.time_s.n, base.time_s.n)
     speedup, efficiency = ratios(base.time_s.value / point.time_s.value, point.gpus / base.gpus, key.scaling)
-    compared_point = replace(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
+    compared_point = varied(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
     if key.scaling is Scaling.STRONG and point.gpus > base.gpus:
         fraction = serial_fraction(speedup, point.gpus / base.gpus)
-        compared_point = replace(compared_point, serial_fraction=Estimate(value=fraction, n=n))
+        compared_point = varied(compared_point, serial_fraction=Estimate(value=fraction, n=n))
     return compared_point
 
 

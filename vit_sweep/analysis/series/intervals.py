@@ -1,11 +1,11 @@
 """Series with intervals on every time, rate and ratio (`spreads`, `pooling`). Pure; needs numpy and scipy."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from math import log, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
+from launchers.checked import varied
 from vit_sweep.analysis.series.grouping import ratios, serial_fraction
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint, point_flags
@@ -30,15 +30,15 @@ def with_intervals(
     points = tuple(_timed(point, times, steps) for point in series.points)
     base = next((point for point in points if point.gpus == series.baseline_gpus and point.runs), None)
     if base is None:
-        return replace(series, points=points)
+        return varied(series, points=points)
     compared = [_against(point, base, series, times) for point in points]
     # Several points are looked at: by chance alone one of them may lie above ideal.
     adjusted = holm([p for _, p in compared])
     flagged = (
-        replace(point, flags=point_flags(point, base, certain=bool(p < SIGNIFICANT)))
+        varied(point, flags=point_flags(point, base, certain=bool(p < SIGNIFICANT)))
         for (point, _), p in zip(compared, adjusted, strict=True)
     )
-    return replace(series, points=tuple(flagged))
+    return varied(series, points=tuple(flagged))
 
 
 class Measured(NamedTuple):
@@ -70,11 +70,11 @@ def _timed(point: SeriesPoint, times: Spreads, steps: Spreads) -> SeriesPoint:
     if point.time_s is None:
         return point
     time_s = times.estimate(point.runs, value=point.time_s.value)
-    timed = replace(point, time_s=time_s)
+    timed = varied(point, time_s=time_s)
     if point.step_ms is not None:
-        timed = replace(timed, step_ms=steps.estimate(point.runs, value=point.step_ms.value))
+        timed = varied(timed, step_ms=steps.estimate(point.runs, value=point.step_ms.value))
     if point.images_per_s is not None:
-        timed = replace(timed, images_per_s=time_s.inverse(point.images_per_s.value * time_s.value))
+        timed = varied(timed, images_per_s=time_s.inverse(point.images_per_s.value * time_s.value))
     return timed
 
 
@@ -98,15 +98,15 @@ def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times
         return (None, None) if value is None else ratios(value, factor, scaling)
 
     (speed_low, part_low), (speed_high, part_high) = both(ratio.low), both(ratio.high)
-    compared = replace(
+    compared = varied(
         point,
-        speedup=replace(ratio, value=point.speedup.value, low=speed_low, high=speed_high),
-        efficiency=replace(ratio, value=point.efficiency.value, low=part_low, high=part_high),
+        speedup=varied(ratio, value=point.speedup.value, low=speed_low, high=speed_high),
+        efficiency=varied(ratio, value=point.efficiency.value, low=part_low, high=part_high),
     )
     if compared.serial_fraction is not None and speed_low is not None and speed_high is not None:
-        compared = replace(
+        compared = varied(
             compared,
-            serial_fraction=replace(
+            serial_fraction=varied(
                 compared.serial_fraction,
                 low=serial_fraction(speed_high, factor),
                 high=serial_fraction(speed_low, factor),

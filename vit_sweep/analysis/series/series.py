@@ -7,10 +7,9 @@ What is remarkable about a point is said here too. How series are made of runs i
 in `intervals`.
 """
 
-from dataclasses import replace
 from math import sqrt
 
-from launchers.checked import End, checked
+from launchers.checked import End, checked, varied
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
@@ -62,7 +61,7 @@ class Estimate:
 
     def inverse(self, factor: float) -> "Estimate":
         """`factor / x` with its interval, whose bounds change places."""
-        return replace(
+        return varied(
             self,
             value=factor / self.value,
             low=None if self.high is None else factor / self.high,

@@ -127,7 +127,7 @@ def one_run(mode, gpus, micro, placement, engine, *, repeat=0, epochs=5, factor=
         step_ms_by_rank=tuple(step for _ in ranks),
         test_accuracy=learned,
         train_accuracy=tuple(1.1 * a for a in learned),
-        step_percentiles_ms=tuple(step * (0.97 + 0.06 * p / 100 + 0.2 * (p / 100) ** 12) for p in range(101)),
+        step_percentiles=" ".join(str(step * (0.97 + 0.06 * p / 100 + 0.2 * (p / 100) ** 12)) for p in range(101)),
         step_flop=105.1e9 * micro,
         moved_bytes=6.5e9 + 1.9e9 * micro,
         matmul_tflops=4.1,

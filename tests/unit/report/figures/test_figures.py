@@ -430,7 +430,7 @@ def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp
 
 def test_the_distribution_of_steps_is_that_of_the_run(sheets, tmp_path):
     ladder = tuple(10.0 + percent for percent in range(101))
-    steps.draw_steps(series_of([run(2, step_percentiles_ms=ladder), run(4)], Scaling.STRONG), tmp_path)
+    steps.draw_steps(series_of([run(2, step_percentiles=" ".join(map(str, ladder))), run(4)], Scaling.STRONG), tmp_path)
     (line,) = sheets["steps"].axes[0].get_lines()
     assert line.get_xdata()[50] == 60.0 and line.get_ydata()[50] == 0.5
     assert [line.get_ydata()[place] for place in line.get_markevery()] == [0.5, 0.95, 0.99]
@@ -440,7 +440,7 @@ def test_only_steps_of_repeats_are_averaged(sheets, tmp_path):
     """Steps of 10 and 20 ms are repeats, 15 ms together; another placement and another GPU are not."""
 
     def flat(ms, seed, **others):
-        return run(2, seed=seed, step_percentiles_ms=(ms,) * 101, **others)
+        return run(2, seed=seed, step_percentiles=" ".join([str(ms)] * 101), **others)
 
     runs = [
         flat(10.0, 0, devices=("T4", "T4")),

@@ -45,7 +45,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         _scale(panel_axes, means, ticks=6 if len(axes) <= 2 else 4)
     label_panels(axes, x="optimizer step (ms)", y="steps that take no longer", columns=columns_of(len(axes)))
-    runs = {run.run_id: run for of in series for point in of.timed for run in point.runs if run.step_percentiles_ms}
+    runs = {run.run_id: run for of in series for point in of.timed for run in point.runs if run.step_percentiles}
     return save(
         sheet,
         folder,
@@ -63,7 +63,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
 
 
 def _ladders(point: SeriesPoint) -> list[tuple[float, ...]]:
-    return [run.step_percentiles_ms for run in point.runs if run.step_percentiles_ms]
+    return [run.step_percentiles_ms for run in point.runs if run.step_percentiles]
 
 
 def _draw(axes: Axes, percentiles: Sequence[float], style: CurveStyle) -> None:
