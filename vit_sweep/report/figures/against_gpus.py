@@ -29,16 +29,16 @@ def draw_panels(
 
     `ideal`: the legend's handles for the ideal lines that `draw` makes; `label`: of the values' axis.
     """
-    panels, what = curves.layout.panels, quantity.value
+    panels, name = curves.layout.panels, quantity.value
     fits = fitted(overlays, scaling, quantity, max(curves.gpus))
-    handles = legend(curves, what, *ideal, *overlay_handles(fits))
+    handles = legend(curves, name, *ideal, *overlay_handles(fits))
     sheet, axes = sheet_of(len(panels), handles, left_out=curves.layout.left_out)
     width = width_of(len(panels))
     for panel_axes, panel in zip(axes, panels, strict=True):
         draw(panel_axes, curves.on(panel))
         draw_failures(panel_axes, curves.on(panel))
         for order, published in enumerate(curves.reference):
-            draw_reference(panel_axes, published, order, what)
+            draw_reference(panel_axes, published, order, name)
         for order, line in enumerate(fits):
             draw_overlay(panel_axes, line, order)
         title_panel(panel_axes, panel.title, width)

@@ -104,7 +104,7 @@ def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
 
 def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:
     """Write the GPU count at each point of the front, where it does not cover another."""
-    taken: list[Any] = []
+    boxes: list[Any] = []
     for offer in front:
         text = axes.annotate(
             f"{offer.gpus:,}",
@@ -117,10 +117,10 @@ def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:
             zorder=5,
         )
         box = text.get_window_extent()
-        if any(box.overlaps(other) for other in taken):
+        if any(box.overlaps(other) for other in boxes):
             text.remove()
         else:
-            taken.append(box)
+            boxes.append(box)
 
 
 def _alt(fronts: Sequence[Sequence[Offer]], titles: Sequence[str]) -> str:

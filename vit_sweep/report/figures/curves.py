@@ -190,8 +190,8 @@ def intervals_text(estimates: Sequence[Estimate | None]) -> str:
         return "n=1: one run a point, so no interval." if single else ""
     runs = sorted({e.n for e in known})
     several = plural(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
-    rest = f"; {plural(len(single), 'point')} with n=1 and no bar" if single else ""
-    return f"Bars: 95% intervals over {several} a point{rest}."
+    without_bar = f"; {plural(len(single), 'point')} with n=1 and no bar" if single else ""
+    return f"Bars: 95% intervals over {several} a point{without_bar}."
 
 
 def value_of(point: SeriesPoint, quantity: str) -> Estimate | None:

@@ -67,10 +67,10 @@ def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
     if not stepped:
         return None
     known = {fill.name: fmean(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
-    whole = [median(run.epoch_s) for run in runs if run.timed]
+    epochs_s = [median(run.epoch_s) for run in runs if run.timed]
     timed = any(parts.get(name) is not None for parts, _ in stepped for name in _COMPUTE.fields)
-    rest = 0.0 if timed or not whole else max(0.0, median(whole) - sum(known.values()))
-    return known | {UNKNOWN.name: rest}
+    unknown_s = 0.0 if timed or not epochs_s else max(0.0, median(epochs_s) - sum(known.values()))
+    return known | {UNKNOWN.name: unknown_s}
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:

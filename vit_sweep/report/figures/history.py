@@ -28,27 +28,27 @@ def draw_history(
     if not shown:
         return Skipped(name=NAME, reason="a history needs two gates of a cell on the same kind of machine")
     with theme():
-        return _drawn(entries, shown, steps, folder, left=len(times) - len(shown))
+        return _drawn(entries, shown, steps, folder, not_drawn=len(times) - len(shown))
 
 
 def _drawn(
-    entries: Sequence[Entry], shown: Sequence[Times], steps: Sequence[Step], folder: Path, *, left: int
+    entries: Sequence[Entry], histories: Sequence[Times], steps: Sequence[Step], folder: Path, *, not_drawn: int
 ) -> Figure:
-    changed = any(series.changes for series in shown)
-    counted = any(step.cell == series.cell for series in shown for step in steps)
+    changed = any(series.changes for series in histories)
+    counted = any(step.cell == series.cell for series in histories for step in steps)
     handles = [Line2D([], [], color=COLORS[0], marker="o", ms=3, lw=0.8, label="median over runs")]
     handles += [Line2D([], [], color=COLORS[2], lw=2.5, alpha=0.5, label="change of the time")] if changed else []
     handles += [Line2D([], [], color=QUIET, lw=1.0, linestyle=":", label="change of a count")] if counted else []
-    sheet, axes = sheet_of(len(shown), handles, share_x=False, share_y="none", wide=len(shown) == 1)
-    machines = {series.machine for series in shown}
-    for panel, series in zip(axes, shown, strict=True):
+    sheet, axes = sheet_of(len(histories), handles, share_x=False, share_y="none", wide=len(histories) == 1)
+    machines = {series.machine for series in histories}
+    for panel, series in zip(axes, histories, strict=True):
         _panel(panel, series, [step for step in steps if step.cell == series.cell], entries)
         where = f" ({series.machine})" if len(machines) > 1 and series.machine else ""
-        title_panel(panel, f"{series.cell}{where}", width_of(len(shown)))
-    label_panels(axes, x="commit", y="epoch time (s)", columns=columns_of(len(shown)))
+        title_panel(panel, f"{series.cell}{where}", width_of(len(histories)))
+    label_panels(axes, x="commit", y="epoch time (s)", columns=columns_of(len(histories)))
     clauses = [
         f"{series.cell}: {change.ratio - 1:+.1%} at {_commit(series.moments[change.at].entry)}"
-        for series in shown
+        for series in histories
         for change in series.changes
     ]
     return save(
@@ -58,8 +58,8 @@ def _drawn(
         title="Epoch times by commit",
         caption="Median epoch time of each cell at each gate. A vertical line marks from where on times are others "
         "(binary segmentation with a permutation test; 1 % for the whole history)."
-        + (f" {plural(left, 'further series is|further series are')} not drawn." if left else ""),
-        alt=f"Epoch times of {plural(len(shown), 'cell')} over {plural(len(entries), 'gate')}. "
+        + (f" {plural(not_drawn, 'further series is|further series are')} not drawn." if not_drawn else ""),
+        alt=f"Epoch times of {plural(len(histories), 'cell')} over {plural(len(entries), 'gate')}. "
         + (f"Changes: {'; '.join(clauses[:8])}." if clauses else "No change of a time was found."),
         pooled=(),
     )

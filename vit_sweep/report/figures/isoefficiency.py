@@ -30,20 +30,20 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path | None, rat
 
     `ratio`: see `planes`.
     """
-    found = [plane for plane in planes(series, ratio) if any(needed.images is not None for needed in plane.needed)]
-    if not found:
+    crossed = [plane for plane in planes(series, ratio) if any(needed.images is not None for needed in plane.needed)]
+    if not crossed:
         reason = "no two GPU counts were timed with two batch sizes each, between which an efficiency is reached"
         return Skipped(name=NAME, reason=reason)
-    layout = arrange([key_traits(plane.key) for plane in found], most=1)
-    shown = [(panel.title, found[panel.curves[0][0]]) for panel in layout.panels]
+    layout = arrange([key_traits(plane.key) for plane in crossed], most=1)
+    titled = [(panel.title, crossed[panel.curves[0][0]]) for panel in layout.panels]
     styles = curve_styles(_PERCENT)
-    lines = any(len(_known(plane, target)) > 1 for _, plane in shown for target in TARGETS)
-    sheet, axes = sheet_of(len(shown), _legend(styles, [plane for _, plane in shown]), left_out=layout.left_out)
-    for panel, (title, plane) in zip(axes, shown, strict=True):
+    lines = any(len(_known(plane, target)) > 1 for _, plane in titled for target in TARGETS)
+    sheet, axes = sheet_of(len(titled), _legend(styles, [plane for _, plane in titled]), left_out=layout.left_out)
+    for panel, (title, plane) in zip(axes, titled, strict=True):
         _draw_panel(panel, plane, styles)
-        title_panel(panel, title, width_of(len(shown)))
-    label_panels(axes, x="GPUs", y="images of a step", columns=columns_of(len(shown)))
-    _scales(axes, [plane for _, plane in shown])
+        title_panel(panel, title, width_of(len(titled)))
+    label_panels(axes, x="GPUs", y="images of a step", columns=columns_of(len(titled)))
+    _scales(axes, [plane for _, plane in titled])
     return save(
         sheet,
         folder,
@@ -53,28 +53,28 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path | None, rat
         "measured batches around it; nothing is extrapolated. Efficiency 1 is the time per image and GPU of the "
         "largest batch on the fewest GPUs. "
         + ("A curve steeper than the dotted line needs a batch that grows faster than the GPUs. " if lines else "")
-        + _bars_text(plane for _, plane in shown)
+        + _bars_text(plane for _, plane in titled)
         + (f" {layout.left_out}." if layout.left_out else ""),
-        pooled=[run for _, plane in shown for cell in plane.cells for run in cell.runs],
-        alt=_alt(shown),
+        pooled=[run for _, plane in titled for cell in plane.cells for run in cell.runs],
+        alt=_alt(titled),
     )
 
 
-def _bars_text(shown: Iterable[Plane]) -> str:
-    needed = [each.images for plane in shown for each in plane.needed if each.images is not None]
+def _bars_text(planes: Iterable[Plane]) -> str:
+    needed = [point.images for plane in planes for point in plane.needed if point.images is not None]
     without = sum(not images.known for images in needed)
-    rest = f"{plural(without, 'point')} without an interval: of a single run, or it reaches beyond the batches measured"
+    lone = f"{plural(without, 'point')} without an interval: of a single run, or it reaches beyond the batches measured"
     words = ["Bars: 95% intervals"] if without < len(needed) else []
-    return "; ".join([*words, rest] if without else words) + "."
+    return "; ".join([*words, lone] if without else words) + "."
 
 
-def _legend(styles: dict[str, Any], shown: Sequence[Plane]) -> list[Line2D]:
+def _legend(styles: dict[str, Any], planes: Sequence[Plane]) -> list[Line2D]:
     """Of what is drawn: curves, the line of proportion, and the kinds of measured cells."""
-    points = {target: max(len(_known(plane, target)) for plane in shown) for target in TARGETS}
+    points = {target: max(len(_known(plane, target)) for plane in planes) for target in TARGETS}
     lines = max(points.values()) > 1
     handles = curve_handles({f"efficiency {label}": style for label, style in styles.items()}, line=lines)
     curves = [handle for handle, target in zip(handles, TARGETS, strict=True) if points[target]]
-    kinds = {_kind(cell) for plane in shown for cell in plane.cells}
+    kinds = {_kind(cell) for plane in planes for cell in plane.cells}
     ideal = [Line2D([], [], color=QUIET, linestyle=":", lw=1.0, label="in proportion to the GPUs")] if lines else []
     low, high = _PERCENT
     words = [f"below {low}", f"{low} to {high}", f"{high} or more"]
@@ -112,18 +112,18 @@ def _known(plane: Plane, target: float) -> list[Needed]:
     return [needed for needed in plane.needed if needed.target == target and needed.images is not None]
 
 
-def _scales(axes: Sequence[Axes], shown: Sequence[Plane]) -> None:
-    images = [cell.images for plane in shown for cell in plane.cells]
-    gpus = [cell.gpus for plane in shown for cell in plane.cells]
+def _scales(axes: Sequence[Axes], planes: Sequence[Plane]) -> None:
+    images = [cell.images for plane in planes for cell in plane.cells]
+    gpus = [cell.gpus for plane in planes for cell in plane.cells]
     for panel in axes:
         gpu_axis(panel, gpus, label=panel.get_xlabel(), width_in=width_of(len(axes)))
         panel.set(yscale="log", ylim=(min(images) / 1.4, max(images) * 1.4))
         plain_log(panel.yaxis, log10(max(images) / min(images)))
 
 
-def _alt(shown: Sequence[tuple[str, Plane]]) -> str:
+def _alt(titled: Sequence[tuple[str, Plane]]) -> str:
     clauses = []
-    for title, plane in shown[:4]:
+    for title, plane in titled[:4]:
         for target, percent in zip(TARGETS, _PERCENT, strict=True):
             listed = ", ".join(
                 f"{number(needed.images.value)} on {plural(needed.gpus, 'GPU')}"

@@ -98,13 +98,13 @@ def _look(line: Overlay, order: int) -> dict[str, Any]:
 
 
 def _up_to(line: Overlay, most_gpus: int) -> Overlay:
-    kept = [index for index, gpus in enumerate(line.gpus) if gpus <= most_gpus]
+    indices = [index for index, gpus in enumerate(line.gpus) if gpus <= most_gpus]
     return replace(
         line,
-        gpus=tuple(line.gpus[i] for i in kept),
-        values=tuple(line.values[i] for i in kept),
-        low=tuple(line.low[i] for i in kept) if line.low else (),
-        high=tuple(line.high[i] for i in kept) if line.high else (),
+        gpus=tuple(line.gpus[i] for i in indices),
+        values=tuple(line.values[i] for i in indices),
+        low=tuple(line.low[i] for i in indices) if line.low else (),
+        high=tuple(line.high[i] for i in indices) if line.high else (),
     )
 
 

@@ -220,8 +220,8 @@ def _bar_text(bar: Bar) -> str:
     time = f"{number(bar.time_s.value)} s" if bar.time_s else "no time"
     if not bar.parts or not sum(bar.parts.values()):
         return time
-    whole = sum(bar.parts.values())
-    shares = [f"{name} {100 * part / whole:.0f}%" for name, part in bar.parts.items() if part / whole >= 0.005]
+    total = sum(bar.parts.values())
+    shares = [f"{name} {100 * part / total:.0f}%" for name, part in bar.parts.items() if part / total >= 0.005]
     return f"{time} ({', '.join(shares)})"
 
 

@@ -41,15 +41,15 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: 
     ]
     if not paired:
         return Skipped(name=name, reason="no count of two GPUs or more was timed both packed and spread")
-    shown = paired[:MOST_STYLES]
-    curves = len(shown) <= MOST_STYLES // 2
-    styles = list(curve_styles([title for title, _, _ in shown]).values())
+    drawn = paired[:MOST_STYLES]
+    curves = len(drawn) <= MOST_STYLES // 2
+    styles = list(curve_styles([title for title, _, _ in drawn]).values())
     if curves:
         # Circles and squares tell packed from spread on the left.
         styles = [CurveStyle(style.color, MARKERS[2 + order], "-") for order, style in enumerate(styles)]
     handles = [
         Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash, label=title)
-        for (title, _, _), style in zip(shown, styles, strict=True)
+        for (title, _, _), style in zip(drawn, styles, strict=True)
         if title
     ]
     if curves:
@@ -57,15 +57,15 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: 
             Line2D([], [], color=QUIET, linestyle=dash, marker=mark, label=placement)  # type: ignore[arg-type]
             for placement, dash, mark in (("packed", "-", "o"), ("spread", _SPREAD_DASH, "s"))
         ]
-        if any(a.run.timed for _, members, _ in shown for member in members for a in member.apart):
+        if any(a.run.timed for _, members, _ in drawn for member in members for a in member.apart):
             handles.append(apart_handle())
     sheet, axes = sheet_of(2 if curves else 1, handles, share_x=False, share_y="none")
-    gpus = sorted({p.gpus for _, _, pairs in shown for p, _ in pairs})
+    gpus = sorted({p.gpus for _, _, pairs in drawn for p, _ in pairs})
     if curves:
-        _draw_times(axes[0], [members for _, members, _ in shown], styles)
-    ratios = [[ratio(spread.runs, packed.runs).estimate for packed, spread in pairs] for _, _, pairs in shown]
-    _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], ratios, styles, gpus)
-    left = len(paired) - len(shown)
+        _draw_times(axes[0], [members for _, members, _ in drawn], styles)
+    ratios = [[ratio(spread.runs, packed.runs).estimate for packed, spread in pairs] for _, _, pairs in drawn]
+    _draw_ratios(axes[-1], [pairs for _, _, pairs in drawn], ratios, styles, gpus)
+    not_drawn = len(paired) - len(drawn)
     return save(
         sheet,
         folder,
@@ -73,9 +73,9 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: 
         title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
         + intervals_text([estimate for curve in ratios for estimate in curve])
-        + (f" {plural(left, 'further pair')} of curves not drawn for want of room." if left else ""),
-        pooled=[run for _, members, _ in shown for member in members for run in member.timed_runs],
-        alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
+        + (f" {plural(not_drawn, 'further pair')} of curves not drawn for want of room." if not_drawn else ""),
+        pooled=[run for _, members, _ in drawn for member in members for run in member.timed_runs],
+        alt=f"Chart of packed against spread runs. {_ratios_text(drawn, ratios)}",
     )
 
 

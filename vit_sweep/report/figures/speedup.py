@@ -50,13 +50,13 @@ def draw_against_ideal(
     Speedup on doubling scales; efficiency from 0, with 100 % and a usual limit to read by.
     """
     name = f"{scaling.value}_{quantity.value}"
-    reason = _nothing(scaling, series, quantity.value)
+    reason = _why_nothing(scaling, series, quantity.value)
     if reason:
         return Skipped(name=name, reason=reason)
     lone = [curve for curve in series if _is_lone(curve, quantity.value)]
     series = [curve for curve in series if curve not in lone]
     curves = lay_out(series, reference)
-    what, width = quantity.value, width_of(len(curves.layout.panels))
+    value_name, width = quantity.value, width_of(len(curves.layout.panels))
     draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
     bottom, top = _limits(quantity, curves)
     floors = [floor for floor in FLOORS if quantity is Quantity.SPEEDUP and floor.speedups(series, top)]
@@ -66,7 +66,7 @@ def draw_against_ideal(
         for floor in floors:
             floor.draw(panel_axes, floor.speedups([curve for curve, _ in panel_curves], top))
         for order, (curve, style) in enumerate(panel_curves):
-            draw_series(panel_axes, curve, style, what, shift=_shift(order, len(panel_curves), quantity))
+            draw_series(panel_axes, curve, style, value_name, shift=_shift(order, len(panel_curves), quantity))
         _note_missing_baselines(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
 
     ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal"), *(floor.handle() for floor in floors)]
@@ -81,13 +81,13 @@ def draw_against_ideal(
         folder,
         name,
         title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
-        caption=caption(curves, what, _HOW_TO_READ[quantity])
+        caption=caption(curves, value_name, _HOW_TO_READ[quantity])
         + _left_out(without, lone)
         + _superlinear(series)
         + (no_bounds_text(series) if quantity is Quantity.SPEEDUP else ""),
         pooled=[run for curve in series for run in curve.timed_runs],
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
-        f"{plural(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
+        f"{plural(len(series) - len(without), 'curve')}. {_values_text(series, value_name)}",
     )
 
 
@@ -96,17 +96,17 @@ def _left_out(without: Sequence[ScalingSeries], lone: Sequence[ScalingSeries]) -
     return text + (f" Not drawn: {len(lone)} series of one GPU count, with nothing to compare." if lone else "")
 
 
-def _is_lone(curve: ScalingSeries, what: str) -> bool:
+def _is_lone(curve: ScalingSeries, quantity: str) -> bool:
     """Whether it has its baseline alone: one point, which is 1 by definition and says nothing."""
-    points = [point for point in curve.points if value_of(point, what) is not None]
+    points = [point for point in curve.points if value_of(point, quantity) is not None]
     return len(points) == 1 and not any(failed(point) for point in curve.points)
 
 
-def _nothing(scaling: Scaling, series: Sequence[ScalingSeries], what: str) -> str:
+def _why_nothing(scaling: Scaling, series: Sequence[ScalingSeries], quantity: str) -> str:
     """Why there is nothing to draw; empty if there is."""
     if reason := no_time(scaling, series):
         return reason
-    if any(sum(value_of(p, what) is not None for p in s.points) > 1 for s in series):
+    if any(sum(value_of(p, quantity) is not None for p in s.points) > 1 for s in series):
         return ""
     reasons = dict.fromkeys(s.no_baseline for s in series if s.no_baseline)
     if reasons:
@@ -184,20 +184,20 @@ def _superlinear(series: Sequence[ScalingSeries]) -> str:
     return f" Above the ideal: {some(above, 4, separator='; ')}."
 
 
-def _values_text(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:
+def _values_text(series: Sequence[ScalingSeries], quantity: str, *, most: int = 8) -> str:
     clauses = []
     for curve in series[:most]:
-        points = [p for p in curve.points if value_of(p, what) is not None and not p.oversubscribed]
+        points = [p for p in curve.points if value_of(p, quantity) is not None and not p.oversubscribed]
         name = curve.label or "the curve"
         if curve.no_baseline or not points:
             clauses.append(f"{name}: none, {curve.no_baseline or 'no time'}.")
             continue
         last = points[-1]
-        estimate, speedup, efficiency = value_of(last, what), last.speedup, last.efficiency
+        estimate, speedup, efficiency = value_of(last, quantity), last.speedup, last.efficiency
         assert estimate is not None
         interval = ""
         if estimate.low is not None and estimate.high is not None:
-            scale, unit = (100, "%") if what == Quantity.EFFICIENCY.value else (1, "")
+            scale, unit = (100, "%") if quantity == Quantity.EFFICIENCY.value else (1, "")
             interval = f", interval {number(scale * estimate.low)}{unit} to {number(scale * estimate.high)}{unit}"
         values = [f"speedup {number(speedup.value)}"] if speedup else []
         values += [f"efficiency {number(100 * efficiency.value)}%"] if efficiency else []

@@ -73,8 +73,8 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path | None) -> Figure |
 
 def drawers_of_metrics(runs: Sequence[Run], folder: Path | None) -> dict[str, Callable[[], Figure | Skipped]]:
     """The same two figures of each other task that runs were trained for, in the first of its measures; by name."""
-    there = {name for run in runs for name, _ in run.test_metrics}
-    first = [metrics_of(task)[0] for task in Task if metrics_of(task) and metrics_of(task)[0].name in there]
+    metric_names = {name for run in runs for name, _ in run.test_metrics}
+    first = [metrics_of(task)[0] for task in Task if metrics_of(task) and metrics_of(task)[0].name in metric_names]
     drawers: dict[str, Callable[[], Figure | Skipped]] = {}
     for metric in first:
         measure = _Measure(
@@ -95,13 +95,13 @@ def _metric_of(name: str, run: Run) -> Sequence[float | None]:
 
 
 def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
-    name, what = f"{measure.name}_batch", measure.title.lower()
-    with_batch = [run for run in _having(measure, runs) if run.global_batch is not None and not run.continued_from]
+    name, noun = f"{measure.name}_batch", measure.title.lower()
+    with_batch = [run for run in _measured(measure, runs) if run.global_batch is not None and not run.continued_from]
     if not with_batch:
-        return Skipped(name=name, reason=f"no finished run has {_a(what)} and a known batch")
+        return Skipped(name=name, reason=f"no finished run has {_a(noun)} and a known batch")
     if len({run.global_batch for run in with_batch}) < 2:
         return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} {counted(with_batch)} per step")
-    items, stopped = _whole(by_mode(with_batch))
+    items, stopped = _without_stopped(by_mode(with_batch))
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
     along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
@@ -125,13 +125,13 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
 
 
 def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
-    name, what = f"{measure.name}_epoch", measure.title.lower()
-    having = _having(measure, runs)
-    if not having:
-        return Skipped(name=name, reason=f"no finished run has {_a(what)}")
-    if max(len(measure.values(run)) for run in having) < 2:
-        return Skipped(name=name, reason=f"no run has {_a(what)} after more than one epoch")
-    items, stopped = _whole(by_mode(having))
+    name, noun = f"{measure.name}_epoch", measure.title.lower()
+    measured = _measured(measure, runs)
+    if not measured:
+        return Skipped(name=name, reason=f"no finished run has {_a(noun)}")
+    if max(len(measure.values(run)) for run in measured) < 2:
+        return Skipped(name=name, reason=f"no run has {_a(noun)} after more than one epoch")
+    items, stopped = _without_stopped(by_mode(measured))
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
     points = _points(items, layout, lambda run: list(enumerate(measure.values(run), start=1)))
     sheet, axes = _draw(points, layout, measure, ordinal=_only_gpus(layout))
@@ -160,10 +160,10 @@ def _several_batches(runs: Sequence[Run]) -> bool:
 
 def _accuracy_of(runs: Sequence[Run]) -> _Measure:
     """Of test images, if any run has it."""
-    return next((measure for measure in (_TEST, _TRAINING) if _having(measure, runs)), _TEST)
+    return next((measure for measure in (_TEST, _TRAINING) if _measured(measure, runs)), _TEST)
 
 
-def _having(measure: _Measure, runs: Sequence[Run]) -> list[Run]:
+def _measured(measure: _Measure, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.status is Status.DONE and any(v is not None for v in measure.values(run))]
 
 
@@ -171,11 +171,11 @@ def _a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-def _whole(items: Sequence[Item]) -> tuple[list[Item], int]:
+def _without_stopped(items: Sequence[Item]) -> tuple[list[Item], int]:
     """Without runs that stopped early beside some that did not, and how many these are: no median is over both."""
-    whole = {_configuration(item) for item in items if not item[0].partial}
-    kept = [item for item in items if not item[0].partial or _configuration(item) not in whole]
-    return kept, len({run.run_id for run, _ in items} - {run.run_id for run, _ in kept})
+    finished = {_configuration(item) for item in items if not item[0].partial}
+    pooled = [item for item in items if not item[0].partial or _configuration(item) not in finished]
+    return pooled, len({run.run_id for run, _ in items} - {run.run_id for run, _ in pooled})
 
 
 def _configuration(item: Item) -> tuple[tuple[str, str], ...]:
@@ -253,12 +253,12 @@ def _caption(items: Sequence[Item], measure: _Measure, layout: Arrangement, stop
         f"Lines: medians; bands: range over up to {most} runs." if most > 1 else "n=1: one run a point, so no range.",
         f"Without {plural(stopped, 'run')} that stopped early." if stopped else "",
         f"{layout.left_out}." if layout.left_out else "",
-        _gone_on(items),
+        _continued(items),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _gone_on(items: Sequence[Item]) -> str:
+def _continued(items: Sequence[Item]) -> str:
     """Which curves other GPUs began."""
     origins = {run.run_id: run.continued_from for run, _ in items if run.continued_from}
     if not origins:
@@ -267,7 +267,7 @@ def _gone_on(items: Sequence[Item]) -> str:
     return f"Of these, begun on other GPUs or with another engine, with the epochs before: {which}."
 
 
-def _values_text(points: Points, layout: Arrangement, what: str, measure: _Measure, *, most: int = 8) -> str:
+def _values_text(points: Points, layout: Arrangement, axis: str, measure: _Measure, *, most: int = 8) -> str:
     """Each curve's first and last value."""
     clauses = []
     for (panel, curve), repeats in list(points.items())[:most]:
@@ -276,7 +276,7 @@ def _values_text(points: Points, layout: Arrangement, what: str, measure: _Measu
         first, last = (
             f"{number(100 * y)}%" if measure.of_one else number(y) for y in map(median, (repeats[x0], repeats[x1]))
         )
-        until = f", {last} at {what} {x1:,}" if x1 != x0 else ""
-        clauses.append(f"{name + ': ' if name else ''}{first} at {what} {x0:,}{until}.")
+        until = f", {last} at {axis} {x1:,}" if x1 != x0 else ""
+        clauses.append(f"{name + ': ' if name else ''}{first} at {axis} {x0:,}{until}.")
     more = f" And {plural(len(points) - most, 'further curve')}." if len(points) > most else ""
     return " ".join(clauses) + more

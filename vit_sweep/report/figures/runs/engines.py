@@ -42,29 +42,29 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     for run in runs:
         if run.timed and run.memory_mib and run.images and not run.oversubscribed:
             works.setdefault(_work(run), []).append(run)
-    telling = [some for some in works.values() if len({within(run.conditions, ("engine",)) for run in some}) > 1][
+    works_shown = [work for work in works.values() if len({within(run.conditions, ("engine",)) for run in work}) > 1][
         :MOST_PANELS
     ]
-    if not telling:
+    if not works_shown:
         return Skipped(name=NAME, reason="no work was done by several engines whose memory on a GPU is known")
     certificates = Certificates(runs)
-    labels = engine_labels(run.conditions for some in telling for run in some)
-    panels = [_engines(some, certificates, labels) for some in telling]
+    labels = engine_labels(run.conditions for work in works_shown for run in work)
+    panels = [_engines(work, certificates, labels) for work in works_shown]
     styles = curve_styles(list(dict.fromkeys(engine.name for panel in panels for engine in panel)))
     expected = any(engine.expected for panel in panels for engine in panel)
     hollow = any(not engine.certified for panel in panels for engine in panel)
     sheet, axes = sheet_of(
         len(panels), _legend(styles, hollow=hollow, expected=expected), share_x=False, share_y="none"
     )
-    traits = [_without_engine(some[0]) for some in telling]
+    traits = [_without_engine(work[0]) for work in works_shown]
     for panel_axes, panel, trait in zip(axes, panels, traits, strict=True):
         _draw_panel(panel_axes, panel, styles)
         title_panel(panel_axes, label_of(trait, differing(traits)), width_of(len(axes)))
-    what = counted(run for some in telling for run in some)
-    label_panels(axes, x=f"{what}/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
-    apart = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
+    unit = counted(run for work in works_shown for run in work)
+    label_panels(axes, x=f"{unit}/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
+    notes = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
     if expected:
-        apart += (
+        notes += (
             " Cross: where the plan expects the engine, from what was measured of the one that the table engines "
             "compares it with."
         )
@@ -72,11 +72,11 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         sheet,
         folder,
         NAME,
-        pooled=[run for some in telling for run in some],
+        pooled=[run for work in works_shown for run in work],
         title="Engines: memory against speed",
-        caption=f"Most memory used of a GPU, CUDA context included, against {what} of an epoch over its time; the best "
-        f"lie to the right and below. Line: certified engines that no other beats in both.{apart}",
-        alt=_alt(panels, what),
+        caption=f"Most memory used of a GPU, CUDA context included, against {unit} of an epoch over its time; the best "
+        f"lie to the right and below. Line: certified engines that no other beats in both.{notes}",
+        alt=_alt(panels, unit),
     )
 
 
@@ -90,23 +90,23 @@ def _without_engine(run: Run) -> dict[str, str]:
 
 def _engines(runs: Sequence[Run], certificates: Certificates, labels: Mapping[Conditions, str]) -> list[Engine]:
     return [
-        Engine(*_measured(same), labels[within(same[0].conditions, ("engine",))], certified, _expected(same, reference))
-        for same, reference, certified, _ in compared_engines(runs, certificates)
+        Engine(*_measured(pool), labels[within(pool[0].conditions, ("engine",))], certified, _expected(pool, reference))
+        for pool, reference, certified, _ in compared_engines(runs, certificates)
     ]
 
 
-def _measured(same: Sequence[Run]) -> tuple[float, float]:
+def _measured(runs: Sequence[Run]) -> tuple[float, float]:
     """Images a second and GiB of one engine's runs."""
     return (
-        median((run.images or 0) / median(run.epoch_s) for run in same),
-        used_mib(max(run.memory_mib or 0.0 for run in same)) / _GIB,
+        median((run.images or 0) / median(run.epoch_s) for run in runs),
+        used_mib(max(run.memory_mib or 0.0 for run in runs)) / _GIB,
     )
 
 
-def _expected(same: Sequence[Run], reference: Sequence[Run] | None) -> tuple[float, float] | None:
+def _expected(runs: Sequence[Run], reference: Sequence[Run] | None) -> tuple[float, float] | None:
     if reference is None:
         return None
-    plan, (images_per_s, memory_gib) = saved_and_paid(same, reference), _measured(reference)
+    plan, (images_per_s, memory_gib) = saved_and_paid(runs, reference), _measured(reference)
     time_ratio, saved = plan["time_ratio_predicted"], plan["memory_saved_predicted"]
     return (images_per_s / time_ratio, memory_gib * (1 - saved)) if time_ratio and saved is not None else None
 
@@ -145,9 +145,9 @@ def _draw_panel(axes: Axes, engines: Sequence[Engine], styles: dict[str, CurveSt
             mfc=style.color if engine.certified else "white",
             zorder=3,
         )
-    seen = [*((e.images_per_s, e.memory_gib) for e in engines), *(e.expected for e in engines if e.expected)]
-    axes.set_xlim(0, 1.08 * max(images_per_s for images_per_s, _ in seen))
-    axes.set_ylim(0, 1.12 * max(memory_gib for _, memory_gib in seen))
+    marks = [*((e.images_per_s, e.memory_gib) for e in engines), *(e.expected for e in engines if e.expected)]
+    axes.set_xlim(0, 1.08 * max(images_per_s for images_per_s, _ in marks))
+    axes.set_ylim(0, 1.12 * max(memory_gib for _, memory_gib in marks))
 
 
 def _legend(styles: dict[str, CurveStyle], *, hollow: bool, expected: bool) -> list[Any]:
@@ -160,12 +160,12 @@ def _legend(styles: dict[str, CurveStyle], *, hollow: bool, expected: bool) -> l
     return handles
 
 
-def _alt(panels: Sequence[Sequence[Engine]], what: str) -> str:
+def _alt(panels: Sequence[Sequence[Engine]], unit: str) -> str:
     clauses = []
     for panel in panels[:3]:
         fast, small = max(panel), min(panel, key=lambda engine: engine.memory_gib)
         clauses.append(
-            f"Fastest is {fast.name} with {number(fast.images_per_s)} {what}/s and {number(fast.memory_gib)} GiB, "
-            f"smallest {small.name} with {number(small.images_per_s)} {what}/s and {number(small.memory_gib)} GiB."
+            f"Fastest is {fast.name} with {number(fast.images_per_s)} {unit}/s and {number(fast.memory_gib)} GiB, "
+            f"smallest {small.name} with {number(small.images_per_s)} {unit}/s and {number(small.memory_gib)} GiB."
         )
-    return f"Scatter plot of GPU memory against {what} per second by engine, with the Pareto front. {' '.join(clauses)}"
+    return f"Scatter plot of GPU memory against {unit} per second by engine, with the Pareto front. {' '.join(clauses)}"

@@ -32,7 +32,7 @@ def draw_memory(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         return Skipped(name=NAME, reason="no run has measured the memory of a GPU")
     full = [run for run in runs if run.status is Status.OUT_OF_MEMORY and run.micro_batch]
     known = [*measured, *full]
-    both = [run for run in measured if run.memory_predicted_mib]
+    predicted = [run for run in measured if run.memory_predicted_mib]
     traits = [
         {k: v for k, v in run_traits(run).items() if k not in ("gpus", "batch", "nodes", "work", "accum", "epochs")}
         for run in known
@@ -42,14 +42,13 @@ def draw_memory(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         layout = arrange([{"engine": t.get("engine", ""), "model": t.get("model", "")} for t in traits], most=8)
     labels = _labels(layout, len(known))
     styles = curve_styles(list(dict.fromkeys(labels)))
-    handles = _legend(styles, full=bool(full), both=bool(both))
-    sheet, axes = sheet_of(2 if both else 1, handles, share_x=False, share_y="none")
+    handles = _legend(styles, full=bool(full), both=bool(predicted))
+    sheet, axes = sheet_of(2 if predicted else 1, handles, share_x=False, share_y="none")
     _against_batch(axes[0], known, labels, styles)
-    if both:
+    if predicted:
         _against_prediction(axes[1], measured, labels, styles)
-    errors = [
-        run.memory_mib / run.memory_predicted_mib - 1 for run in both if run.memory_mib and run.memory_predicted_mib
-    ]
+    pairs = [(run.memory_mib, run.memory_predicted_mib) for run in predicted]
+    errors = [took / expected - 1 for took, expected in pairs if took and expected]
     return save(
         sheet,
         folder,

@@ -51,43 +51,46 @@ def draw_optimizers(rows: Sequence[Cells], runs: Sequence[Run], folder: Path | N
     for row in rows:
         if row.get(_TIME) is not None or row.get(_EXCEEDS) is not None:
             works.setdefault(tuple(_traits(row).items()), []).append(row)
-    several = [some for some in works.values() if len({row["optimizer"] for row in some}) > 1]
+    several = [work for work in works.values() if len({row["optimizer"] for row in work}) > 1]
     if not several:
         return Skipped(name=NAME, reason="no work was done by several optimizers until a target accuracy")
-    telling = several[:MOST_PANELS]
-    panels = [sorted(map(_optimizer, some), key=lambda each: (each.time_s is None, each.exceeds_s)) for some in telling]
-    never = any(each.time_s is None for panel in panels for each in panel)
+    works_shown = several[:MOST_PANELS]
+    panels = [
+        sorted(map(_optimizer, work), key=lambda optimizer: (optimizer.time_s is None, optimizer.exceeds_s))
+        for work in works_shown
+    ]
+    never = any(optimizer.time_s is None for panel in panels for optimizer in panel)
     sheet, axes = sheet_of(len(panels), _legend() if never else (), share_x=False, share_y="none")
-    traits = [_traits(some[0]) for some in telling]
+    traits = [_traits(work[0]) for work in works_shown]
     titles = [label_of(trait, differing(traits)) for trait in traits]
     for panel_axes, panel, title in zip(axes, panels, titles, strict=True):
         _draw_panel(panel_axes, panel)
         title_panel(panel_axes, title, width_of(len(axes)))
-    targets = sorted({row["target_accuracy"] for some in telling for row in some})
+    targets = sorted({row["target_accuracy"] for work in works_shown for row in work})
     label_panels(axes, x=f"time to {_percent(targets)} test accuracy (s)", y="", columns=columns_of(len(axes)))
-    shown = {name for some in telling for row in some for name in row["cell_id"].split()}
-    left = len(several) - len(telling)
+    run_ids = {name for work in works_shown for row in work for name in row["cell_id"].split()}
+    not_drawn = len(several) - len(works_shown)
     return save(
         sheet,
         folder,
         NAME,
-        pooled=[run for run in runs if run.run_id in shown],
+        pooled=[run for run in runs if run.run_id in run_ids],
         title="Optimizers: time to accuracy",
-        caption=_caption(panels, targets) + (f" {plural(left, 'further panel')} not drawn." if left else ""),
+        caption=_caption(panels, targets) + (f" {plural(not_drawn, 'further panel')} not drawn." if not_drawn else ""),
         alt=_alt(panels, titles, targets),
     )
 
 
 def _traits(row: Cells) -> dict[str, str]:
     """What is equal for optimizers that are compared, as words."""
-    others = [text for text in (row.get("variant") or "").split(", ") if text and not text.startswith("optimizer.")]
+    conditions = [text for text in (row.get("variant") or "").split(", ") if text and not text.startswith("optimizer.")]
     values = {name: row.get(name) for name in _WORK} | {
         "gpus": row["gpus"],
         "batch": row.get("micro_batch"),
         "accum": row.get("accum"),
     }
     return {name: "" if value is None else str(value) for name, value in values.items()} | dict(
-        text.partition("=")[::2] for text in others
+        text.partition("=")[::2] for text in conditions
     )
 
 
@@ -101,17 +104,28 @@ def _optimizer(row: Cells) -> Optimizer:
 
 
 def _draw_panel(axes: Axes, optimizers: Sequence[Optimizer]) -> None:
-    for height, each in enumerate(optimizers):
-        if each.time_s is None:
-            axes.plot([each.exceeds_s], [height], linestyle="none", marker=">", mec=COLORS[0], mfc="white")
+    for height, optimizer in enumerate(optimizers):
+        if optimizer.time_s is None:
+            axes.plot([optimizer.exceeds_s], [height], linestyle="none", marker=">", mec=COLORS[0], mfc="white")
         else:
-            bar = whiskers([each.time_s])
+            bar = whiskers([optimizer.time_s])
             axes.errorbar(
-                [each.time_s.value], [height], xerr=bar, color=COLORS[0], marker="o", linestyle="none", elinewidth=0.9
+                [optimizer.time_s.value],
+                [height],
+                xerr=bar,
+                color=COLORS[0],
+                marker="o",
+                linestyle="none",
+                elinewidth=0.9,
             )
-    axes.set_yticks(range(len(optimizers)), [each.name for each in optimizers])
+    axes.set_yticks(range(len(optimizers)), [optimizer.name for optimizer in optimizers])
     axes.set_ylim(len(optimizers) - 0.5, -0.5)
-    ends = [end for each in optimizers for end in (each.exceeds_s, each.time_s.high if each.time_s else None) if end]
+    ends = [
+        end
+        for optimizer in optimizers
+        for end in (optimizer.exceeds_s, optimizer.time_s.high if optimizer.time_s else None)
+        if end
+    ]
     axes.set_xlim(0, 1.08 * max(ends))
 
 
@@ -126,12 +140,12 @@ def _percent(targets: Sequence[float]) -> str:
 
 
 def _caption(panels: Sequence[Sequence[Optimizer]], targets: Sequence[float]) -> str:
-    every = [each for panel in panels for each in panel]
-    never = [each for each in every if each.time_s is None]
+    optimizers = [optimizer for panel in panels for optimizer in panel]
+    never = [optimizer for optimizer in optimizers if optimizer.time_s is None]
     parts = [
         f"Time of all epochs until the test accuracy is {_percent(targets)} or more, test passes apart, rounded up to "
         "the end of an epoch; each with its own learning rate.",
-        intervals_text([each.time_s for each in every]),
+        intervals_text([optimizer.time_s for optimizer in optimizers]),
         "An arrow stands where the median must exceed it, since a seed never got there." if never else "",
     ]
     return " ".join(filter(None, parts))
@@ -145,7 +159,9 @@ def _alt(panels: Sequence[Sequence[Optimizer]], titles: Sequence[str], targets: 
     return f"Dot plot of the seconds to {_percent(targets)} test accuracy by optimizer. {' '.join(clauses)}"
 
 
-def _words(each: Optimizer) -> str:
-    if each.time_s is not None:
-        return f"{each.name} {number(each.time_s.value)} s"
-    return f"{each.name} more than {number(each.exceeds_s)} s, {each.reached} of {each.runs} got there"
+def _words(optimizer: Optimizer) -> str:
+    if optimizer.time_s is not None:
+        return f"{optimizer.name} {number(optimizer.time_s.value)} s"
+    return (
+        f"{optimizer.name} more than {number(optimizer.exceeds_s)} s, {optimizer.reached} of {optimizer.runs} got there"
+    )

@@ -32,22 +32,22 @@ def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     if not timed:
         return Skipped(name=NAME, reason="no run of more than one rank has times of single ranks")
     uneven = sorted(range(len(timed)), key=lambda place: _worst(timed[place][1]), reverse=True)[:MOST_ROWS]
-    kept = sorted((timed[place] for place in sorted(uneven)), key=lambda pair: len(pair[1]))
-    most = max(len(times) for _, times in kept)
-    table = np.full((len(kept), most), np.nan)
-    for row, (_, times) in enumerate(kept):
+    drawn = sorted((timed[place] for place in sorted(uneven)), key=lambda pair: len(pair[1]))
+    most = max(len(times) for _, times in drawn)
+    table = np.full((len(drawn), most), np.nan)
+    for row, (_, times) in enumerate(drawn):
         table[row, : len(times)] = _slower(times)
-    height = max(1.6, 0.17 * len(kept) + 0.75)
+    height = max(1.6, 0.17 * len(drawn) + 0.75)
     sheet, (axes,) = sheet_of(1, [], height_in=height, wide=True)
     _draw_fields(axes, table)
     step = max(1, most // 16)
     axes.set_xticks([x + 0.5 for x in range(0, most, step)], [str(x) for x in range(0, most, step)], rotation=0)
-    axes.set_yticks([y + 0.5 for y in range(len(kept))], _names([run for run, _ in kept]), rotation=0)
+    axes.set_yticks([y + 0.5 for y in range(len(drawn))], _names([run for run, _ in drawn]), rotation=0)
     axes.tick_params(length=0)
     axes.set_xlabel("rank")
-    _draw_nodes(axes, kept)
-    left = len(timed) - len(kept)
-    only_steps = any(not run.compute_ms_by_rank for run, _ in kept)
+    _draw_nodes(axes, drawn)
+    not_drawn = len(timed) - len(drawn)
+    only_steps = any(not run.compute_ms_by_rank for run, _ in drawn)
     return save(
         sheet,
         folder,
@@ -57,8 +57,8 @@ def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         caption="Median step of each rank without communication, against the median rank of its run"
         + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
         + ". Dark lines: borders of nodes."
-        + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
-        alt=f"Heat map of step times, {plural(len(kept), 'run')} by up to {most} ranks. {_values_text(kept)}",
+        + (f" The {len(drawn)} most uneven of {len(timed)} runs." if not_drawn else ""),
+        alt=f"Heat map of step times, {plural(len(drawn), 'run')} by up to {most} ranks. {_values_text(drawn)}",
     )
 
 
@@ -116,8 +116,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _traits(run: Run) -> dict[str, str]:
     modes = sorted({curve.scaling.value for curve in run.curves})
-    own = {"scaling": " and ".join(modes), "work": ""}
-    return run_traits(run) | own | ({} if run.seed is None else {"seed": str(run.seed)})
+    overrides = {"scaling": " and ".join(modes), "work": ""}
+    return run_traits(run) | overrides | ({} if run.seed is None else {"seed": str(run.seed)})
 
 
 def _printed(table: npt.NDArray[np.float64]) -> list[list[str]]:
@@ -125,21 +125,21 @@ def _printed(table: npt.NDArray[np.float64]) -> list[list[str]]:
     return [[f"{value:.0f}".replace("-0", "0") if np.isfinite(value) else "" for value in row] for row in table]
 
 
-def _draw_nodes(axes: object, kept: Sequence[tuple[Run, tuple[float, ...]]]) -> None:
+def _draw_nodes(axes: object, runs: Sequence[tuple[Run, tuple[float, ...]]]) -> None:
     """A dark line in a row wherever the next rank is on another node."""
-    for row, (run, times) in enumerate(kept):
+    for row, (run, times) in enumerate(runs):
         if run.nodes and run.nodes > 1 and len(times) % run.nodes == 0:
-            each = len(times) // run.nodes
-            borders = range(each, len(times), each) if each > 1 else ()
+            per_node = len(times) // run.nodes
+            borders = range(per_node, len(times), per_node) if per_node > 1 else ()
             axes.vlines(list(borders), row + 0.06, row + 0.94, color="0.1", lw=0.9)  # type: ignore[attr-defined]
 
 
-def _values_text(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
-    _, times = max(kept, key=lambda pair: _worst(pair[1]))
+def _values_text(runs: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
+    _, times = max(runs, key=lambda pair: _worst(pair[1]))
     slow = max(range(len(times)), key=lambda rank: times[rank])
-    usual = sum(_worst(t) < 5 for _, t in kept)
+    usual = sum(_worst(t) < 5 for _, t in runs)
     return (
         f"The slowest rank beside its run's median is rank {slow} of a run on {plural(len(times), 'GPU')}: "
         f"{number(times[slow])} ms against {number(median(times))} ms, {_worst(times):.0f}% more. "
-        f"In {usual} of {plural(len(kept), 'run')} no rank is 5% slower than the median."
+        f"In {usual} of {plural(len(runs), 'run')} no rank is 5% slower than the median."
     )

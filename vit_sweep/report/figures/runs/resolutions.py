@@ -40,7 +40,7 @@ def draw_resolutions(runs: Sequence[Run], folder: Path | None) -> Figure | Skipp
     styles = _styles(drawn)
     memory = any(run.memory_mib for group in drawn for runs in group.trained.values() for run in runs)
     sheet, axes = sheet_of(3 if memory else 2, curve_handles(styles), share_x=False, share_y="none")
-    for group, style in zip(drawn, _each(drawn, styles), strict=True):
+    for group, style in zip(drawn, _style_of_each(drawn, styles), strict=True):
         rates = [(size, _rate(runs)) for size, runs in group.trained.items()]
         _curve(axes[0], [(size, rate) for size, rate in rates if rate], style)
         if memory:
@@ -66,7 +66,7 @@ def _on_most_gpus(groups: Sequence[Resolutions]) -> list[Resolutions]:
     most: dict[Hashable, Resolutions] = {}
     for group in groups:
         known = most.setdefault(group.conditions, group)
-        most[group.conditions] = max(known, group, key=lambda some: some.first.gpus)
+        most[group.conditions] = max(known, group, key=lambda candidate: candidate.first.gpus)
     return list(most.values())
 
 
@@ -80,7 +80,7 @@ def _styles(groups: Sequence[Resolutions]) -> dict[str, CurveStyle]:
     return curve_styles(list(dict.fromkeys(_labels(groups, *_OF_EACH[1:]))))
 
 
-def _each(groups: Sequence[Resolutions], styles: dict[str, CurveStyle]) -> list[CurveStyle]:
+def _style_of_each(groups: Sequence[Resolutions], styles: dict[str, CurveStyle]) -> list[CurveStyle]:
     return [styles[label] for label in _labels(groups, *_OF_EACH[1:])]
 
 
@@ -123,10 +123,10 @@ def _largest(axes: Axes, groups: Sequence[Resolutions]) -> None:
         axes.plot([x for x, _ in points], [y for _, y in points], color=QUIET, marker="o", ms=3, lw=0.8)
         named.setdefault(points[-1], []).append(label)
     fewest = min(group.first.gpus for group in groups)
-    for point, same in named.items():
+    for point, labels_there in named.items():
         # Into the panel: left of the first mark lie the numbers of the axis.
         away, side = (2, "left") if point[0] == fewest else (-2, "right")
-        axes.annotate("\n".join(same), point, xytext=(away, 3), textcoords="offset points", ha=side, fontsize=6)
+        axes.annotate("\n".join(labels_there), point, xytext=(away, 3), textcoords="offset points", ha=side, fontsize=6)
     gpu_axis(axes, [group.first.gpus for group in groups], width_in=width_of(3))
     value_axis(axes, [float(max(group.trained)) for group in groups], log=False)
     axes.set_ylabel("largest image (px)")

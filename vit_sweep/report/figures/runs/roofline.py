@@ -40,8 +40,8 @@ def draw_roofline(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     sheet, (axes,) = sheet_of(1, handles)
     _draw_roofs(axes, roofs, memory, [under for _, under in points])
     for label, style in styles.items():
-        own = [under for (_, under), of in zip(points, labels, strict=True) if of == label]
-        scatter(axes, [(under.flop_per_byte, under.tflops) for under in own], style, size=20)
+        labelled = [under for (_, under), of in zip(points, labels, strict=True) if of == label]
+        scatter(axes, [(under.flop_per_byte, under.tflops) for under in labelled], style, size=20)
     axes.set(xlabel="FLOP per byte of memory traffic", ylabel="TFLOP/s of a GPU")
     return save(
         sheet,
