@@ -288,7 +288,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "questions": len(outcomes),
         "answered": len(answered) / len(outcomes),
         "held": fmean(o.held for o in answered) if answered else 0.0,
-        "hours": sum(o.hours for o in outcomes) / sum(o.grid_hours for o in outcomes),
+        "hours": _together(outcomes),
+        "hours_of_answered": _together(answered),
         "median": median(ratios),
         "at_most_half": fmean(ratio <= 0.5 for ratio in ratios),
         "looks": fmean(o.looks for o in outcomes),
@@ -296,9 +297,13 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
     }
 
 
+def _together(outcomes: Sequence[Outcome]) -> float:
+    return sum(o.hours for o in outcomes) / sum(o.grid_hours for o in outcomes) if outcomes else 0.0
+
+
 HEAD = (
-    "| curves | question | asked | answered | held the truth | GPU-hours of the grid's, together | median | "
-    "at most half | looks | runs |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| curves | question | asked | answered | held the truth | GPU-hours of the grid's, answered ones | all | median | "
+    "at most half | looks | runs |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -306,8 +311,8 @@ def line(curves: str, question: str, figures: dict[str, float]) -> str:
     """A row as Markdown."""
     return (
         f"| {curves} | {question} | {figures['questions']:.0f} | {figures['answered']:.1%} | {figures['held']:.1%} | "
-        f"{figures['hours']:.0%} | {figures['median']:.0%} | {figures['at_most_half']:.0%} | {figures['looks']:.1f} | "
-        f"{figures['runs']:.1f} |"
+        f"{figures['hours_of_answered']:.0%} | {figures['hours']:.0%} | {figures['median']:.0%} | "
+        f"{figures['at_most_half']:.0%} | {figures['looks']:.1f} | {figures['runs']:.1f} |"
     )
 
 
