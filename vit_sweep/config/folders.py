@@ -7,9 +7,10 @@ from launchers.errors import UserError
 
 SITE_VARIABLE = "VIT_SWEEP_CONF"
 """Names a site's own folder, once for everybody."""
+DEFAULT_PARTITION = "VIT_SWEEP_PARTITION"
 VARIABLES = {
     SITE_VARIABLE: "a site's own folder of partitions, models and data sets, like conf/",
-    "VIT_SWEEP_PARTITION": "the partition where a command names none",
+    DEFAULT_PARTITION: "the partition where a command names none; `a+b`: whichever of both starts a cell first",
     "VIT_SWEEP_DATA": "the folder of the data files, `data_root` where a command names none",
     "VIT_SWEEP_FIGURES": "on (the default) draws figures with the tables, off leaves them to `report`; svg, png or "
     "pdf, several with a comma, draws these only",

@@ -1,12 +1,12 @@
 """Shorthand of a command: words that stand for several, or that Hydra reads only in another order or in quotes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launchers.errors import UserError
 from launchers.merged_profile import JOIN
-from vit_sweep.config.folders import conf_dir, site_dir
+from vit_sweep.config.folders import DEFAULT_PARTITION, conf_dir, site_dir
 from vit_sweep.config.spelling import parts
 from vit_sweep.config.words import quoted
 
@@ -43,6 +43,19 @@ def expanded(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
     return spelled
 
 
+def with_default_partition(words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """The words with the partitions of the environment, where it names several (`a+b`) and the words name none.
+
+    A single one is composed as any default is; a named grid may say its own. Raises `UserError` for a name that is
+    missing beside the sign.
+    """
+    value = environ.get(DEFAULT_PARTITION, "")
+    named = any(word.lstrip("+").startswith(("partition=", "grid=")) for word in words)
+    if named or JOIN not in value or _is_group_file("partition", value, _config_dir(words)):
+        return [*words]
+    return [*words, *_partition_alternatives(f"{DEFAULT_PARTITION}={value}", value)]
+
+
 def _partition_alternatives(word: str, value: str) -> list[str]:
     """`partition=a+b` in Hydra's grammar: the first profile, and the others composed beside it."""
     if "," in value:
@@ -51,7 +64,8 @@ def _partition_alternatives(word: str, value: str) -> list[str]:
         )
     first, *others = value.split(JOIN)
     if not first or not all(others):
-        raise UserError(f"{word}: a profile is missing beside {JOIN}; write partition=NAME{JOIN}NAME")
+        key = word.partition("=")[0]
+        raise UserError(f"{word}: a profile is missing beside {JOIN}; write {key}=NAME{JOIN}NAME")
     return [f"partition={first}", *(f"+partition@{OTHERS}.{i}={name}" for i, name in enumerate(others))]
 
 

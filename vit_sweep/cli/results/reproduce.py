@@ -47,6 +47,9 @@ def reproduce(
     across: Annotated[
         list[str] | None, typer.Option(help="What may differ: software, machine, partition, ...; several times.")
     ] = None,
+    config_dir: Annotated[
+        Path | None, typer.Option("--config-dir", help="With --run: your folder with partition/*.yaml and data/*.yaml.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as JUnit XML.")] = None,
 ) -> None:
@@ -62,6 +65,8 @@ def reproduce(
         study = None
     if overrides and not run:
         raise UserError(f"{overrides[0]}: words of a sweep go with --run, which runs a sample of the capsule's cells")
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such folder; it is one with partition/NAME.yaml in it")
     if not capsule_is_whole(capsule, stderr=as_json):
         raise typer.Exit(EXIT_FAILED)
     if study is None and not run:
@@ -73,7 +78,7 @@ def reproduce(
         reproduced = reproduction_of(capsule, str(study), within=within, across=across or ())
     else:
         overrides_here = [*overrides, *([f"study={study}"] if study is not None else [])]
-        request = Wish(overrides_here, None, across or (), cells, sample, seed)
+        request = Wish(overrides_here, config_dir, across or (), cells, sample, seed)
         repeat = rerun(published(capsule), request)
         folder = _run_sample(console, capsule, repeat)
         reproduced = reproduction_of(capsule, folder, within=within, across=repeat.across, cannot_run=repeat.left)
