@@ -63,7 +63,7 @@ def loss_of(task: Task, logits: Tensor, targets: Tensor, *, summed: bool = False
 
 
 def correct_of(task: Task, logits: Tensor, targets: Tensor) -> Tensor:
-    """How many images are classified correctly; 0 where the task knows no right and wrong of an image."""
+    """How many images are classified correctly, of logits (n, outputs); 0 where the task knows no right and wrong."""
     if task is not Task.CLASSIFICATION:
         return logits.new_zeros(())
     return (logits.argmax(dim=1) == targets).sum()

@@ -81,7 +81,7 @@ def _of_stage_1_or_2(zero: Any, names: Mapping[int, str], state: TrainingState) 
         ]
 
         def part_of(values: Mapping[str, Tensor], places: Sequence[Any] = places, like: Tensor = flat) -> Tensor:
-            part = torch.zeros(like.numel(), dtype=torch.float32)
+            part = torch.zeros(like.numel(), dtype=torch.float32)  # flat: (numbers of this rank,)
             for name, offset, start, count in places:
                 part[offset : offset + count] = values[name].flatten()[start : start + count]
             return part
@@ -105,7 +105,7 @@ def _of_stage_3(zero: Any, names: Mapping[int, str], state: TrainingState) -> di
             for name, count in counts:
                 own_part = values[name].flatten()[rank * count : (rank + 1) * count].float()
                 parts.append(nn.functional.pad(own_part, (0, count - len(own_part))))
-            return torch.cat(parts)
+            return torch.cat(parts)  # flat: (sum of `counts`,)
 
         flats.append(part_of(state.weights))
         states |= _states(number, [name for name, _ in counts_by_name], state, part_of)

@@ -93,7 +93,10 @@ def resized_crops(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
 
 
 def augmented_on_host(image: Tensor, box: Tensor, size: Size) -> Tensor:
-    """The same for one uint8 image (channels, h, w) by torchvision's functions; a small image keeps its size."""
+    """The same for one uint8 image (channels, h, w) and its `box` (5,) by torchvision; a small image keeps its size.
+
+    Returns (channels, height, width).
+    """
     top, left, height, width, flip = box.tolist()
     if is_small((image.shape[-2], image.shape[-1])):
         image = transforms.crop(image, top, left, height, width)

@@ -139,9 +139,9 @@ def selected(cell: Cell) -> Tensor:
 def epoch_order(cell: Cell, indices: Tensor, epoch: int) -> Tensor:
     """Image indices of one epoch, (steps, accum, data-parallel ranks, micro batch); repeats fill up the last step."""
     generator = torch.Generator().manual_seed(cell.seed * 1_000_003 + epoch)
-    order = indices[torch.randperm(len(indices), generator=generator)]
+    order = indices[torch.randperm(len(indices), generator=generator)]  # (images,)
     repeats = -(-cell.images_per_epoch // len(order))
-    filled = order.repeat(repeats)[: cell.images_per_epoch]
+    filled = order.repeat(repeats)[: cell.images_per_epoch]  # (steps x accum x ranks x micro batch,)
     return filled.view(cell.steps_per_epoch, cell.accum, cell.data_ranks, cell.micro_batch)
 
 
@@ -216,7 +216,7 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
     pictures = torch.rand(shape, generator=generator)  # (classes, channels, side, side)
 
     def random_part(count: int) -> tuple[Tensor, Tensor]:
-        """Labels, and the pictures that show them (count, channels, side, side)."""
+        """Labels (count,) or (count, classes), and the pictures that show them (count, channels, side, side)."""
         if task in (Task.CLASSIFICATION, Task.CONTRASTIVE):
             labels = torch.arange(count) % spec.classes
             return labels, pictures[labels]

@@ -75,7 +75,7 @@ class _Plan:
         return epoch_order(self.cell, self.chosen, number)[start:, :, self.rank].flatten(0, 1)
 
     def boxes(self, index: Tensor, number: int) -> Tensor | None:
-        """Crops of these images, None without augmentation."""
+        """Crops of these images (*index.shape, 5), None without augmentation."""
         if not self.cell.data.augment:
             return None
         return boxes_of(index, seed=self.cell.seed, epoch=number, size=self.source_size)
@@ -113,13 +113,14 @@ class DevicePipeline:
         return prepare(images, self._plan.size, self._dtype, self._train.levels), self._train.labels[index]
 
     def _images(self, index: Tensor, boxes: Tensor) -> Tensor:
+        """Augmented images (n, channels, height, width) of `index` (n,) by their `boxes` (n, 5)."""
         if is_small(self._plan.source_size):
             return cropped(self._train.images, index, boxes)
         return resized_crops(self._train.images[index], boxes, self._plan.size)
 
 
 def _part(split: Split, indices: Tensor, device: torch.device) -> Split:
-    """Some images of a split on `device`, without a second copy of them on the host."""
+    """The images `indices` (n,) of a split on `device`, without a second copy of them on the host."""
     images = torch.empty((len(indices), *split.images.shape[1:]), dtype=split.images.dtype, device=device)
     for first in range(0, len(indices), _BLOCK):
         if split.ahead is not None:
@@ -213,6 +214,7 @@ class _Images(Dataset[Raw]):
         return torch.stack(images), self._train.labels[index]  # (n, channels, rows, columns), (n, ...)
 
     def _image(self, index: int, box: Tensor | None) -> Tensor:
+        """One image (channels, height, width) at the model's size; `box` (5,): its crop and flip."""
         image = self._train.images[index]
         if box is not None:
             image = augmented_on_host(image, box, self._plan.size)

@@ -179,6 +179,7 @@ def _to_next(rank: int, ranks: int, device: torch.device) -> float | None:
 
 
 def _exchange(outgoing: Tensor, incoming: Tensor, peer: int) -> None:
+    """Send (bytes,) to a rank and receive as many from it."""
     operations = [dist.P2POp(dist.isend, outgoing, peer), dist.P2POp(dist.irecv, incoming, peer)]
     for request in dist.batch_isend_irecv(operations):
         request.wait()

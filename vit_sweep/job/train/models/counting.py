@@ -82,7 +82,10 @@ _unfused = functional.scaled_dot_product_attention
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
-    """What `meta` takes apart into products that keep each weight of attention."""
+    """What `meta` takes apart into products that keep each weight of attention.
+
+    All are (images, heads, tokens, width of a head).
+    """
     if any(args) or any(options.get(name) for name in ("attn_mask", "dropout_p", "is_causal", "enable_gqa")):
         return _unfused(query, key, value, *args, **options)
     attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)[0]

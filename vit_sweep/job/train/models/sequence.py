@@ -170,7 +170,7 @@ def _across(cell: Cell, mesh: DeviceMesh, count: int) -> Across:
 
     exchange = DistributedAttention(of_some_heads, mesh.get_group(), scatter_idx=2, gather_idx=1)
 
-    def across(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def across(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # each (images, own tokens, heads, width)
         attended: Tensor = exchange(queries, keys, values, 0)
         return attended
 
@@ -189,7 +189,7 @@ def _ring(cell: Cell, mesh: DeviceMesh) -> Across:
         send_round()
         _attention._enable_context_parallel_dispatcher()
 
-    def across(*heads: Tensor) -> Tensor:
+    def across(*heads: Tensor) -> Tensor:  # each (images, own tokens, heads, width of a head)
         queries, keys, values = (
             DTensor.from_local(part.transpose(1, 2), mesh, [Shard(2)], run_check=False) for part in heads
         )

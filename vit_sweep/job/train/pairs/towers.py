@@ -87,6 +87,7 @@ class _Embeddings(nn.Module):
 
     def forward(self, input_ids: Tensor, position_ids: None = None) -> Tensor:  # noqa: ARG002 - their signature
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        # (captions, length) to (captions, length, width); the positions are added as (length, width).
         embedded: Tensor = self.token_embedding(input_ids) + self.position_embedding(places)
         return embedded
 
