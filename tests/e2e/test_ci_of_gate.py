@@ -95,11 +95,11 @@ def run(file, folder, tmp_path, program):
 
 def run_of_ci(file, folder, tmp_path):
     """The exit code of the job, what a person reads of it, and the request's tests."""
-    answer = run(file, folder, tmp_path, f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} -m vit_sweep "$@"')
-    output = answer.stdout + answer.stderr
+    completed = run(file, folder, tmp_path, f'PYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} -m vit_sweep "$@"')
+    output = completed.stdout + completed.stderr
     assert (folder / "gate.xml").is_file(), output
     summary = tmp_path / "summary.md" if file == GITHUB else folder / "gate.md"
-    return answer.returncode, output, summary.read_text(), ElementTree.parse(folder / "gate.xml").getroot()
+    return completed.returncode, output, summary.read_text(), ElementTree.parse(folder / "gate.xml").getroot()
 
 
 def test_lines_more_in_the_model_fail_the_request_by_what_they_add_to_a_step(request_with, tmp_path):

@@ -88,12 +88,12 @@ def run(file, folder, tmp_path, code=None, **changed):
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
     }
     options = ["-e"] if file == GITHUB else ["-eo", "pipefail"]
-    answer = subprocess.run(
+    completed = subprocess.run(
         ["bash", *options, "-c", steps(file)], cwd=folder, env=environment, capture_output=True, text=True
     )
     if file == GITHUB:
-        assert summary.read_text() in answer.stdout
-    return answer.returncode, answer.stdout + answer.stderr
+        assert summary.read_text() in completed.stdout
+    return completed.returncode, completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])

@@ -118,8 +118,8 @@ def training(study):
 
 
 def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
-    answer = sweep(*QUICK, *hosts)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + logs_of(study)
+    completed = sweep(*QUICK, *hosts)
+    assert completed.returncode == 0, completed.stdout + completed.stderr + logs_of(study)
     (record,) = records(study).values()
     assert [(r["rank"], r["host"], r["local_rank"]) for r in record["ranks"]] == [(0, "hosta", 0), (1, "hostb", 0)]
     assert record["resolved"]["hosts"] == ["hosta", "hostb"]
@@ -130,8 +130,8 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
 def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts_the_one_that_waits(
     sweep, hosts, study
 ):
-    answer = sweep("-m", *QUICK, *hosts[:2], *trivial(), "gpus=1,2", "placement=spread", "allocation=shared")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = sweep("-m", *QUICK, *hosts[:2], *trivial(), "gpus=1,2", "placement=spread", "allocation=shared")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     ran = {record["requested"]["gpus"]: record for record in records(study).values()}
     assert {record["allocated_gpus"] for record in ran.values()} == {2}
     hosts_of = {gpus: hosts_of_ranks(study / "cells" / record["cell_id"]) for gpus, record in ran.items()}
@@ -226,7 +226,7 @@ def probe_batch(hosts, folder, order):
 
 def test_a_host_that_does_not_answer_is_said_in_its_own_words(sweep, hosts, study):
     nowhere = "partition.remote_shell='ssh -o BatchMode=yes -o ConnectTimeout=2 -o Port=19999'"
-    answer = sweep(*QUICK, *hosts, nowhere)
-    assert answer.returncode == 1
+    completed = sweep(*QUICK, *hosts, nowhere)
+    assert completed.returncode == 1
     assert "mpirun ended with code" in states_of(study)["0"]["detail"]
     assert "ssh: " in states_of(study)["0"]["detail"]

@@ -20,7 +20,7 @@ SMALL = [
 
 
 def test_the_grid_in_small_says_how_large_an_image_was_trained_by_gpus_and_degree(tmp_path):
-    answer = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "-m", *SMALL],
         cwd=tmp_path,
         capture_output=True,
@@ -28,7 +28,7 @@ def test_the_grid_in_small_says_how_large_an_image_was_trained_by_gpus_and_degre
         timeout=500,
         env=clean_environment() | {"VIT_SWEEP_FIGURES": "on"},
     )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     study = tmp_path / "outputs" / "s"
     ran = {(r["resolved"]["gpus"], r["resolved"]["sequence"]) for r in records(study).values()}
     assert ran == {(1, 1), (2, 1), (2, 2)}

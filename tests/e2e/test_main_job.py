@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("finished")
     extensions = folder / "extensions"
-    answer = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "-m", *MEASURED, "gpus=1,2,16", "scaling=strong,weak", "weak_fraction=0.5"],
         cwd=folder,
         capture_output=True,
@@ -33,7 +33,7 @@ def finished(tmp_path_factory):
         timeout=300,
         env=clean_environment() | {"TORCH_EXTENSIONS_DIR": str(extensions), "VIT_SWEEP_FIGURES": "on"},
     )
-    return answer, folder / "outputs" / "s", extensions
+    return completed, folder / "outputs" / "s", extensions
 
 
 def test_the_sweep_ends_well_and_prints_both_tables_and_the_figures(finished):
@@ -125,9 +125,9 @@ def test_a_truncated_record_is_named_stays_visible_and_runs_again(sweep, finishe
     shutil.copytree(study, copy)
     record = next(copy.glob("cells/n1-g1-*/record.json"))
     record.write_text(record.read_text()[: record.stat().st_size // 2])
-    answer = sweep("collect", "outputs/s")
-    assert answer.returncode == 0
-    assert f"passed over {record}" in answer.stdout
+    completed = sweep("collect", "outputs/s")
+    assert completed.returncode == 0
+    assert f"passed over {record}" in completed.stdout
     status = {row["cell_id"]: row["status"] for row in rows(copy / "tables/runs.csv")}
     assert status[record.parent.name] == "missing"
     again = sweep("-m", *MEASURED, "gpus=1,2", "scaling=strong,weak", "weak_fraction=0.5")
@@ -136,8 +136,8 @@ def test_a_truncated_record_is_named_stays_visible_and_runs_again(sweep, finishe
 
 
 def test_without_m_the_same_command_runs_one_cell(sweep, study):
-    answer = sweep(*QUICK, "gpus=2", "epochs=1")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = sweep(*QUICK, "gpus=2", "epochs=1")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert len(records(study)) == 1
 
 
@@ -147,8 +147,8 @@ def test_more_ranks_than_cores_are_run_and_marked_in_every_table(sweep, study):
     ranks = len(os.sched_getaffinity(0)) + 1
     if ranks > 8:
         pytest.skip("the local partition ends at 8 ranks, this machine has more cores")
-    answer = sweep("-m", *QUICK, f"gpus=1,{ranks}", "scaling=strong", "batch=8")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = sweep("-m", *QUICK, f"gpus=1,{ranks}", "scaling=strong", "batch=8")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     table = {row["gpus"]: row for row in rows(study / "tables/strong.csv")}
     assert table[str(ranks)]["oversubscribed"] == "True"
     assert table[str(ranks)]["speedup"] == ""

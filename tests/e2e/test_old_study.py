@@ -93,10 +93,10 @@ def test_the_fixture_says_of_itself_what_this_test_expects():
 
 
 def test_status_says_of_every_cell_what_the_old_version_said(sweep, study):
-    answer = sweep("status", "old")
-    assert answer.returncode == 1, answer.stderr
-    assert states(answer.stdout) == STATES
-    output = " ".join(answer.stdout.split())
+    completed = sweep("status", "old")
+    assert completed.returncode == 1, completed.stderr
+    assert states(completed.stdout) == STATES
+    output = " ".join(completed.stdout.split())
     assert "1 cancelled, 4 done, 2 failed, 1 missing, 1 out_of_memory, 1 skipped" in output
     assert "time_limit: the scheduler warned that the time limit is near (SIGUSR2)" in output
     assert "rank_died: rank 1 died of signal SIGKILL (rank 1 on node0)" in output
@@ -114,22 +114,22 @@ def test_the_words_of_old_ranks_are_judged_where_the_verdict_is_missing(sweep, s
 
 def test_watching_it_ends_at_once_and_collects_the_old_tables(sweep, study):
     shutil.rmtree(study / "tables")
-    answer = sweep("status", "old", "--watch")
-    assert answer.returncode == 1, answer.stderr
+    completed = sweep("status", "old", "--watch")
+    assert completed.returncode == 1, completed.stderr
     assert_same_tables(study)
 
 
 def test_collect_makes_the_old_tables_again(sweep, study):
     shutil.rmtree(study / "tables")
-    answer = sweep("collect", "old")
-    assert answer.returncode == 0, answer.stderr
-    assert "passed over" not in answer.stdout
+    completed = sweep("collect", "old")
+    assert completed.returncode == 0, completed.stderr
+    assert "passed over" not in completed.stdout
     assert_same_tables(study)
 
 
 def test_report_shows_every_cell_and_the_reasons(sweep, study):
-    answer = sweep("report", "old", env={SWITCH: "svg"})
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep("report", "old", env={SWITCH: "svg"})
+    assert completed.returncode == 0, completed.stderr
     page = (study / "report.html").read_text()
     assert [cell for cell in STATES if cell not in page] == []
     assert "de44cfd" in page
@@ -137,8 +137,8 @@ def test_report_shows_every_cell_and_the_reasons(sweep, study):
 
 
 def test_audit_judges_it_and_takes_one_seed_for_no_knowledge_of_accuracy(sweep, study, tmp_path):
-    answer = sweep("audit", "old", "--output", "audit.json")
-    assert answer.returncode == 1, answer.stderr
+    completed = sweep("audit", "old", "--output", "audit.json")
+    assert completed.returncode == 1, completed.stderr
     written = json.loads((tmp_path / "audit.json").read_text())
     claims = {claim["claim"]: claim["standing"] for claim in written["claims"]}
     assert claims == {
@@ -153,8 +153,8 @@ def test_audit_judges_it_and_takes_one_seed_for_no_knowledge_of_accuracy(sweep, 
 
 def test_compare_pairs_every_finished_cell_with_itself(sweep, study, tmp_path):
     other = shutil.copytree(OLD_STUDY, tmp_path / "elsewhere" / "old")
-    answer = sweep("compare", "old", str(other), "--output", "pairs.csv")
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep("compare", "old", str(other), "--output", "pairs.csv")
+    assert completed.returncode == 0, completed.stderr
     pairs = rows(tmp_path / "pairs.csv")
     times = [float(row["epoch_s"]) for row in rows(OLD_STUDY / "tables" / "runs.csv") if row["status"] == "done"]
     assert sorted(float(pair["a_epoch_s"]) for pair in pairs) == pytest.approx(sorted(times))
@@ -175,9 +175,9 @@ def test_simulate_takes_its_runs_for_the_speed_of_an_image(sweep, study):
     ]
     conf = {"VIT_SWEEP_CONF": str(TEST_CONF)}
     assert "how fast an image is trained is not known" in sweep(*words, env=conf).stderr
-    answer = sweep(*words, "--study", "old", env=conf)
-    assert answer.returncode == 0, answer.stderr
-    assert "SIMULATED" in answer.stdout
+    completed = sweep(*words, "--study", "old", env=conf)
+    assert completed.returncode == 0, completed.stderr
+    assert "SIMULATED" in completed.stdout
 
 
 def test_render_diff_reads_its_scripts(sweep, study, tmp_path):
@@ -192,18 +192,18 @@ def test_render_diff_reads_its_scripts(sweep, study, tmp_path):
 
 
 def test_cancel_finds_nothing_left_to_end(sweep, study):
-    answer = sweep("cancel", "old")
-    assert answer.returncode == 0, answer.stderr
-    assert "0 cells of study old cancelled" in answer.stdout
+    completed = sweep("cancel", "old")
+    assert completed.returncode == 0, completed.stderr
+    assert "0 cells of study old cancelled" in completed.stdout
     assert states(sweep("status", "old").stdout) == STATES
 
 
 def planned(sweep, study, override):
     """The cells that a dry run of the same command would run, with the numbers of their attempts."""
-    answer = sweep(*WORDS, override, "dry_run=true")
-    assert answer.returncode == 0, answer.stderr
-    assert "24 points, 9 cells" in answer.stdout
-    scripts = [line.strip() for line in answer.stdout.splitlines() if line.endswith("job.sh")]
+    completed = sweep(*WORDS, override, "dry_run=true")
+    assert completed.returncode == 0, completed.stderr
+    assert "24 points, 9 cells" in completed.stdout
+    scripts = [line.strip() for line in completed.stdout.splitlines() if line.endswith("job.sh")]
     batches = [json.loads((study / "jobs" / path.split("/")[-2] / "batch.json").read_text()) for path in scripts]
     return {task["name"]: task["attempt"] for batch in batches for task in batch["tasks"]}
 
@@ -238,9 +238,9 @@ def test_resume_runs_what_is_missing_and_goes_on_from_the_old_checkpoint(sweep, 
     refused = sweep(*words)
     assert refused.returncode == 2
     assert refused.stderr.endswith(f"python -m vit_sweep {' '.join(words)} --trust\n")
-    answer = sweep(*words, "--trust")
-    assert answer.returncode == 1, answer.stdout + answer.stderr
-    assert "10 cells, 3 to run" in answer.stdout
+    completed = sweep(*words, "--trust")
+    assert completed.returncode == 1, completed.stdout + completed.stderr
+    assert "10 cells, 3 to run" in completed.stdout
     assert {path: path.read_bytes() for path in before} == before
     ran = dict.fromkeys((TIMED_OUT, CANCELLED, MISSING), "done")
     assert outcomes(study) == STATES | ran

@@ -104,9 +104,9 @@ def test_the_same_command_does_not_start_a_running_cell_twice(client, study, swe
 
 
 def test_cancel_ends_the_job_and_the_same_command_may_run_it_again(client, study, sweep):
-    answer = sweep("cancel", str(study))
-    assert answer.returncode == 0
-    assert "1 cell" in answer.stdout
+    completed = sweep("cancel", str(study))
+    assert completed.returncode == 0
+    assert "1 cell" in completed.stdout
     assert client.wait(timeout=300) == 1
     assert not ranks(study)
     again = sweep(*QUICK, "gpus=2", "epochs=100000", "dry_run=true")
@@ -114,9 +114,9 @@ def test_cancel_ends_the_job_and_the_same_command_may_run_it_again(client, study
 
 
 def test_wait_false_returns_at_once_and_the_cell_ends_without_a_client(sweep, study):
-    answer = sweep(*QUICK, "wait=false")
-    assert answer.returncode == 0
-    assert "detached" in answer.stdout
+    completed = sweep(*QUICK, "wait=false")
+    assert completed.returncode == 0
+    assert "detached" in completed.stdout
     assert not records(study)
     watched = sweep("status", str(study), "--watch")
     assert watched.returncode == 0, watched.stdout + watched.stderr

@@ -41,8 +41,8 @@ def test_it_says_writes_and_returns_what_a_process_of_its_own_does(sweep, tmp_pa
 
 
 def test_it_has_the_callers_environment_and_no_other(sweep, tmp_path):
-    answer = sweep("profiles", "list", env={"VIT_SWEEP_CONF": str(tmp_path / "gone")})
-    assert answer.returncode == 2
-    assert "gone" in answer.stderr
+    completed = sweep("profiles", "list", env={"VIT_SWEEP_CONF": str(tmp_path / "gone")})
+    assert completed.returncode == 2
+    assert "gone" in completed.stderr
     assert "VIT_SWEEP_CONF" not in os.environ
     assert sweep("profiles", "list").returncode == 0

@@ -34,9 +34,11 @@ class Cluster:
 
     def ask(self, *words):
         """What one of Slurm's own programs says."""
-        answer = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=300)
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
+        completed = subprocess.run(
+            words, env=os.environ | self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
 
 
 @contextmanager

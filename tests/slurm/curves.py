@@ -56,6 +56,6 @@ def _json(path):
 def planned_order(sweep, tmp_path):
     """The order of the curve is in its content, so a dry run tells it: what a cell shall do must be said before."""
     lab = Curve(sweep, None, tmp_path / "outputs" / "dry")
-    answer = sweep(*lab.words(*CURVE, "dry_run=true"))
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep(*lab.words(*CURVE, "dry_run=true"))
+    assert completed.returncode == 0, completed.stderr
     return lab.order()

@@ -29,8 +29,8 @@ class Lab:
 
     def start(self, *words, variables):
         """A sweep that goes on by itself."""
-        answer = self.run(*words, "wait=false", variables=variables)
-        assert answer.returncode == 0, answer.stdout + answer.stderr
+        completed = self.run(*words, "wait=false", variables=variables)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
 
     def verb(self, verb, *words, variables):
         """`status`, `resume`, ... of the study."""

@@ -11,14 +11,14 @@ from tests.warm import clean_environment
 def test_cells_are_submitted_once_by_one_sbatch_a_shape_and_run_to_their_end(tmp_path):
     file = tmp_path / "found.json"
     words = ["--without-peer", "--cells=4", "--grow=4", "--json", file]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "orchestrator" / "slurm.py", *words],
         env=clean_environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     parsed = json.loads(file.read_text())
     assert [row["ours_sbatch"] for row in parsed["submit"]] == [4]
     assert parsed["repeat"] == {"cells": 4, "ours": 4}

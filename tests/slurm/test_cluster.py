@@ -132,11 +132,11 @@ def test_the_two_node_curve_starts_with_the_single_gpu_run(finished):
 
 
 def test_sbatchs_own_words_reach_the_user_with_the_scripts_path(sweep, cluster, tmp_path):
-    answer = sweep(*QUICK, "partition.partition=nowhere", env=cluster)
-    assert answer.returncode == 2
-    assert "invalid partition specified: nowhere" in answer.stderr
-    assert "job.sbatch" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    completed = sweep(*QUICK, "partition.partition=nowhere", env=cluster)
+    assert completed.returncode == 2
+    assert "invalid partition specified: nowhere" in completed.stderr
+    assert "job.sbatch" in completed.stderr
+    assert "Traceback" not in completed.stderr
     mended = sweep(*QUICK, "dry_run=true", env=cluster)
     assert "1 cell, 1 to run" in mended.stdout
 
@@ -144,6 +144,6 @@ def test_sbatchs_own_words_reach_the_user_with_the_scripts_path(sweep, cluster, 
 def test_a_study_is_collected_where_no_slurm_can_be_asked(finished, sweep):
     _, _, study = finished
     environment = os.environ | {"PATH": "/usr/nonexistent"}
-    answer = sweep("collect", str(study), env={"PATH": environment["PATH"]})
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep("collect", str(study), env={"PATH": environment["PATH"]})
+    assert completed.returncode == 0, completed.stderr
     assert "vector" in (study / "tables" / "runs.csv").read_text()

@@ -18,14 +18,14 @@ A ratio would weigh its two counts by the GPU-hours that they took, which is the
 def test_the_same_command_after_a_killed_client_decides_what_it_would_have_decided(sweep, shared_cluster, tmp_path):
     quiet, killed = (Lab(sweep, shared_cluster, tmp_path / "outputs" / name) for name in ("quiet", "killed"))
     with killed.client(*killed.words(*QUESTION), variables=trivial(s3="hold"), cwd=tmp_path) as client:
-        answer = quiet.run(*QUESTION, variables=trivial())
-        assert answer.returncode == 0, answer.stdout + answer.stderr
+        completed = quiet.run(*QUESTION, variables=trivial())
+        assert completed.returncode == 0, completed.stdout + completed.stderr
         wait_for(lambda: trains(killed, seed=3), killed.logs)
         client.kill()  # while the second round runs, which it has decided
     before = decisions(killed)
     killed.release()
-    answer = killed.run(*QUESTION, variables=trivial())
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = killed.run(*QUESTION, variables=trivial())
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     expected, actual = decisions(quiet), decisions(killed)
     assert actual[: len(before)] == before
     assert [decision_of(entry) for entry in actual] == [decision_of(entry) for entry in expected]

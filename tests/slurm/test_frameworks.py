@@ -35,10 +35,10 @@ GRID = [
 
 def test_one_table_compares_the_engines_with_certificates_from_two_nodes(sweep, shared_cluster, tmp_path):
     lab = Lab(sweep, shared_cluster, tmp_path / "outputs" / "s")
-    answer = sweep(*GRID, env=shared_cluster.environment)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + lab.logs()
+    completed = sweep(*GRID, env=shared_cluster.environment)
+    assert completed.returncode == 0, completed.stdout + completed.stderr + lab.logs()
     assert "engine=megatron: megatron-core keeps gradients in a buffer on a CUDA device" in " ".join(
-        answer.stdout.split()
+        completed.stdout.split()
     )
     with (lab.folder / "tables" / "engines.csv").open() as file:
         rows = {row["engine"]: row for row in csv.DictReader(file)}

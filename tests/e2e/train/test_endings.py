@@ -177,9 +177,11 @@ def tiny_disk(tmp_path):
     """A file system of two MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    answer = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, text=True)
-    if answer.returncode:
-        pytest.skip(f"cannot mount a small file system here: {answer.stderr.strip()}")
+    completed = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, text=True
+    )
+    if completed.returncode:
+        pytest.skip(f"cannot mount a small file system here: {completed.stderr.strip()}")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
@@ -227,10 +229,10 @@ def task_alone(job):
         "VIT_SWEEP_TASK_INDEX": "0",
         "VIT_SWEEP_JOB_ID": "local-1-0",
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", probe, str(job.batch(1))], env=clean_environment() | place, timeout=300, cwd=ROOT
     )
-    return done.returncode, job.log().splitlines()[-1]
+    return completed.returncode, job.log().splitlines()[-1]
 
 
 def test_a_cell_that_need_not_be_run_is_skipped_before_torch_is_imported(tmp_path):

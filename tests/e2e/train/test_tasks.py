@@ -31,9 +31,9 @@ def in_python(body):
     preamble = (
         "import json, torch\nfrom vit_sweep.job.train.objective import *\nfrom vit_sweep.plan.point import Task\n"
     )
-    answer = subprocess.run([sys.executable, "-c", preamble + body], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)
+    completed = subprocess.run([sys.executable, "-c", preamble + body], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
 def test_metrics_are_those_of_the_definitions():

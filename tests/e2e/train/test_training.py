@@ -112,8 +112,8 @@ WORDS = [
 
 
 def test_cifar_files_train_through_torchvisions_reader(sweep, study, tiny_cifar):
-    answer = sweep(*WORDS)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = sweep(*WORDS)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     record = next(iter(records(study).values()))
     assert record["epochs"][0]["images"] == 40
 

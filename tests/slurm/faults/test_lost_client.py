@@ -40,10 +40,10 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     words = ["-m", *LAB, *words, "++partition.sbatch.hold=true", "wait=false"]
     driver = Path(__file__).with_name("killed_client.py")
     command = [sys.executable, driver, tmp_path, str(stride), *words]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     log = (tmp_path / "clients.log").read_text()
-    assert answer.returncode == 0, answer.stderr + log
-    steps = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert completed.returncode == 0, completed.stderr + log
+    steps = [json.loads(line) for line in completed.stdout.splitlines()]
     assert [step["first"] for step in steps] == [-9] * (len(steps) - 1) + [0]
     assert len(steps) > 30 / stride, "the hook sees no steps"
     assert {step["second"] for step in steps} == {0}, log

@@ -67,8 +67,8 @@ def steps(cluster):
 
 def runs_first(lab):
     """Seed of the cell that a job of all six begins with."""
-    answer = lab.sweep(*lab.words(*ONE_JOB, "dry_run=json"))
-    assert answer.returncode == 0, answer.stderr
-    parsed = json.loads(answer.stdout)
+    completed = lab.sweep(*lab.words(*ONE_JOB, "dry_run=json"))
+    assert completed.returncode == 0, completed.stderr
+    parsed = json.loads(completed.stdout)
     (batch,) = parsed["batches"]
     return next(cell["seed"] for cell in parsed["cells"] if cell["cell"] == batch["cells"][0])

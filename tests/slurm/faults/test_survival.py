@@ -72,8 +72,8 @@ def test_a_rank_that_is_killed_is_retried_once_and_the_table_says_so(lab):
 
 def test_a_cell_that_takes_more_memory_than_its_job_has_is_not_tried_again(lab):
     variables = trivial(s2="starve")
-    answer = lab.run("seed=1,2", variables=variables)
-    assert answer.returncode == 1, answer.stdout
+    completed = lab.run("seed=1,2", variables=variables)
+    assert completed.returncode == 1, completed.stdout
     assert lab.table() == {1: ("done", "", ""), 2: ("failed", "host_out_of_memory", "")}
     assert lab.attempts(2) == ["1"]
     assert "1024 MiB of host memory" in lab.read(2, "1", "exit.json")["message"]
@@ -112,7 +112,7 @@ def test_a_controller_that_is_away_for_ten_seconds_costs_no_cell(lab, at_their_l
         assert watched.wait(timeout=300) == 0
     assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "")}
     assert lab.attempts(1) == lab.attempts(2) == ["1"]
-    answer = lab.run("seed=1,2,3", variables=variables)
-    assert answer.returncode == 0, answer.stdout
+    completed = lab.run("seed=1,2,3", variables=variables)
+    assert completed.returncode == 0, completed.stdout
     assert lab.attempts(1) == ["1"]
     assert lab.table()[3] == ("done", "", "rank_died")

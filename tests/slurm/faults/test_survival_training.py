@@ -87,8 +87,8 @@ def test_a_training_of_two_nodes_that_was_cancelled_is_finished_on_one(labs, sha
     origin = left.cell(0)
     other_lab = Lab(left.sweep, shared_cluster, left.folder.parent / "finished")
     words = [*TRAINING, f"continue_from=left/{origin.name}", "zero=2", "study=finished"]
-    answer = other_lab.sweep(*words, env=shared_cluster.environment)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + other_lab.logs()
+    completed = other_lab.sweep(*words, env=shared_cluster.environment)
+    assert completed.returncode == 0, completed.stdout + completed.stderr + other_lab.logs()
     record = other_lab.record(0)
     assert (record["requested"]["origin"]["cell_id"], record["requested"]["origin"]["gpus"]) == (origin.name, 2)
     assert (record["resolved"]["gpus"], record["resolved"]["nodes"]) == (1, 1)

@@ -44,9 +44,9 @@ def packed(sweep, shared_cluster, tmp_path):
 def order(sweep, tmp_path):
     """Seeds of the two jobs in their running order: what a cell shall do must be said before it runs."""
     lab = Packed(sweep, None, tmp_path / "outputs" / "dry")
-    answer = sweep(*lab.words(*SIX, "dry_run=json"))
-    assert answer.returncode == 0, answer.stderr
-    parsed = json.loads(answer.stdout)
+    completed = sweep(*lab.words(*SIX, "dry_run=json"))
+    assert completed.returncode == 0, completed.stderr
+    parsed = json.loads(completed.stdout)
     seeds = {cell["cell"]: cell["seed"] for cell in parsed["cells"]}
     return [[seeds[cell] for cell in batch["cells"]] for batch in parsed["batches"]]
 
@@ -54,8 +54,8 @@ def order(sweep, tmp_path):
 def test_six_cells_go_as_two_jobs_and_one_that_fails_stops_no_other(packed, order):
     first, other = order
     failing = first[1]
-    answer = packed.run(*SIX, variables=trivial(**{f"s{failing}": "die"}))
-    assert answer.returncode == 1, answer.stdout + answer.stderr + packed.logs()
+    completed = packed.run(*SIX, variables=trivial(**{f"s{failing}": "die"}))
+    assert completed.returncode == 1, completed.stdout + completed.stderr + packed.logs()
     assert packed.jobs() == [first, other], "as a dry run said"
     runs = packed.runs()
     assert {seed: row["status"] for seed, row in runs.items()} == {
@@ -127,9 +127,9 @@ def test_auto_looks_at_the_real_queue_and_tells_both_predictions(packed, gpus, c
         "++partition.peak_tflops={fp32: 1}",
     )
     wait_for(lambda: packed.cluster.ask("squeue", "--noheader") == "")
-    answer = packed.sweep(*words, env=packed.cluster.environment | trivial())
-    assert answer.returncode == 0, answer.stderr
-    parsed = json.loads(answer.stdout)
+    completed = packed.sweep(*words, env=packed.cluster.environment | trivial())
+    assert completed.returncode == 0, completed.stderr
+    parsed = json.loads(completed.stdout)
     assert parsed["pack"] is not None, parsed["remarks"]
     by_pack = {one["pack"]: one for one in parsed["pack"]["strategies"]}
     assert by_pack[1]["jobs"] == cells

@@ -30,8 +30,8 @@ CURVE = [
 
 def test_a_curve_trains_in_one_job_and_its_speedup_is_that_of_the_same_nodes(sweep, shared_cluster, tmp_path):
     lab = Lab(sweep, shared_cluster, tmp_path / "outputs" / "s")
-    answer = sweep(*CURVE, env=shared_cluster.environment)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + lab.logs()
+    completed = sweep(*CURVE, env=shared_cluster.environment)
+    assert completed.returncode == 0, completed.stdout + completed.stderr + lab.logs()
     assert len([entry for entry in lab.journal() if entry["event"] == "submitted"]) == 1
     runs = {int(row["gpus"]): row for row in _rows(lab, "runs")}
     assert runs[2]["hosts"].split()[0] == runs[1]["hosts"]

@@ -15,8 +15,8 @@ def _folder(tmp_path_factory):
 @pytest.fixture
 def discovered(sweep, cluster, _folder):
     """A site folder as `profiles discover --write` fills it."""
-    answer = sweep("profiles", "discover", "--write", str(_folder), env=cluster)
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep("profiles", "discover", "--write", str(_folder), env=cluster)
+    assert completed.returncode == 0, completed.stderr
     return _folder
 
 
@@ -38,15 +38,15 @@ def test_every_partition_of_the_cluster_is_discovered_as_slurm_knows_it(discover
 
 def test_slurm_accepts_the_largest_job_of_every_discovered_profile_and_says_when_it_starts(discovered, sweep, cluster):
     for name, largest in (("lab_vector", "4 nodes x 8 GPUs, 1440 min"), ("lab_nebula", "1 node x 2 GPUs")):
-        answer = sweep("profiles", "check", name, "--config-dir", str(discovered), env=cluster)
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        (line,) = [line for line in answer.stdout.splitlines() if largest in line]
+        completed = sweep("profiles", "check", name, "--config-dir", str(discovered), env=cluster)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        (line,) = [line for line in completed.stdout.splitlines() if largest in line]
         assert "Slurm accepts it, expected start 20" in line
 
 
 def test_the_site_folder_works_by_its_variable_too(discovered, sweep, cluster):
-    answer = sweep("profiles", "drift", "lab_vector", env=cluster | {"VIT_SWEEP_CONF": str(discovered)})
-    assert (answer.returncode, answer.stdout) == (0, "lab_vector agrees with cluster lab\n")
+    completed = sweep("profiles", "drift", "lab_vector", env=cluster | {"VIT_SWEEP_CONF": str(discovered)})
+    assert (completed.returncode, completed.stdout) == (0, "lab_vector agrees with cluster lab\n")
 
 
 def write(tmp_path, **changes):
@@ -61,9 +61,9 @@ def write(tmp_path, **changes):
 
 def test_what_drifted_is_told_key_by_key(sweep, cluster, tmp_path):
     folder = write(tmp_path, nodes=6, gpus_per_node=4)
-    answer = sweep("profiles", "drift", "lab_vector", "--config-dir", folder, env=cluster)
-    assert answer.returncode == 1
-    assert answer.stdout.splitlines() == [
+    completed = sweep("profiles", "drift", "lab_vector", "--config-dir", folder, env=cluster)
+    assert completed.returncode == 1
+    assert completed.stdout.splitlines() == [
         "nodes: the profile says 6, the cluster 4",
         "gpus_per_node: the profile says 4, the cluster 8",
     ]
@@ -71,23 +71,23 @@ def test_what_drifted_is_told_key_by_key(sweep, cluster, tmp_path):
 
 def test_a_partition_that_is_gone_drifts(sweep, cluster, tmp_path):
     folder = write(tmp_path, partition="t4v2")
-    answer = sweep("profiles", "drift", "lab_vector", "--config-dir", folder, env=cluster)
-    assert answer.returncode == 1
-    assert answer.stdout == "partition: t4v2 is not on cluster lab, which has vector, nebula\n"
+    completed = sweep("profiles", "drift", "lab_vector", "--config-dir", folder, env=cluster)
+    assert completed.returncode == 1
+    assert completed.stdout == "partition: t4v2 is not on cluster lab, which has vector, nebula\n"
 
 
 @pytest.mark.parametrize(("key", "value"), [("partition", "nowhere"), ("nodes", 5), ("mem_per_cpu_gib", 1000)])
 def test_check_fails_with_slurms_own_words_where_slurm_refuses(key, value, sweep, cluster, tmp_path):
-    answer = sweep("profiles", "check", "lab_vector", "--config-dir", write(tmp_path, **{key: value}), env=cluster)
-    assert answer.returncode == 1
-    assert "sbatch --test-only refuses it: " in answer.stdout
+    completed = sweep("profiles", "check", "lab_vector", "--config-dir", write(tmp_path, **{key: value}), env=cluster)
+    assert completed.returncode == 1
+    assert "sbatch --test-only refuses it: " in completed.stdout
 
 
 def test_without_a_name_profiles_of_other_clusters_are_not_asked(sweep, cluster):
-    answer = sweep("profiles", "check", "--config-dir", str(TEST_CONF), env=cluster)
-    assert answer.returncode == 0, answer.stdout
-    assert "this Slurm has no partition t4v2" in answer.stdout
-    assert "4 nodes x 8 GPUs, 1440 min: Slurm accepts it" in answer.stdout
+    completed = sweep("profiles", "check", "--config-dir", str(TEST_CONF), env=cluster)
+    assert completed.returncode == 0, completed.stdout
+    assert "this Slurm has no partition t4v2" in completed.stdout
+    assert "4 nodes x 8 GPUs, 1440 min: Slurm accepts it" in completed.stdout
 
 
 def test_asking_leaves_no_job_behind(discovered, sweep, cluster, ask):

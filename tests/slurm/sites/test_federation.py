@@ -48,7 +48,7 @@ def test_a_lost_answer_is_looked_up_on_the_clusters_that_the_users_variable_name
     lose = 'PATH=${PATH#*:} sbatch "$@" > /dev/null; echo "Socket timed out on send/recv operation" >&2; exit 1'
     program(elsewhere, "sbatch", before=lose)
     lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
-    answer = lab.run("seed=1,2", variables=on_path(elsewhere, trivial(), SLURM_CLUSTERS="lab"))
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = lab.run("seed=1,2", variables=on_path(elsewhere, trivial(), SLURM_CLUSTERS="lab"))
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert set(lab.table().values()) == {("done", "", "")}
     assert [entry["handle"].partition(";")[2] for entry in lab.journal() if entry["event"] == "submitted"] == ["lab"]

@@ -23,8 +23,10 @@ def test_many_cells_run_once_each_in_arrays_of_a_part_of_them(sweep, shared_clus
     """24 cells in arrays of 8; with VIT_SWEEP_LONG_TESTS=1 300 in arrays of 100, which takes minutes."""
     part = 100 if LONG else 8
     lab = Lab(sweep, shared_cluster, study)
-    answer = lab.run(f"seed=range({3 * part})", f"++partition.max_array_size={part}", variables=trivial(), timeout=1800)
-    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr
+    completed = lab.run(
+        f"seed=range({3 * part})", f"++partition.max_array_size={part}", variables=trivial(), timeout=1800
+    )
+    assert completed.returncode == 0, completed.stdout[-2000:] + completed.stderr
     assert [len(entry["tasks"]) for entry in lab.journal() if entry["event"] == "submitted"] == [part] * 3
     table = lab.table()
     assert sorted(table) == list(range(3 * part))

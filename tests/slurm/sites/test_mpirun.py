@@ -39,10 +39,10 @@ def need(spawner):
 @pytest.mark.parametrize(("spawner", "nodes"), [("mpirun", 2), ("torchrun", 1)])
 def test_two_ranks_train_and_each_knows_its_place(sweep, cluster, tmp_path, spawner, nodes):
     need(spawner)
-    answer = sweep(*QUICK, f"partition=lab_{spawner}", f"nodes={nodes}", env=cluster)
+    completed = sweep(*QUICK, f"partition=lab_{spawner}", f"nodes={nodes}", env=cluster)
     study = tmp_path / "outputs" / "s"
     logs = "\n".join(p.read_text() for p in study.glob("jobs/*/logs/*"))
-    assert answer.returncode == 0, answer.stdout + answer.stderr + logs
+    assert completed.returncode == 0, completed.stdout + completed.stderr + logs
     (record,) = records(study).values()
     ranks = record["ranks"]
     assert [rank["rank"] for rank in ranks] == [0, 1]

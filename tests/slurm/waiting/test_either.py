@@ -29,10 +29,10 @@ def test_a_cell_of_two_partitions_starts_in_the_one_with_room(sweep, shared_clus
     try:
         wait_for(lambda: shared_cluster.ask("squeue", "-h", "-o%T", f"-j{full}").strip() == "RUNNING", what=str)
         words = [f"--config-dir={tmp_path / 'site'}", "partition=lab_nebula+lab_vector", *WORDS, *BRIEF]
-        answer = sweep(*words, env=shared_cluster.environment)
+        completed = sweep(*words, env=shared_cluster.environment)
     finally:
         shared_cluster.ask("scancel", full)
-    assert answer.returncode == 0, answer.stdout + answer.stderr + lab.logs()
+    assert completed.returncode == 0, completed.stdout + completed.stderr + lab.logs()
     assert [("--partition=nebula,vector" in script) for script in lab.scripts()] == [True]
     with (lab.folder / "tables" / "runs.csv").open() as file:
         (run,) = csv.DictReader(file)

@@ -46,10 +46,10 @@ def test_a_job_that_waits_behind_another_is_foretold_and_compared(sweep, shared_
     # A look of another client of this user, which may be half a minute old, would know nothing of the job ahead.
     copy = shutil.copytree(shared_cluster.folder / "etc", tmp_path / "etc")
     variables = trivial() | {"SLURM_CONF": str(copy / "slurm.conf")}
-    answer = lab.run(*NEBULA, "wait=false", variables=variables | {"PATH": f"{stand_in}:{variables['PATH']}"})
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "expected starts, never a promise (a look at the queue, no earlier job of this study" in answer.stdout
-    (shape,) = [line for line in answer.stdout.splitlines() if line.startswith("  n1-g2 x 1: about ")]
+    completed = lab.run(*NEBULA, "wait=false", variables=variables | {"PATH": f"{stand_in}:{variables['PATH']}"})
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "expected starts, never a promise (a look at the queue, no earlier job of this study" in completed.stdout
+    (shape,) = [line for line in completed.stdout.splitlines() if line.startswith("  n1-g2 x 1: about ")]
     assert " to " in shape
     questions = (tmp_path / "asked").read_text().splitlines()
     assert sum("UserID" in words for words in questions) == 1

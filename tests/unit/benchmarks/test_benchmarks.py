@@ -78,7 +78,7 @@ def test_the_start_of_every_verb_is_measured():
 )
 def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
     file, tables = tmp_path / "found.json", tmp_path / "found.md"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name], "--json", file, "--markdown", tables],
         cwd=tmp_path,
         env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""},
@@ -86,12 +86,12 @@ def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     report = json.loads(file.read_text())
     made_by = report.pop("made_by")
     assert made_by["command"] == f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}"
     provenance = f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`"
-    assert provenance in done.stdout
+    assert provenance in completed.stdout
     assert provenance in tables.read_text()
     assert numbers(report)
     assert all(math.isfinite(number) for number in numbers(report)), report

@@ -433,14 +433,14 @@ def line_of(answer, name):
 
 def test_the_list_says_what_is_ready_and_what_is_not(run, root, tmp_path, monkeypatch):
     conf = site(tmp_path / "conf", "tiny")
-    answer = run("list", "--root", root, "--config-dir", conf)
-    assert answer.exit_code == 0, answer.output
-    assert "ready: needs no files" in line_of(answer, "digits")
-    assert "50,000" in line_of(answer, "cifar100")
-    assert "100 classes" in line_of(answer, "cifar100")
-    assert "yours: add data.path=DIR" in line_of(answer, "webdataset")
-    assert "not here: data prepare cifar100" in line_of(answer, "cifar100")
-    assert "ready" in line_of(answer, "tiny").split()
+    completed = run("list", "--root", root, "--config-dir", conf)
+    assert completed.exit_code == 0, completed.output
+    assert "ready: needs no files" in line_of(completed, "digits")
+    assert "50,000" in line_of(completed, "cifar100")
+    assert "100 classes" in line_of(completed, "cifar100")
+    assert "yours: add data.path=DIR" in line_of(completed, "webdataset")
+    assert "not here: data prepare cifar100" in line_of(completed, "cifar100")
+    assert "ready" in line_of(completed, "tiny").split()
     (root / "set/meta").write_bytes(b"x")
     assert "damaged" in run("list", "--root", root, "--config-dir", conf).stdout
 
@@ -470,9 +470,9 @@ def test_a_sites_own_data_sets_are_found_as_a_sweep_finds_them(run, root, tmp_pa
     monkeypatch.setenv("VIT_SWEEP_CONF", str(tmp_path / "site"))
     monkeypatch.setenv("VIT_SWEEP_DATA", str(root))
     for name in ("ours", "ours_too"):
-        answer = run("prepare", name)
-        assert answer.exit_code == 0, answer.exception
-        assert f"{name} is ready in {root}: 3 files" in answer.stdout
+        completed = run("prepare", name)
+        assert completed.exit_code == 0, completed.exception
+        assert f"{name} is ready in {root}: 3 files" in completed.stdout
     assert "not here" in line_of(run("list"), "cifar100")
 
 
@@ -491,27 +491,27 @@ def test_shipped_data_that_needs_no_files_is_ready_anywhere(run):
 def test_a_mistake_is_told_in_words(run, tmp_path, words, message):
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/broken.yaml").write_text("name: broken\nsorce: digits\n")
-    answer = run(*words)
-    assert isinstance(answer.exception, UserError)
-    assert message in str(answer.exception)
+    completed = run(*words)
+    assert isinstance(completed.exception, UserError)
+    assert message in str(completed.exception)
 
 
 def test_a_broken_file_does_not_hide_the_others_in_the_list(run, tmp_path):
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/broken.yaml").write_text("a: [\n")
-    answer = run("list", "--config-dir", "conf")
-    assert answer.exit_code == 0
-    assert "wrong: " in line_of(answer, "broken")
-    assert "ready" in line_of(answer, "digits")
+    completed = run("list", "--config-dir", "conf")
+    assert completed.exit_code == 0
+    assert "wrong: " in line_of(completed, "broken")
+    assert "ready" in line_of(completed, "digits")
 
 
 def test_a_data_set_that_builds_on_another_needs_nothing_of_the_sites_default_partition(run, tmp_path, monkeypatch):
     monkeypatch.setenv("VIT_SWEEP_PARTITION", "elsewhere")
     (tmp_path / "own/data").mkdir(parents=True)
     (tmp_path / "own/data/mine.yaml").write_text("defaults: [digits]\nname: mine\n")
-    answer = run("prepare", "mine", "--config-dir", tmp_path / "own")
-    assert answer.exit_code == 0, answer.exception
-    assert "mine is ready: it needs no files" in answer.output
+    completed = run("prepare", "mine", "--config-dir", tmp_path / "own")
+    assert completed.exit_code == 0, completed.exception
+    assert "mine is ready: it needs no files" in completed.output
 
 
 def test_a_copy_by_another_process_is_waited_for_while_it_grows_and_said(tmp_path, monkeypatch):

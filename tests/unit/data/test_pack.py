@@ -357,12 +357,12 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
     from PIL import Image
 
     grey = name in ("grey_alpha.png", "ink.png")
-    shown = np.zeros((16, 16, 3), dtype=np.uint8)
-    shown[:8] = (255, 255, 255) if grey else (255, 0, 0)
-    image, options, path = Image.fromarray(shown), {}, tmp_path / name
+    rgb_pixels = np.zeros((16, 16, 3), dtype=np.uint8)
+    rgb_pixels[:8] = (255, 255, 255) if grey else (255, 0, 0)
+    image, options, path = Image.fromarray(rgb_pixels), {}, tmp_path / name
     match name:
         case "deep.png":
-            path.write_bytes(png_of_16_bits(shown.astype(np.uint16) * 257))
+            path.write_bytes(png_of_16_bits(rgb_pixels.astype(np.uint16) * 257))
         case "palette.png":
             image = image.quantize(4)
         case "see_through_palette.png":
@@ -383,7 +383,7 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
         image.save(path, **options)
     pixels = np.asarray(loaded_image(path)).astype(int)
     assert pixels.shape == (16, 16, 3), about
-    assert np.abs(pixels - shown).max() <= 8, about
+    assert np.abs(pixels - rgb_pixels).max() <= 8, about
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])

@@ -51,12 +51,12 @@ def test_every_shipped_profile_has_its_golden_scripts():
 def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request):
     words = GRIDS[profile]
     where = [] if any(override.startswith("partition=") for override in words) else [f"partition={profile}"]
-    answer = sweep(*words, *where, "dry_run=true", "study=golden")
-    assert answer.returncode == 0, answer.stderr
+    completed = sweep(*words, *where, "dry_run=true", "study=golden")
+    assert completed.returncode == 0, completed.stderr
     rendered = ""
     for file in sorted(f for name in FILES for f in tmp_path.glob(f"outputs/golden/jobs/*/{name}")):
         if file.name.startswith("job."):
-            assert f"  {file.relative_to(tmp_path)}\n" in answer.stdout, "as it can be typed from here"
+            assert f"  {file.relative_to(tmp_path)}\n" in completed.stdout, "as it can be typed from here"
         text = file.read_text().replace(str(tmp_path), "FOLDER").replace(sys.executable, "PYTHON")
         text = re.sub(r"\.code/[0-9a-f]+", ".code/CODE", text)  # or every commit would change every script
         rendered += f"{file.relative_to(tmp_path)}\n{text}\n{'=' * 80}\n"

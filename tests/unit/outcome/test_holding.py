@@ -62,10 +62,10 @@ def test_an_end_that_says_no_time_counts_as_its_limit():
     st.floats(60, 1e5),
 )
 def test_none_is_negative_and_none_that_nobody_saw_end_is_longer_than_its_limit(drawn, limit_s):
-    made = [
+    attempts = [
         attempt(str(n), began=began, ended=began + more, judged_by=by) for n, (began, more, by) in enumerate(drawn, 1)
     ]
-    for one, seconds in zip(made, held_s(made, limit_s=limit_s), strict=True):
+    for one, seconds in zip(attempts, held_s(attempts, limit_s=limit_s), strict=True):
         assert seconds >= 0
         if one.exit.judged_by == "client":
             assert seconds <= limit_s + 1e-3

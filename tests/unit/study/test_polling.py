@@ -79,12 +79,12 @@ def watched(tmp_path, monkeypatch):
     study = Study(tmp_path / "s")
     folder = plan(study, cell())
     submit(study, cell())
-    world = SimpleNamespace(study=study, folder=folder, now=1000.0, asked=[], word=TaskStatus(state=TaskState.QUEUED))
+    world = SimpleNamespace(study=study, folder=folder, now=1000.0, asked=[], status=TaskStatus(state=TaskState.QUEUED))
 
     class Slurm:
         def states(self, submissions, *, max_age_s=None):
             world.asked.append((world.now, max_age_s))
-            return {(s.batch_name, i): world.word for s in submissions for i in range(s.tasks)}
+            return {(s.batch_name, i): world.status for s in submissions for i in range(s.tasks)}
 
         def earlier_starts(self, submission, index):
             return ()
@@ -183,7 +183,7 @@ def test_what_waits_behind_others_of_its_array_is_not_asked_for_while_they_begin
 
 def test_a_cell_that_says_it_failed_has_the_scheduler_asked_at_once_for_an_answer_of_after_that(watched):
     watched.look()
-    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
+    watched.status = TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
     leave(watched.folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom"))
     assert watched.look(after_s=2) == "running"
     assert len(watched.asked) == 1
@@ -194,7 +194,7 @@ def test_a_cell_that_says_it_failed_has_the_scheduler_asked_at_once_for_an_answe
 
 def test_a_job_that_is_gone_without_a_word_is_asked_for_twice_before_that_is_believed(watched):
     watched.look()
-    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
+    watched.status = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
     assert watched.look(after_s=FIRST_S) == "running"
     assert not watched.look(after_s=SOON_S).under_way
     assert [at for at, _ in watched.asked] == [1000, 1010, 1012]
@@ -212,7 +212,7 @@ def test_an_attempt_that_was_there_when_slurm_said_that_it_waits_is_not_taken_fo
 def test_what_was_handed_over_since_the_last_question_waits_and_is_not_gone(watched):
     watched.look()
     submit(watched.study, cell(), attempt=2)
-    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
+    watched.status = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
     assert watched.look(after_s=2) == "queued"
     assert len(watched.asked) == 1
 
@@ -220,13 +220,13 @@ def test_what_was_handed_over_since_the_last_question_waits_and_is_not_gone(watc
 def test_a_cell_that_somebody_cancels_has_the_scheduler_asked_at_once(watched):
     watched.look()
     watched.study.journal(entry(Event.CANCELLED, "b1", (cell().cell_id, 1), handle="7"))
-    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED)
+    watched.status = TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED)
     assert watched.look(after_s=2) == "cancelled"
     assert len(watched.asked) == 2
 
 
 def test_a_scheduler_that_does_not_answer_is_asked_again_after_seconds(watched):
-    watched.word = TaskStatus(state=TaskState.UNKNOWN, detail="no controller")
+    watched.status = TaskStatus(state=TaskState.UNKNOWN, detail="no controller")
     watched.look()
-    watched.word = TaskStatus(state=TaskState.RUNNING)
+    watched.status = TaskStatus(state=TaskState.RUNNING)
     assert watched.look(after_s=SOON_S) == "running"

@@ -66,11 +66,11 @@ def test_a_dropped_cell_was_paid_for_all_the_same(study):
     study, plan = study
     cell = two_gpus(plan)
     fail(study, cell, "1", began=0, ended=1)
-    made = record(cell, attempt="2", job_s=7200.0)
-    (study.cell_dir(cell.cell_id) / "record.json").write_text(to_json(made))
+    second_record = record(cell, attempt="2", job_s=7200.0)
+    (study.cell_dir(cell.cell_id) / "record.json").write_text(to_json(second_record))
     study.drop_cells([cell.cell_id], ["gpus==2"])
     left = [one for one in results_of(plan) if one.file.cell.gpus == 1]
-    assert lost_gpu_hours(study, left) == pytest.approx(2 + spent_gpu_hours(made))
+    assert lost_gpu_hours(study, left) == pytest.approx(2 + spent_gpu_hours(second_record))
     ones = {1: plan.cells[left[0].file.cell_id]}
     assert lost_gpu_hours(study, left, ones) == 0, "it is none of these"
 

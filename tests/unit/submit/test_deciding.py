@@ -255,8 +255,8 @@ def test_what_failed_attempts_have_cost_counts_in_the_budget():
     assert free.cells
     assert (paid.decision.stop, paid.cells) == ("budget", ())
     assert paid.spent_gpu_hours == pytest.approx(free.spent_gpu_hours + 3)
-    said = so_far(rule, OFFERED, [FIRST, paid], results, lost=3)
-    assert said.spent_gpu_hours == pytest.approx(paid.spent_gpu_hours)
+    status = so_far(rule, OFFERED, [FIRST, paid], results, lost=3)
+    assert status.spent_gpu_hours == pytest.approx(paid.spent_gpu_hours)
 
 
 def test_next_counts_attempts_that_failed(tmp_path):
@@ -286,6 +286,6 @@ def test_a_cell_that_was_dropped_is_not_added_again_and_no_longer_waited_for():
     *others, last = results_of(FIRST, noise=0.1)
     gone = last.file.cell_id
     assert set(decide([FIRST], others).cells) == {gone}
-    made = look(RULE, OFFERED, HOURS, [FIRST], others, at=AT, dropped=[gone])
-    assert made.new
-    assert gone not in made.cells
+    next_look = look(RULE, OFFERED, HOURS, [FIRST], others, at=AT, dropped=[gone])
+    assert next_look.new
+    assert gone not in next_look.cells

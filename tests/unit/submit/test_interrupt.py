@@ -33,11 +33,11 @@ class Waiting(Slurm):
     """Jobs that run for ever; while it is asked for the first time, `happens` is called."""
 
     happens = staticmethod(lambda: None)
-    asked, looks = 0, 1
+    questions, looks = 0, 1
 
     def states(self, submissions, **_how):
-        self.asked += 1
-        if self.asked > self.looks:
+        self.questions += 1
+        if self.questions > self.looks:
             raise Lost
         self.happens()
         return {(s.batch_name, i): TaskStatus(state=TaskState.RUNNING) for s in submissions for i in range(s.tasks)}
@@ -81,7 +81,7 @@ class AtCall:
 
 def run(verb, slurm, option, *, begins=interrupt.hold, press_at=0):
     """The client's exit code (None: it looked again), and how many calls it has made."""
-    slurm.asked, slurm.looks = 0, 2 if press_at else 1
+    slurm.questions, slurm.looks = 0, 2 if press_at else 1
     hook = AtCall(press_at, begins)
     sys.setprofile(hook)
     try:

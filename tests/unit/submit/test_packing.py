@@ -100,10 +100,10 @@ def queue(monkeypatch):
     """Let a look at the queue say this; returns the clusters that were looked at."""
     looked_at = []
 
-    def says(told):
+    def says(snapshot_or_reason):
         def look(clusters=None):
             looked_at.append(clusters)
-            return told
+            return snapshot_or_reason
 
         monkeypatch.setattr(queue_snapshot, "look", look)
         return looked_at

@@ -334,16 +334,16 @@ SMALL = [
 
 
 def test_photographs_are_packed_and_train_two_ranks_by_both_pipelines_to_the_same_loss(sweep, study, photos, tmp_path):
-    answer = sweep("-m", *SMALL, "gpus=2", env=photos)
-    assert answer.returncode == 2
-    assert "the images are not packed; pack its images: python -m vit_sweep data prepare photos" in answer.stderr
-    answer = sweep("data", "prepare", "photos", env=photos)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "train: 24 of 24 images" in answer.stdout
-    assert "photos is ready in" in answer.stdout
+    completed = sweep("-m", *SMALL, "gpus=2", env=photos)
+    assert completed.returncode == 2
+    assert "the images are not packed; pack its images: python -m vit_sweep data prepare photos" in completed.stderr
+    completed = sweep("data", "prepare", "photos", env=photos)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "train: 24 of 24 images" in completed.stdout
+    assert "photos is ready in" in completed.stdout
     shutil.rmtree(tmp_path / "data" / "photos")  # jobs need the packed form only
-    answer = sweep("-m", *SMALL, "gpus=2", "data.pipeline=device,loader", env=photos)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    completed = sweep("-m", *SMALL, "gpus=2", "data.pipeline=device,loader", env=photos)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     by_pipeline = {record["requested"]["pipeline"]: record for record in records(study).values()}
     assert set(by_pipeline) == {"device", "loader"}
     for device_epoch, other in zip(by_pipeline["device"]["epochs"], by_pipeline["loader"]["epochs"], strict=True):
@@ -355,11 +355,11 @@ def test_photographs_are_packed_and_train_two_ranks_by_both_pipelines_to_the_sam
 
 def test_a_folder_with_something_that_is_no_image_ends_with_a_sentence(sweep, photos, tmp_path):
     (tmp_path / "data/photos/train/china/train_000.png").write_bytes(b"no image")
-    answer = sweep("data", "prepare", "photos", env=photos)
-    assert answer.returncode == 2
-    assert "Traceback" not in answer.stderr
-    assert "1 of 32 files cannot be packed" in answer.stderr
-    assert "train_000.png" in answer.stderr
+    completed = sweep("data", "prepare", "photos", env=photos)
+    assert completed.returncode == 2
+    assert "Traceback" not in completed.stderr
+    assert "1 of 32 files cannot be packed" in completed.stderr
+    assert "train_000.png" in completed.stderr
 
 
 def test_a_packing_that_is_killed_goes_on_where_it_was(photos, tmp_path):

@@ -73,8 +73,8 @@ print(json.dumps(seen))
 def report(tmp_path_factory):
     """What a fresh process says of itself, one thing after the other."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = subprocess.run([sys.executable, "-c", PROBE, folder], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run([sys.executable, "-c", PROBE, folder], capture_output=True, text=True, check=True)
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def test_a_rank_imports_nothing_that_only_others_need(report):

@@ -24,7 +24,7 @@ class Fake:
     """A library that remembers, and fails at what it is told to fail at."""
 
     def __init__(self, *, fails=()):
-        self.told, self.fails = [], fails
+        self.received, self.fails = [], fails
 
     def start(self, run):
         self._do("start", run.cell_id)
@@ -42,11 +42,11 @@ class Fake:
     def _do(self, call, arguments):
         if call in self.fails:
             raise OSError("No space left on device")
-        self.told.append((call, arguments))
+        self.received.append((call, arguments))
 
     @property
     def calls(self):
-        return [what for what, _ in self.told]
+        return [call for call, _ in self.received]
 
 
 @pytest.fixture
@@ -132,10 +132,10 @@ def test_a_sweep_with_a_missing_library_submits_nothing(sweep, tmp_path):
         "found = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *more: None if name == 'mlflow' else found(name, *more)\n"
     )
-    answer = sweep("logging=mlflow", "study=s", env={"PYTHONPATH": str(tmp_path)})
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert "logging=[mlflow]: not installed here" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    completed = sweep("logging=mlflow", "study=s", env={"PYTHONPATH": str(tmp_path)})
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert "logging=[mlflow]: not installed here" in completed.stderr
+    assert "Traceback" not in completed.stderr
     assert not (tmp_path / "outputs").exists()
 
 

@@ -21,16 +21,16 @@ from tests.unit.builders import batch, profile, put_programs
 
 def partition(*hosts, **changes):
     """A hostfile partition; each host is a word: `name`, or `name:slots`, or `name:slots:model`."""
-    made = []
+    host_list = []
     for host in hosts:
         name, slots, model = (*host.split(":"), None, None)[:3]
-        made.append(Host(name=name, slots=int(slots or 1), gpu_model=model))
+        host_list.append(Host(name=name, slots=int(slots or 1), gpu_model=model))
     return profile(
         name="lab",
         scheduler=Scheduler.HOSTFILE,
-        nodes=len(made),
-        gpus_per_node=max(h.slots for h in made),
-        hosts=tuple(made),
+        nodes=len(host_list),
+        gpus_per_node=max(h.slots for h in host_list),
+        hosts=tuple(host_list),
         **changes,
     )
 
@@ -144,10 +144,10 @@ def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(
     site = partition("a:2", "b:2", remote_shell="ssh -p 2222", environment={"NASTY": "it's $HOME"})
     item = rendered(site, study_dir=folder)
     put_programs(tmp_path, mpirun=f'printf "%s\\0" "$@" "$NASTY" "$VIT_SWEEP_TASK_INDEX" > {tmp_path}/w')
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-s", "1"], input=item.files["job.sh"], text=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
     )
-    assert done.returncode == 0
+    assert completed.returncode == 0
     words = (tmp_path / "w").read_text().split("\0")
     jobs = item.batch.folder
     assert words[:6] == ["--hostfile", f"{jobs}/hostfile", "-np", "4", "--map-by", "ppr:2:node"]
@@ -169,8 +169,8 @@ def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, cod
     )
     text = rendered(site, study_dir=str(folder)).files["rank.sh"]
     environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
-    done = subprocess.run(["bash"], input=text, text=True, env=environment, capture_output=True)
-    assert done.returncode == code
+    completed = subprocess.run(["bash"], input=text, text=True, env=environment, capture_output=True)
+    assert completed.returncode == code
     assert (tmp_path / "site").read_text() == "its\n"
     notes = {path.name: path.read_text() for path in folder.glob("jobs/*/ended/*")}
     assert notes == ({} if code == 0 else {"1-5": f"{code}\n"})

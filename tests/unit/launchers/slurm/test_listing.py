@@ -83,15 +83,15 @@ def test_a_job_that_room_does_not_start_says_why(jobs):
 
 
 @pytest.mark.parametrize(
-    ("reason", "held"),
+    ("reason", "held_reason"),
     [
         ("Priority", None),
         ("ReqNodeNotAvail, UnavailableNodes:n1", None),
         ("QOSMaxJobsPerUserLimit", "QOSMaxJobsPerUserLimit"),
     ],
 )
-def test_only_who_waits_for_room_competes(reason, held):
-    assert one(State="PENDING", Reason=reason).held == held
+def test_only_who_waits_for_room_competes(reason, held_reason):
+    assert one(State="PENDING", Reason=reason).held == held_reason
 
 
 def test_jobs_of_others_are_told_from_ones_own():

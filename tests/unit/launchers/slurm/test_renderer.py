@@ -89,5 +89,5 @@ from tests.unit.builders import batch
 print(render(batch(), python="python"))
 """
     environment = clean_environment() | {"SUBMITIT_PREEMPT_SIGNAL": "USR1", "PYTHONPATH": str(ROOT)}
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert "#SBATCH --signal=USR2@90\n" in answer.stdout, answer.stderr
+    completed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "#SBATCH --signal=USR2@90\n" in completed.stdout, completed.stderr

@@ -153,11 +153,11 @@ def test_a_setup_line_that_fails_ends_the_job_by_way_of_its_closing_module(tmp_p
     """`ranks` and `closed` stand for what the script would start."""
     put_programs(tmp_path, site='[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0')
     text = script(python=str(tmp_path / "site"), profile=profile(**changes), closing="site.closing")
-    answer = bash("srun() { echo ranks; }\n" + text)
-    assert answer.stdout == ran
+    completed = bash("srun() { echo ranks; }\n" + text)
+    assert completed.stdout == ran
     failed = b"closed" in ran
-    assert answer.returncode == (SETUP_FAILED if failed else 0)
-    assert (b"vit_sweep: setup line ended with code 127: nomodule load cuda" in answer.stderr) == failed
+    assert completed.returncode == (SETUP_FAILED if failed else 0)
+    assert (b"vit_sweep: setup line ended with code 127: nomodule load cuda" in completed.stderr) == failed
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_a_setup_line_that_ends_the_script_itself_does_so_too(tmp_path, lines, c
     """Whatever Bash makes of it, the ranks are not started, and the closing module hears of it."""
     put_programs(tmp_path, site='[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0')
     text = script(python=str(tmp_path / "site"), profile=profile(setup=lines), closing="site.closing")
-    answer = bash("srun() { echo ranks; }\n" + text)
-    assert (answer.stdout, answer.returncode) == (b"closed 78\n", SETUP_FAILED)
-    assert answer.stderr.decode().splitlines()[-1] in (
+    completed = bash("srun() { echo ranks; }\n" + text)
+    assert (completed.stdout, completed.returncode) == (b"closed 78\n", SETUP_FAILED)
+    assert completed.stderr.decode().splitlines()[-1] in (
         f"vit_sweep: setup line ended with code {code}: {lines[-1]}",
         f"vit_sweep: setup line ended the script with code {code}: {lines[-1]}",
     )
@@ -195,15 +195,15 @@ def test_a_setup_line_that_ends_the_script_itself_does_so_too(tmp_path, lines, c
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_job_that_slurm_ends_in_its_setup_was_not_ended_by_a_line_of_it(number):
     lines = (f"kill -{number:d} $$", "sleep 60")
-    answer = bash("srun() { echo ranks; }\n" + script(profile=profile(setup=lines), closing="site.closing"))
-    assert answer.returncode == -number
-    assert b"setup line" not in answer.stderr
+    completed = bash("srun() { echo ranks; }\n" + script(profile=profile(setup=lines), closing="site.closing"))
+    assert completed.returncode == -number
+    assert b"setup line" not in completed.stderr
 
 
 def test_what_a_setup_sets_for_itself_does_not_end_our_lines_and_its_own_traps_stay():
     lines = ("set -eu", "trap 'echo cleaned' EXIT")
-    answer = bash("srun() { false; echo ranks $-; }\n" + script(profile=profile(setup=lines)))
-    ranks, cleaned = answer.stdout.decode().splitlines()
+    completed = bash("srun() { false; echo ranks $-; }\n" + script(profile=profile(setup=lines)))
+    ranks, cleaned = completed.stdout.decode().splitlines()
     assert cleaned == "cleaned"
     assert not {"e", "u"} & set(ranks.removeprefix("ranks "))
 

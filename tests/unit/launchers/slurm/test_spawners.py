@@ -54,8 +54,8 @@ def executed(text, tmp_path, **environ):
         name: f'printf "%s\\0" "$@" > {tmp_path}/{name}.words\nenv -0 > {tmp_path}/env' for name in ("srun", "mpirun")
     }
     put_programs(tmp_path, scontrol='[ "$2" = hostnames ] && tr , "\\n" <<< "$3"', **noting)
-    done = run(text, tmp_path, **environ)
-    assert done.stderr == ""
+    completed = run(text, tmp_path, **environ)
+    assert completed.stderr == ""
     return next(
         (tmp_path / f"{p}.words").read_text().split("\0")[:-1]
         for p in ("srun", "mpirun")
@@ -255,9 +255,9 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), absent=Non
             (tmp_path / name).symlink_to(shutil.which(name))
         environ = {"PATH": str(tmp_path)}
     text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
-    done = run(text, tmp_path, **environ)
-    assert done.stderr == "" or absent in done.stderr
-    return done.returncode, calls.read_text().splitlines()
+    completed = run(text, tmp_path, **environ)
+    assert completed.stderr == "" or absent in completed.stderr
+    return completed.returncode, calls.read_text().splitlines()
 
 
 FOLDER = batch(shape=TWO_BY_FOUR).folder
@@ -354,5 +354,5 @@ def test_every_rank_knows_when_the_time_limit_ends_the_job(tmp_path, spawner):
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing(spawner, runtime):
     text = script(spawner, closing="closing.module", container=runtime and container(runtime), teardown=("true",))
-    answer = subprocess.run(["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True)
-    assert answer.stdout == ""
+    completed = subprocess.run(["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True)
+    assert completed.stdout == ""

@@ -52,9 +52,9 @@ def python(*words, path, cwd, **more):
     """Run a python as a job would be run from a checkout that is installed editable; returns its output."""
     # What an editable install's .pth file adds comes after PYTHONPATH, as the copy's own checkout does here.
     environment = clean_environment() | {"PYTHONPATH": os.pathsep.join(map(str, path))} | more
-    answer = subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.strip()
+    completed = subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.strip()
 
 
 @pytest.fixture
