@@ -11,7 +11,7 @@ tables (`series.pooling`), which are not corrected for having been looked at: th
 import random
 from collections.abc import Callable, Sequence
 from math import exp, inf, log
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from benchmarks.provenance import options, report
 from vit_sweep.analysis.deciding.answering import TIE
 from vit_sweep.analysis.deciding.decide import decide
 from vit_sweep.analysis.deciding.evidence import Evidence, Timed
+from vit_sweep.analysis.deciding.looks import confidence_of
 from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s
 from vit_sweep.analysis.series.pooling import half_width, layout_of, spread_of
 from vit_sweep.plan.choices import Scaling
@@ -118,6 +119,8 @@ class Outcome(NamedTuple):
     grid_hours: float
     looks: int
     runs: int
+    floor_hours: float
+    """GPU-hours of `clairvoyant`; 0 of a question for a number."""
 
 
 def random_curve(number: int, seed: int) -> Curve:
@@ -236,7 +239,46 @@ def _grid_answers(curve: Curve, question: Question, seconds: Sequence[Sequence[f
 def outcome(curve: Curve, question: Question, seed: str) -> Outcome:
     """Both designs."""
     spent = adaptive(curve, question, seed)
-    return Outcome(spent.answered, spent.held, spent.hours, full_grid(curve, question, seed), spent.looks, spent.runs)
+    grid = full_grid(curve, question, seed)
+    floor = clairvoyant(curve, question) if question.gpus is None else 0.0
+    return Outcome(spent.answered, spent.held, spent.hours, grid, spent.looks, spent.runs, floor)
+
+
+def clairvoyant(curve: Curve, question: Question) -> float:
+    """GPU-hours of who knows curve and spread beforehand and only shows it, by one look at each count that it takes.
+
+    These are the answer, the next count that is surely below, and all in between that are equal to the threshold; the
+    runs of the smallest count serve them all. No choice can take less.
+    """
+    assert question.threshold is not None
+    z = NormalDist().inv_cdf((1 + confidence_of(1, question.confidence)) / 2)
+    off = {gpus: log(curve.efficiency(gpus) / question.threshold) for gpus in curve.counts[1:]}
+    errors = {gpus: max(abs(by), log(1 + TIE) - abs(by)) / z for gpus, by in off.items()}
+    equal = {gpus for gpus, by in off.items() if abs(by) < log(1 + TIE) / 2}
+    ways = []
+    for first, *beyond in (curve.counts[place:] for place in range(len(curve.counts))):
+        if first != curve.base and (first in equal or off[first] < 0):
+            continue
+        told = [first] if first != curve.base else []
+        for gpus in beyond:
+            told.append(gpus)
+            if gpus not in equal:
+                break
+        if not beyond or told[-1] in equal or off[told[-1]] < 0:
+            ways.append({gpus: errors[gpus] for gpus in told})
+    return min(_hours_to_show(curve, way) for way in ways)
+
+
+def _hours_to_show(curve: Curve, errors: dict[int, float]) -> float:
+    """With as many runs of the smallest count as are cheapest; `errors`: of each other count's ratio to it."""
+    least = 1 + int((curve.spread / min(errors.values())) ** 2)
+    hours = []
+    for runs in range(least, 20 * least + 1):
+        others = {gpus: (error / curve.spread) ** 2 - 1 / runs for gpus, error in errors.items()}
+        if min(others.values()) > 0:
+            of_others = sum(max(1.0, 1 / inverse) * curve.hours(gpus) for gpus, inverse in others.items())
+            hours.append(runs * curve.hours(curve.base) + of_others)
+    return min(hours)
 
 
 def efficiency(curve: Curve, draw: random.Random) -> str:
@@ -290,6 +332,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "held": fmean(o.held for o in answered) if answered else 0.0,
         "hours": _together(outcomes),
         "hours_of_answered": _together(answered),
+        "floor": sum(o.floor_hours for o in answered) / max(1e-9, sum(o.grid_hours for o in answered)),
         "median": median(ratios),
         "at_most_half": fmean(ratio <= 0.5 for ratio in ratios),
         "looks": fmean(o.looks for o in outcomes),
@@ -336,6 +379,9 @@ def main() -> None:
                 outcomes.append(outcome(curve, question_of(question_for(curve, draw)), f"{args.seed} {kind} {number}"))
             figures[f"{kind}, {name}"] = summary(outcomes)
             print(line(kind, name, summary(outcomes)), flush=True)
+    for name, row in figures.items():
+        if row["floor"]:
+            print(f"{name}: who knew the curves would take {row['floor']:.0%} to show the answers", flush=True)
     print("\n| curves | half-width, median | held the truth | GPU-hours, in repeats of the grid |\n|---|---|---|---|")
     for kind, curves in (("planted, 64 known", planted), ("published, all but the largest known", replayed)):
         further = beyond(curves, args.seed)
