@@ -57,7 +57,6 @@ _EXTRAS = {
     **dict.fromkeys(("deepspeed", "safetensors", "sklearn", "torch", "torchvision"), "train"),
     **dict.fromkeys(("accelerate", "megatron", "transformers"), "engines"),
     "timm": "timm",
-    "torchmetrics": "tasks",
 }
 """What jobs import of other packages, and the extra that has it."""
 _OURS = ("vit_sweep", "launchers")

@@ -31,7 +31,7 @@ from vit_sweep.plan.point import Point
 from vit_sweep.plan.rerun import PLACE, Offer, Sample, changed_fields, point_of, sampled
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours
-from vit_sweep.study.code.provenance import require_engines, require_metrics, require_models, require_optimizers
+from vit_sweep.study.code.provenance import require_engines, require_models, require_optimizers, require_tasks
 from vit_sweep.study.trust import programs
 from vit_sweep.submit.sweep import same_python
 
@@ -298,7 +298,7 @@ def _missing(planned: PlannedCell, root: Path) -> str:
             require_engines([cell.engine.kind])
             require_optimizers([cell.optimizer.kind])
             require_models([cell.model])
-            require_metrics([cell.task])
+            require_tasks([cell.task])
     except UserError as error:
         return str(error)
     return ""

@@ -39,9 +39,9 @@ from vit_sweep.study.code.provenance import (
     require_engines,
     require_extra,
     require_loggers,
-    require_metrics,
     require_models,
     require_optimizers,
+    require_tasks,
 )
 from vit_sweep.study.code.snapshot import Snapshot, take
 from vit_sweep.study.continuing import continued
@@ -272,7 +272,7 @@ def _require_what_jobs_need(plan: Plan, settings: Settings) -> None:
         require_engines(cell.cell.engine.kind for cell in checkable)
         require_optimizers(cell.cell.optimizer.kind for cell in checkable)
         require_models(cell.cell.model for cell in checkable)
-        require_metrics(cell.cell.task for cell in checkable)
+        require_tasks(cell.cell.task for cell in checkable)
     for data in {cell.cell.data for cell in plan.cells.values()}:
         datasets.require(data, Path(settings.data_root))
 

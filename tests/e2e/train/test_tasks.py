@@ -79,6 +79,34 @@ print(json.dumps([
     assert sums == pytest.approx([sum(entropy) / 3, 0], rel=1e-5)
 
 
+def test_metrics_are_those_of_torchmetrics():
+    """Of random answers, many of them equal, and of labels that few images have."""
+    pairs = in_python("""
+from torchmetrics.functional import classification as labels, regression as numbers
+draw = torch.Generator().manual_seed(7)
+pairs = []
+for images, outputs in [(6, 2), (9, 3), (40, 4), (300, 7)]:
+    for coarse in (1, 50):
+        answers = (torch.randn((images, outputs), generator=draw) * coarse).round() / coarse
+        there = (torch.rand((images, outputs), generator=draw) < 0.3).float()
+        own, likely = scores(Task.MULTILABEL, answers, there, None), answers.double().sigmoid()
+        each = labels.multilabel_average_precision(likely, there.long(), num_labels=outputs, average="none")
+        if there.any():
+            pairs.append((own["map"], float(each[there.any(dim=0)].mean())))
+        f1 = labels.multilabel_f1_score(likely, there.long(), num_labels=outputs, average="micro")
+        pairs.append((own["f1"], float(f1)))
+        wanted = torch.randn((images, outputs), generator=draw)
+        own, pair = scores(Task.REGRESSION, answers, wanted, None), (answers.double(), wanted.double())
+        pairs += [(own["mae"], float(numbers.mean_absolute_error(*pair))), (own["r2"], float(numbers.r2_score(*pair)))]
+        flat = [part.flatten() for part in pair]
+        pairs.append((own["rmse"], float(numbers.mean_squared_error(*flat, squared=False))))
+print(json.dumps(pairs))
+""")
+    assert len(pairs) > 36
+    own, theirs = zip(*pairs, strict=True)
+    assert own == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The record of one rank that learns a task, trained once."""

@@ -124,7 +124,7 @@ def test_a_package_that_raises_without_its_name_is_named_by_where_it_raised(faul
     assert lacking(raised.value).startswith("deepspeed is there")
 
 
-@pytest.mark.parametrize("extra", ["train", "engines", "timm", "tasks"])
+@pytest.mark.parametrize("extra", ["train", "engines", "timm"])
 def test_the_extras_that_are_named_have_the_packages(extra):
     has = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
     called = {"sklearn": "scikit-learn", "megatron": "megatron-core"}

@@ -9,7 +9,6 @@
 """
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -17,10 +16,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from vit_sweep.job.train.engines.engine import Inputs
+from vit_sweep.job.train.metrics import of_labels, of_numbers
 from vit_sweep.job.train.pairs.loss import contrastive_loss
 from vit_sweep.job.train.pairs.retrieval import recalls
-from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.choices import Task
 from vit_sweep.plan.pairs.text import BEGIN, END
 
@@ -93,46 +91,8 @@ def scores(task: Task, outputs: Tensor, targets: Tensor, units: Units | None) ->
         return {}
     if task is Task.CONTRASTIVE:
         return recalls(outputs, targets)
-    from torchmetrics.functional import classification as labels
-    from torchmetrics.functional import regression as numbers
-
     outputs, targets = outputs.double().cpu(), targets.double().cpu()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of metrics without a value, which are left out
-        if task is Task.MULTILABEL:
-            probabilities, truth, count = outputs.sigmoid(), targets.long(), targets.shape[1]
-            precision_by_label = labels.multilabel_average_precision(
-                probabilities, truth, num_labels=count, average="none"
-            )
-            values = {
-                # It gives 0 to a label that no image has, which would count against the model.
-                "map": precision_by_label[truth.any(dim=0)].mean(),
-                "f1": labels.multilabel_f1_score(probabilities, truth, num_labels=count, average="micro"),
-            }
-        else:
-            if units is not None:
-                outputs, targets = (part * units.scale + units.offset for part in (outputs, targets))
-            values = {
-                "mae": numbers.mean_absolute_error(outputs, targets),
-                "rmse": numbers.mean_squared_error(outputs.flatten(), targets.flatten(), squared=False),
-            }
-            # torchmetrics takes sums below 1e-4 for none, and calls R² 1 then, whatever the unit: so in deviations.
-            varies = targets.amax(dim=0) > targets.amin(dim=0)
-            if varies.any():
-                scale = targets.std(dim=0, correction=0)
-                predicted, true_values = ((part / scale)[:, varies] for part in (outputs, targets))
-                values["r2"] = numbers.r2_score(predicted, true_values)
-    return {name: float(value) for name, value in values.items() if math.isfinite(float(value))}
-
-
-def require_metrics(task: Task) -> None:
-    """Refuse before the training what could not be measured after it; raises `JobError`."""
-    if task in (Task.CLASSIFICATION, Task.CONTRASTIVE):
-        return
-    try:
-        import torchmetrics  # noqa: F401
-    except ImportError as error:
-        raise JobError(
-            Cause.CONFIGURATION,
-            f"task={task.value}: torchmetrics cannot be imported ({one_line(error)}); pip install 'vit_sweep[tasks]'",
-        ) from error
+    if task is Task.REGRESSION and units is not None:
+        outputs, targets = outputs * units.scale + units.offset, targets * units.scale + units.offset
+    values = of_labels(outputs, targets) if task is Task.MULTILABEL else of_numbers(outputs, targets)
+    return {name: value for name, value in values.items() if math.isfinite(value)}

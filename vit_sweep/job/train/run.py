@@ -24,7 +24,6 @@ from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.preflight import preflight
 from vit_sweep.job.train.measure.readback import gathered, peaks_of, rank_report, resolved_of
 from vit_sweep.job.train.model import DTYPES
-from vit_sweep.job.train.objective import require_metrics
 from vit_sweep.job.train.proof.certificate import certify
 from vit_sweep.job.train.proof.gradients import check_gradients
 from vit_sweep.job.train.rendezvous import connect, pick_device
@@ -73,7 +72,6 @@ def train(
     device = pick_device(identity, cell.device)
     data_opened = time.monotonic()
     execution.starting("opening the data")
-    require_metrics(cell.task)
     splits = load(
         cell.data,
         Path(file.data_root),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -41,7 +42,7 @@ ranks = [loads(**engine) for engine in [*engines, {"kind": "deepspeed"}]]
 
 import vit_sweep.job.train.imports.with_deepspeed
 compiler = ("sympy", "torch._dynamo.convert_frame", "torch._inductor.compile_fx", "torch.distributed.tensor")
-heavy = (*compiler, "mlflow", "pandas", "scipy", "sklearn", "tensorboard", "wandb")
+heavy = (*compiler, "mlflow", "pandas", "scipy", "sklearn", "tensorboard", "triton", "wandb")
 seen = {
     "ranks": ranks,
     "looks": len(looks),
@@ -60,6 +61,9 @@ programs = seen["programs"] = []
 sys.addaudithook(lambda event, given: programs.append(given[0]) if event == "subprocess.Popen" else None)
 wrapped(small_cell(), vision_transformer(small_cell()))
 seen["programs"] = list(programs)
+seen["triton"] = "triton" in sys.modules
+from torch.utils._triton import has_triton_package
+seen["torch finds triton"] = has_triton_package()
 
 from deepspeed.runtime.zero.muon.original_muon import zeropower_via_newtonschulz5 as orthogonal
 seen["shape"] = list(orthogonal(torch.eye(4), 5).shape)
@@ -93,6 +97,10 @@ def test_a_rank_that_compiles_nothing_never_loads_the_compiler(report):
 
 def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called(report):
     assert (report["compiler"], report["compile"], report["shape"]) == (True, "torch", [4, 4])
+
+
+def test_deepspeed_has_no_triton_and_torch_finds_it(report):
+    assert (report["triton"], report["torch finds triton"]) == (False, find_spec("triton") is not None)
 
 
 def test_what_is_imported_is_not_looked_at_for_garbage_again(report):

@@ -1,8 +1,10 @@
 """DeepSpeed and the engine that it makes, imported: before anything else does, and only for cells that use it.
 
-Two things that it does meanwhile would cost every rank seconds and serve no run of ours: its autotuner imports MLflow
-where that is installed, and its Muon optimizer, imported by every ZeRO engine, loads all of torch's inductor. MLflow is
-hidden meanwhile; what Muon compiles is compiled when Muon is first called.
+Three things that it does meanwhile would cost every rank seconds and serve no run of ours: its autotuner imports MLflow
+where that is installed, its kernels for experts Triton, two fifths of all that it imports, and its Muon optimizer,
+imported by every ZeRO engine, loads all of torch's inductor. MLflow and Triton are hidden meanwhile, so those kernels
+are off as where Triton is not installed; torch's compiler finds it later. What Muon compiles is compiled when Muon is
+first called.
 
 Nothing here may start CUDA: a forked process could not use it.
 """
@@ -54,7 +56,7 @@ def _compiling_at_the_first_call() -> Iterator[None]:
         torch.compile = real
 
 
-with without_collector(), _hidden("mlflow"), _compiling_at_the_first_call():
+with without_collector(), _hidden("mlflow"), _hidden("triton"), _compiling_at_the_first_call():
     with suppress(ImportError):  # DeepSpeed has had it here since 0.17
         import deepspeed.runtime.zero.muon.muon_optimizer
     with suppress(ImportError):  # of every engine that it makes, though it has no experts
