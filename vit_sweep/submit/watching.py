@@ -22,7 +22,7 @@ _SLURM_PERIOD_S = 2.0
 _SLURM_LONGEST_S = 25.0
 """Between two looks at the files while nothing changes."""
 _CELLS_A_SECOND = 20
-"""That are looked at on a file system which many clients share: few cells are looked at sooner again."""
+"""That are looked at on a file system which many clients share, so that few are looked at sooner again."""
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
 
 
