@@ -24,7 +24,7 @@ TIE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
+class EarlierLooks:
     """What earlier looks at a threshold leave to the next one."""
 
     looks: Mapping[int, int] = field(default_factory=dict)
@@ -32,17 +32,17 @@ class Before:
     above: frozenset[int] = frozenset()
     """Counts that were surely efficient; what was sure stays so, since all looks hold together."""
     below: frozenset[int] = frozenset()
-    judged: int | None = None
+    last_count: int | None = None
     """The count that the last round was made for; no other is judged anew."""
 
 
-NOTHING_BEFORE = Before()
+NO_EARLIER_LOOKS = EarlierLooks()
 
 
-def weights_of(question: Question, known: Evidence) -> Weights:
+def weights_of(question: Question, evidence: Evidence) -> Weights:
     """The counts that a number is made of."""
     assert question.gpus is not None
-    return {known.base: 1.0, question.gpus: -1.0} if question.quantity.compared else {question.gpus: 1.0}
+    return {evidence.base: 1.0, question.gpus: -1.0} if question.quantity.compared else {question.gpus: 1.0}
 
 
 def half_width(value: Value, confidence: float) -> float:
@@ -55,38 +55,38 @@ def t_of(freedom: float, confidence: float) -> float:
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def answer(question: Question, known: Evidence, before: Before = NOTHING_BEFORE) -> Answer:
+def answer(question: Question, evidence: Evidence, earlier: EarlierLooks = NO_EARLIER_LOOKS) -> Answer:
     """The answer by now."""
-    return _number(question, known) if question.gpus is not None else _largest(question, known, before)
+    return _number(question, evidence) if question.gpus is not None else _largest(question, evidence, earlier)
 
 
 # --- a number ----------------------------------------------------------------------------------------------
 
 
-def _number(question: Question, known: Evidence) -> Answer:
-    weights = weights_of(question, known)
+def _number(question: Question, evidence: Evidence) -> Answer:
+    weights = weights_of(question, evidence)
     assert question.half_width is not None
-    if set(weights) <= set(known.measured):
-        found = known.value(weights)
-        reach = t_of(found.freedom, question.confidence) * found.error
-        mean, low, high, by_laws = found.mean, found.mean - reach, found.mean + reach, False
-        enough = min(known.n(gpus) for gpus in weights) > 1
+    if set(weights) <= set(evidence.measured):
+        measured = evidence.value(weights)
+        reach = t_of(measured.freedom, question.confidence) * measured.error
+        mean, low, high, by_laws = measured.mean, measured.mean - reach, measured.mean + reach, False
+        enough = min(evidence.n(gpus) for gpus in weights) > 1
     else:
-        if not known.measured:
+        if not evidence.measured:
             return Answer(sentence=f"{_name(question)}: nothing has run yet", done=False)
-        made = Candidates(known=known)
-        asked = made.ratio(question.gpus or 0) if question.quantity.compared else made.seconds(question.gpus or 0)
-        low, high = asked.interval(question.confidence)
+        laws = Candidates(evidence=evidence)
+        predicted = laws.ratio(question.gpus or 0) if question.quantity.compared else laws.seconds(question.gpus or 0)
+        low, high = predicted.interval(question.confidence)
         mean, by_laws = (low + high) / 2, True
         # What can run is not answered by laws.
-        enough = (question.gpus not in known.counts) and len(known.measured) > 2
-    scale, sign = _scale(question, known)
+        enough = (question.gpus not in evidence.counts) and len(evidence.measured) > 2
+    scale, sign = _scale(question, evidence)
     ends = sorted(scale * exp(sign * max(-50.0, min(50.0, end))) for end in (low, high))
     value, width = scale * exp(sign * mean), min(1e9, sinh(min(50.0, (high - low) / 2)))
     done = enough and width <= question.half_width
     basis = ", by the candidate laws" if by_laws else ""
     sentence = (
-        f"{_name(question)}: {_shown(question, value)} ({_shown(question, ends[0])} to {_shown(question, ends[1])}), "
+        f"{_name(question)}: {_text(question, value)} ({_text(question, ends[0])} to {_text(question, ends[1])}), "
         f"±{_percent(width)}{basis}"
     )
     return Answer(
@@ -94,19 +94,19 @@ def _number(question: Question, known: Evidence) -> Answer:
     )
 
 
-def _scale(question: Question, known: Evidence) -> tuple[float, float]:
+def _scale(question: Question, evidence: Evidence) -> tuple[float, float]:
     """Factor and power that make the number of exp(a sum of logarithms of seconds)."""
     gpus = question.gpus or 1
-    factor = gpus / known.base
+    factor = gpus / evidence.base
     match question.quantity:
         case Quantity.EFFICIENCY:
-            return (1 / factor if known.strong else 1.0), 1.0
+            return (1 / factor if evidence.strong else 1.0), 1.0
         case Quantity.SPEEDUP:
-            return (1.0 if known.strong else factor), 1.0
+            return (1.0 if evidence.strong else factor), 1.0
         case Quantity.TIME:
             return 1.0, 1.0
         case _:
-            images = known.load.images(gpus) if known.load.work is not None else 1
+            images = evidence.load.images(gpus) if evidence.load.work is not None else 1
             return float(images), -1.0
 
 
@@ -114,7 +114,7 @@ def _name(question: Question) -> str:
     return f"{question.quantity.value} on {plural(question.gpus or 0, 'GPU')}"
 
 
-def _shown(question: Question, value: float) -> str:
+def _text(question: Question, value: float) -> str:
     unit = {Quantity.TIME: " s", Quantity.THROUGHPUT: " images/s"}.get(question.quantity, "")
     return f"{value:.1%}" if question.quantity is Quantity.EFFICIENCY else f"{number(value)}{unit}"
 
@@ -145,36 +145,36 @@ class Standing(NamedTuple):
         return not self.above and not self.below and abs(self.off) + self.reach <= log(1 + TIE)
 
 
-def ideal_off(question: Question, known: Evidence, gpus: int) -> float:
+def ideal_off(question: Question, evidence: Evidence, gpus: int) -> float:
     """What ln T(smallest)/T(gpus) is less of, to be `Standing.off`."""
     assert question.threshold is not None
-    return log(question.threshold) + (log(gpus / known.base) if known.strong else 0.0)
+    return log(question.threshold) + (log(gpus / evidence.base) if evidence.strong else 0.0)
 
 
-def standings(question: Question, known: Evidence, before: Before) -> dict[int, Standing]:
+def standings(question: Question, evidence: Evidence, earlier: EarlierLooks) -> dict[int, Standing]:
     """Of every measured count but the smallest; empty without a run of that."""
-    if known.base not in known.measured:
+    if evidence.base not in evidence.measured:
         return {}
-    found = {}
-    for gpus in known.measured:
-        if gpus == known.base:
+    by_count = {}
+    for gpus in evidence.measured:
+        if gpus == evidence.base:
             continue
-        value = known.value({known.base: 1.0, gpus: -1.0})
-        off = value.mean - ideal_off(question, known, gpus)
-        confidence = confidence_of(before.looks.get(gpus, 1), question.confidence)
+        value = evidence.value({evidence.base: 1.0, gpus: -1.0})
+        off = value.mean - ideal_off(question, evidence, gpus)
+        confidence = confidence_of(earlier.looks.get(gpus, 1), question.confidence)
         reach = t_of(value.freedom, confidence) * value.error
-        fresh = before.judged in (gpus, None) and gpus not in before.above | before.below
-        found[gpus] = Standing(
+        fresh = earlier.last_count in (gpus, None) and gpus not in earlier.above | earlier.below
+        by_count[gpus] = Standing(
             gpus=gpus,
             off=off,
             reach=reach,
-            above=gpus in before.above or (fresh and off - reach >= 0),
-            below=gpus in before.below or (fresh and off + reach < 0),
+            above=gpus in earlier.above or (fresh and off - reach >= 0),
+            below=gpus in earlier.below or (fresh and off + reach < 0),
         )
-    return found
+    return by_count
 
 
-def chance_to_tell(known: Evidence, weights: Weights, off: float, confidence: float) -> float:
+def chance_to_tell(evidence: Evidence, weights: Weights, off: float, confidence: float) -> float:
     """The probability, 0 to 1, that a count is told from the threshold once it ran as often as it may.
 
     Predictive power (Spiegelhalter, Freedman and Blackburn 1986): by then it is off by what it is now, give or take
@@ -182,8 +182,8 @@ def chance_to_tell(known: Evidence, weights: Weights, off: float, confidence: fl
     and equal where the interval is near enough. `off`: logarithm of its efficiency over the threshold. Giving up
     makes no answer less sure, as none is given.
     """
-    now = known.value(weights)
-    last = known.value(weights, {gpus: known.room(gpus) for gpus in weights})
+    now = evidence.value(weights)
+    last = evidence.value(weights, {gpus: evidence.room(gpus) for gpus in weights})
     reach = t_of(last.freedom, confidence) * last.error
     moves = max(1e-12, now.error**2 - last.error**2) ** 0.5
 
@@ -194,37 +194,37 @@ def chance_to_tell(known: Evidence, weights: Weights, off: float, confidence: fl
     return min(1.0, 1 - less(reach) + less(-reach) + less(near) - less(-near))
 
 
-def undecided(known: Evidence, standing: Mapping[int, Standing]) -> tuple[int, tuple[int, ...]]:
+def undecided(evidence: Evidence, standing: Mapping[int, Standing]) -> tuple[int, tuple[int, ...]]:
     """The largest count that is surely efficient, and those above it that may be the largest one.
 
     Efficiency is taken to fall with the GPUs: nothing above a count that is surely less is looked at, unless a run
     there says otherwise.
     """
-    sure = max([known.base, *(s.gpus for s in standing.values() if s.above)])
+    sure = max([evidence.base, *(s.gpus for s in standing.values() if s.above)])
     less = min((s.gpus for s in standing.values() if s.below and s.gpus > sure), default=None)
-    failed = min((gpus for gpus in known.failed or {} if gpus > sure), default=None)
+    failed = min((gpus for gpus in evidence.failed or {} if gpus > sure), default=None)
     end = min((gpus for gpus in (less, failed) if gpus is not None), default=None)
-    return sure, tuple(gpus for gpus in known.counts if gpus > sure and (end is None or gpus < end))
+    return sure, tuple(gpus for gpus in evidence.counts if gpus > sure and (end is None or gpus < end))
 
 
-def _largest(question: Question, known: Evidence, before: Before) -> Answer:
-    standing = standings(question, known, before)
-    sure, open_ = undecided(known, standing)
-    what = f"the largest count with an efficiency of {question.threshold:.0%} or more"
+def _largest(question: Question, evidence: Evidence, earlier: EarlierLooks) -> Answer:
+    standing = standings(question, evidence, earlier)
+    sure, open_ = undecided(evidence, standing)
+    heading = f"the largest count with an efficiency of {question.threshold:.0%} or more"
     if not standing:
-        return Answer(sentence=f"{what}: nothing is known yet", done=False, possible=known.counts)
+        return Answer(sentence=f"{heading}: nothing is known yet", done=False, possible=evidence.counts)
     tied = tuple(gpus for gpus in open_ if gpus in standing and standing[gpus].tied)
     done = set(open_) == set(tied)
     possible = (sure, *open_)
     words = " or ".join(map(str, possible)) if len(possible) < 4 else f"{sure} to {possible[-1]}"
-    top = " (the largest count of the grid)" if possible == (known.counts[-1],) else ""
-    after = [gpus for gpus in known.counts if gpus > possible[-1]][:1]
+    top = " (the largest count of the grid)" if possible == (evidence.counts[-1],) else ""
+    after = [gpus for gpus in evidence.counts if gpus > possible[-1]][:1]
     near = [gpus for gpus in (sure, *after, *open_) if gpus in standing]
-    seen = ", ".join(_seen(question, standing[gpus]) for gpus in sorted(near)[:4])
+    details = ", ".join(_efficiency_words(question, standing[gpus]) for gpus in sorted(near)[:4])
     if tied and done:
-        seen += f"; {', '.join(map(str, tied))}: not to be told from {question.threshold:.0%}"
+        details += f"; {', '.join(map(str, tied))}: not to be told from {question.threshold:.0%}"
     return Answer(
-        sentence=f"{what} is {words}{top}" + (f": {seen}" if seen else ""),
+        sentence=f"{heading} is {words}{top}" + (f": {details}" if details else ""),
         done=done,
         possible=possible,
         above=tuple(s.gpus for s in standing.values() if s.above),
@@ -232,7 +232,7 @@ def _largest(question: Question, known: Evidence, before: Before) -> Answer:
     )
 
 
-def _seen(question: Question, standing: Standing) -> str:
+def _efficiency_words(question: Question, standing: Standing) -> str:
     assert question.threshold is not None
     value, low, high = (
         question.threshold * exp(end)

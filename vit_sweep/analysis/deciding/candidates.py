@@ -38,15 +38,15 @@ _TRANSFER = (0.0, *np.geomspace(1e-3, 1.0, 9).tolist())
 class Candidates:
     """The laws that may be true, and their weights by now: `laws x doubts`."""
 
-    known: Evidence
+    evidence: Evidence
 
     @cached_property
     def weights(self) -> Floats:
         """Of each law (first axis) with each doubt (second); they add up to 1."""
-        prior = _shapes(self.known.load, self.known.counts)[0][:, None] + np.zeros(len(DOUBT))
-        if len(self.known.measured) < 2:
+        prior = _shapes(self.evidence.load, self.evidence.counts)[0][:, None] + np.zeros(len(DOUBT))
+        if len(self.evidence.measured) < 2:
             return np.asarray(np.exp(prior) / np.exp(prior).sum())
-        residual = self._means - self._at(self.known.measured)
+        residual = self._means - self._at(self.evidence.measured)
         precision = 1 / self._variances  # doubts x counts
         off = residual[:, None, :] - self._level[..., None]
         fit = -0.5 * (off**2 * precision).sum(axis=-1)
@@ -57,28 +57,30 @@ class Candidates:
 
     def seconds(self, gpus: int) -> "Mixture":
         """Of the logarithm of a count's seconds, nothing measured on it being used by itself."""
-        level, known = self._level, self._level_variance
+        level, level_variance = self._level, self._level_variance
         means = level + self._at((gpus,))
         return Mixture(
             weights=self.weights,
             means=means,
-            variances=np.broadcast_to(known + (np.square(DOUBT) * self._distance(gpus) ** (2 * _FARTHER)), means.shape),
+            variances=np.broadcast_to(
+                level_variance + (np.square(DOUBT) * self._distance(gpus) ** (2 * _FARTHER)), means.shape
+            ),
             freedom=self._freedom,
         )
 
     def ratio(self, gpus: int) -> "Mixture":
         """Of ln T(smallest count) - ln T(gpus): the smallest count as it was measured, if it was."""
-        base = self.known.base
-        there = self.seconds(gpus)
-        if base in self.known.measured:
-            here = self.known.value({base: 1.0})
+        base = self.evidence.base
+        predicted = self.seconds(gpus)
+        if base in self.evidence.measured:
+            measured = self.evidence.value({base: 1.0})
             return Mixture(
                 weights=self.weights,
-                means=here.mean - there.means,
-                variances=there.variances + here.error**2,
+                means=measured.mean - predicted.means,
+                variances=predicted.variances + measured.error**2,
                 freedom=self._freedom,
             )
-        means = np.broadcast_to(self._at((base,)) - self._at((gpus,)), there.means.shape)
+        means = np.broadcast_to(self._at((base,)) - self._at((gpus,)), predicted.means.shape)
         doubt = np.square(DOUBT) * (1 + self._distance(gpus) ** (2 * _FARTHER))
         return Mixture(weights=self.weights, means=means, variances=np.broadcast_to(doubt, means.shape), freedom=1e6)
 
@@ -87,65 +89,65 @@ class Candidates:
         low, high = self.ratio(gpus).interval(0.95)
         return float(np.exp(low)), float(np.exp(high))
 
-    def gain(self, gpus: int, asked: "Mixture") -> float:
-        """Part of the variance of `asked`, a mixture over these candidates, that one more run would take away, 0 to 1.
+    def gain(self, gpus: int, target: "Mixture") -> float:
+        """Part of the variance of `target`, a mixture over these candidates, that one more run would take away, 0 to 1.
 
         The best linear guess from the run: Cov(asked, run)^2 / Var(run).
         """
-        noise, n = self.known.run_variance(gpus), self.known.n(gpus)
+        noise, n = self.evidence.run_variance(gpus), self.evidence.n(gpus)
         doubts = np.square(DOUBT)
         if n:  # what is left to learn of a measured count: its runs' noise, not how far its law is off
             before, after = doubts + noise / n, doubts + noise / (n + 1)
-            own = 1 / (1 / after - 1 / before)
+            run_variance = 1 / (1 / after - 1 / before)
         else:
-            own = doubts + noise
+            run_variance = doubts + noise
         means = self._level + self._at((gpus,))
         weights = self.weights
         centred = means - (weights * means).sum()
-        sign = np.sign((weights * centred * (asked.means - asked.mean)).sum()) or 1.0
-        together = (weights * centred * (asked.means - asked.mean)).sum()
-        together += sign * float((weights * self._level_variance).sum())
-        spread = (weights * centred**2).sum() + (weights * (self._level_variance + own)).sum()
-        whole = asked.variance
-        return float(min(1.0, together**2 / spread / whole)) if whole > 0 and spread > 0 else 0.0
+        sign = np.sign((weights * centred * (target.means - target.mean)).sum()) or 1.0
+        covariance = (weights * centred * (target.means - target.mean)).sum()
+        covariance += sign * float((weights * self._level_variance).sum())
+        spread = (weights * centred**2).sum() + (weights * (self._level_variance + run_variance)).sum()
+        target_variance = target.variance
+        return float(min(1.0, covariance**2 / spread / target_variance)) if target_variance > 0 and spread > 0 else 0.0
 
     def _at(self, counts: tuple[int, ...]) -> Floats:
         """Logarithms of seconds of each law, its level left open: laws x counts."""
-        everywhere = tuple(sorted({*self.known.counts, *counts}))
-        shapes = _shapes(self.known.load, everywhere)[1]
-        return np.asarray(shapes[:, [everywhere.index(gpus) for gpus in counts]])
+        all_counts = tuple(sorted({*self.evidence.counts, *counts}))
+        shapes = _shapes(self.evidence.load, all_counts)[1]
+        return np.asarray(shapes[:, [all_counts.index(gpus) for gpus in counts]])
 
     @cached_property
     def _means(self) -> Floats:
-        return np.array([self.known.mean(gpus) for gpus in self.known.measured])
+        return np.array([self.evidence.mean(gpus) for gpus in self.evidence.measured])
 
     @cached_property
     def _variances(self) -> Floats:
         """Of measured means around a law: doubts x counts."""
-        noise = np.array([self.known.run_variance(gpus) / self.known.n(gpus) for gpus in self.known.measured])
+        noise = np.array([self.evidence.run_variance(gpus) / self.evidence.n(gpus) for gpus in self.evidence.measured])
         return np.asarray(np.square(DOUBT)[:, None] + noise)
 
     @cached_property
     def _level(self) -> Floats:
         """The level of each law that agrees best: laws x doubts."""
-        if not self.known.measured:
-            return np.zeros((len(self._at((self.known.base,))), len(DOUBT)))
+        if not self.evidence.measured:
+            return np.zeros((len(self._at((self.evidence.base,))), len(DOUBT)))
         precision = 1 / self._variances
-        off = self._means - self._at(self.known.measured)
+        off = self._means - self._at(self.evidence.measured)
         return np.asarray((off @ precision.T) / precision.sum(axis=-1))
 
     @property
     def _level_variance(self) -> Floats:
-        return np.asarray(1 / (1 / self._variances).sum(axis=-1)) if self.known.measured else np.ones(len(DOUBT))
+        return np.asarray(1 / (1 / self._variances).sum(axis=-1)) if self.evidence.measured else np.ones(len(DOUBT))
 
     @property
     def _freedom(self) -> float:
-        if not self.known.measured:
+        if not self.evidence.measured:
             return 1.0
-        return self.known.value({self.known.measured[0]: 1.0}).freedom
+        return self.evidence.value({self.evidence.measured[0]: 1.0}).freedom
 
     def _distance(self, gpus: int) -> float:
-        measured = self.known.measured or (gpus,)
+        measured = self.evidence.measured or (gpus,)
         return max(1.0, gpus / max(measured), min(measured) / gpus)
 
 

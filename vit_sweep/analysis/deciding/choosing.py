@@ -25,7 +25,7 @@ from scipy.special import stdtr
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import (
     TIE,
-    Before,
+    EarlierLooks,
     Standing,
     chance_to_tell,
     half_width,
@@ -65,55 +65,57 @@ class Round:
     """What to run next; nothing, and why."""
 
     choices: tuple[Choice, ...] = ()
-    nothing: str = ""
-    judged: int | None = None
+    stop_reason: str = ""
+    count: int | None = None
     """The count that a threshold is asked of."""
 
 
-def next_round(question: Question, known: Evidence, before: Before) -> Round:
+def next_round(question: Question, evidence: Evidence, earlier: EarlierLooks) -> Round:
     """The cells to run after a look that did not answer the question. No budget is looked at."""
     if question.gpus is None:
-        return _towards_threshold(question, known, before)
-    if question.gpus in known.counts:
-        return _towards_number(question, known)
-    return _towards_laws(question, known)
+        return _towards_threshold(question, evidence, earlier)
+    if question.gpus in evidence.counts:
+        return _towards_number(question, evidence)
+    return _towards_laws(question, evidence)
 
 
-def within(made: Round, known: Evidence, hours: float) -> Round:
+def within(round_: Round, evidence: Evidence, hours: float) -> Round:
     """The same round with no more GPU-hours than these; nothing where not even one run fits.
 
     Whole, or its first runs as they fit.
     """
-    kept: list[Choice] = []
+    affordable: list[Choice] = []
     left = max(0.0, hours)  # runs that took longer than their like may have spent more than there was
-    for choice in made.choices:
-        fit = min(choice.runs, int(left / known.hours(choice.gpus) + 1e-9)) if known.hours(choice.gpus) > 0 else 0
+    for choice in round_.choices:
+        fit = min(choice.runs, int(left / evidence.hours(choice.gpus) + 1e-9)) if evidence.hours(choice.gpus) > 0 else 0
         if fit:
-            kept.append(replace(choice, runs=fit))
-            left -= fit * known.hours(choice.gpus)
-    return replace(made, choices=tuple(kept))
+            affordable.append(replace(choice, runs=fit))
+            left -= fit * evidence.hours(choice.gpus)
+    return replace(round_, choices=tuple(affordable))
 
 
-def cost(choices: tuple[Choice, ...], known: Evidence) -> float:
+def cost(choices: tuple[Choice, ...], evidence: Evidence) -> float:
     """GPU-hours of a round."""
-    return sum(choice.runs * known.hours(choice.gpus) for choice in choices)
+    return sum(choice.runs * evidence.hours(choice.gpus) for choice in choices)
 
 
 # --- a number ----------------------------------------------------------------------------------------------
 
 
-def _towards_number(question: Question, known: Evidence) -> Round:
-    weights = weights_of(question, known)
+def _towards_number(question: Question, evidence: Evidence) -> Round:
+    weights = weights_of(question, evidence)
     first = FIRST if len(weights) > 1 else FIRST + 1
-    missing = {gpus: first - known.n(gpus) for gpus in weights if known.n(gpus) < min(first, FIRST)}
+    missing = {gpus: first - evidence.n(gpus) for gpus in weights if evidence.n(gpus) < min(first, FIRST)}
     if missing:
-        return _first(question, known, missing)
-    more = allocate(known, weights, lambda value: half_width(value, question.confidence) <= (question.half_width or 0))
+        return _first_runs(question, evidence, missing)
+    more = allocate(
+        evidence, weights, lambda value: half_width(value, question.confidence) <= (question.half_width or 0)
+    )
     if not more:
-        return Round(nothing=_all_ran(known, weights))
-    before = half_width(known.value(weights), question.confidence)
-    after = half_width(known.value(weights, more), question.confidence)
-    share = {gpus: known.run_variance(gpus) / known.n(gpus) for gpus in weights}
+        return Round(stop_reason=_why_exhausted(evidence, weights))
+    before = half_width(evidence.value(weights), question.confidence)
+    after = half_width(evidence.value(weights, more), question.confidence)
+    share = {gpus: evidence.run_variance(gpus) / evidence.n(gpus) for gpus in weights}
     return Round(
         choices=tuple(
             Choice(
@@ -127,17 +129,17 @@ def _towards_number(question: Question, known: Evidence) -> Round:
     )
 
 
-def _first(question: Question, known: Evidence, missing: Mapping[int, int]) -> Round:
-    room = {gpus: min(runs, known.room(gpus)) for gpus, runs in missing.items()}
+def _first_runs(question: Question, evidence: Evidence, missing: Mapping[int, int]) -> Round:
+    room = {gpus: min(runs, evidence.room(gpus)) for gpus, runs in missing.items()}
     if not all(room.values()):
-        return Round(nothing=_all_ran(known, room))
-    what = "what others are compared with" if question.quantity.compared else "what is asked for"
+        return Round(stop_reason=_why_exhausted(evidence, room))
+    role = "what others are compared with" if question.quantity.compared else "what is asked for"
     return Round(
         choices=tuple(
             Choice(
                 gpus=gpus,
                 runs=runs,
-                why=f"{what if gpus == known.base else 'what is asked for'}; {FIRST} runs or more say how far they "
+                why=f"{role if gpus == evidence.base else 'what is asked for'}; {FIRST} runs or more say how far they "
                 "differ",
             )
             for gpus, runs in sorted(room.items())
@@ -146,22 +148,22 @@ def _first(question: Question, known: Evidence, missing: Mapping[int, int]) -> R
 
 
 def allocate(
-    known: Evidence, weights: Mapping[int, float], enough: Callable[[Value], bool], most: int | None = None
+    evidence: Evidence, weights: Mapping[int, float], enough: Callable[[Value], bool], most: int | None = None
 ) -> dict[int, int]:
     """Runs to add one by one where each lowers the variance most per GPU-hour, until that would be `enough`.
 
     At most `most` of them; None: `GROWTH` of those that are there.
     """
     more: dict[int, int] = {}
-    total = sum(known.n(gpus) for gpus in weights)
+    total = sum(evidence.n(gpus) for gpus in weights)
     limit = most if most is not None else max(1, ceil(GROWTH * total))
-    while sum(more.values()) < limit and not (more and enough(known.value(weights, more))):
+    while sum(more.values()) < limit and not (more and enough(evidence.value(weights, more))):
         rates = {}
         for gpus, weight in weights.items():
-            n = known.n(gpus) + more.get(gpus, 0)
-            if known.room(gpus) > more.get(gpus, 0):
-                gain = weight**2 * known.run_variance(gpus) * (1 / n - 1 / (n + 1))
-                rates[gpus] = gain / max(1e-12, known.hours(gpus))
+            n = evidence.n(gpus) + more.get(gpus, 0)
+            if evidence.room(gpus) > more.get(gpus, 0):
+                gain = weight**2 * evidence.run_variance(gpus) * (1 / n - 1 / (n + 1))
+                rates[gpus] = gain / max(1e-12, evidence.hours(gpus))
         if not rates:
             break
         best = max(rates, key=lambda gpus: (rates[gpus], -gpus))
@@ -169,60 +171,60 @@ def allocate(
     return more
 
 
-def _all_ran(known: Evidence, counts: Mapping[int, object]) -> str:
-    failed = known.failed or {}
+def _why_exhausted(evidence: Evidence, counts: Mapping[int, object]) -> str:
+    failed = evidence.failed or {}
     for gpus in counts:
         if gpus in failed:
             return f"gpus={gpus} ended as {failed[gpus]}: without it there is no answer"
     listed = ", ".join(map(str, counts))
-    return f"gpus={listed} ran max_repeats={known.most} times each; a larger one goes on"
+    return f"gpus={listed} ran max_repeats={evidence.most} times each; a larger one goes on"
 
 
 # --- a number by laws --------------------------------------------------------------------------------------
 
 
-def _towards_laws(question: Question, known: Evidence) -> Round:
-    free = [gpus for gpus in known.counts if known.room(gpus)]
-    if not known.measured and free:
+def _towards_laws(question: Question, evidence: Evidence) -> Round:
+    free = [gpus for gpus in evidence.counts if evidence.room(gpus)]
+    if not evidence.measured and free:
         ends = {free[0]: 1, free[-1]: 1}
         return Round(choices=tuple(Choice(gpus=gpus, runs=1, why="an end of the grid") for gpus in ends))
-    made = Candidates(known=known)
-    asked = made.ratio(question.gpus or 0) if question.quantity.compared else made.seconds(question.gpus or 0)
-    gains = {gpus: made.gain(gpus, asked) for gpus in free}
-    if question.quantity.compared and known.base in gains and known.base in known.measured:
-        n = known.n(known.base)
-        gains[known.base] += known.run_variance(known.base) * (1 / n - 1 / (n + 1)) / asked.variance
-    worth = {gpus: gain for gpus, gain in gains.items() if gain >= LEAST_GAIN}
-    if not worth:
+    laws = Candidates(evidence=evidence)
+    target = laws.ratio(question.gpus or 0) if question.quantity.compared else laws.seconds(question.gpus or 0)
+    gains = {gpus: laws.gain(gpus, target) for gpus in free}
+    if question.quantity.compared and evidence.base in gains and evidence.base in evidence.measured:
+        n = evidence.n(evidence.base)
+        gains[evidence.base] += evidence.run_variance(evidence.base) * (1 / n - 1 / (n + 1)) / target.variance
+    worthwhile = {gpus: gain for gpus, gain in gains.items() if gain >= LEAST_GAIN}
+    if not worthwhile:
         return Round(
-            nothing=f"what is left is how far any law may be off on {plural(question.gpus or 0, 'GPU')}, which no run "
-            f"of the grid can narrow; measure nearer: gpus={question.gpus}"
+            stop_reason=f"what is left is how far any law may be off on {plural(question.gpus or 0, 'GPU')}, which no "
+            f"run of the grid can narrow; measure nearer: gpus={question.gpus}"
         )
-    best = max(worth, key=lambda gpus: (worth[gpus] / max(1e-12, known.hours(gpus)), -gpus))
-    low, high = made.disagreement(best)
-    what = plural(question.gpus or 0, "GPU")
-    text = f"it takes away {worth[best]:.0%} of the variance of what the candidate laws say of {what}"
-    if best != known.base and not known.n(best):
-        text += f", which put T({known.base})/T({best}) at {low:.3g} to {high:.3g}"
+    best = max(worthwhile, key=lambda gpus: (worthwhile[gpus] / max(1e-12, evidence.hours(gpus)), -gpus))
+    low, high = laws.disagreement(best)
+    gpus_words = plural(question.gpus or 0, "GPU")
+    text = f"it takes away {worthwhile[best]:.0%} of the variance of what the candidate laws say of {gpus_words}"
+    if best != evidence.base and not evidence.n(best):
+        text += f", which put T({evidence.base})/T({best}) at {low:.3g} to {high:.3g}"
     return Round(choices=(Choice(gpus=best, runs=1, why=text),))
 
 
 # --- the largest efficient count ---------------------------------------------------------------------------
 
 
-def _towards_threshold(question: Question, known: Evidence, before: Before) -> Round:
-    standing = standings(question, known, before)
-    _, open_ = undecided(known, standing)
-    laws = Candidates(known=known)
+def _towards_threshold(question: Question, evidence: Evidence, earlier: EarlierLooks) -> Round:
+    standing = standings(question, evidence, earlier)
+    _, open_ = undecided(evidence, standing)
+    laws = Candidates(evidence=evidence)
     looks = {
-        gpus: _Look(question, known, laws, gpus, confidence_of(before.looks.get(gpus, 0) + 1, question.confidence))
-        for gpus in open_ or known.counts[1:]
+        gpus: _Look(question, evidence, laws, gpus, confidence_of(earlier.looks.get(gpus, 0) + 1, question.confidence))
+        for gpus in open_ or evidence.counts[1:]
         if not (gpus in standing and standing[gpus].tied)
     }
     for gpus in by_first_look([look.prospect for look in looks.values()]):
         if choices := looks[gpus].choices:
-            return Round(choices=choices, judged=gpus)
-    return Round(nothing=_not_told(question, known, standing, open_))
+            return Round(choices=choices, count=gpus)
+    return Round(stop_reason=_why_no_plan(question, evidence, standing, open_))
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class _Look:
     """A look at one count: what it is expected to come to, and the runs that it takes first."""
 
     question: Question
-    known: Evidence
+    evidence: Evidence
     laws: Candidates
     gpus: int
     confidence: float
@@ -260,68 +262,76 @@ class _Look:
 
     @property
     def _ran(self) -> bool:
-        return {self.known.base, self.gpus} <= set(self.known.measured)
+        return {self.evidence.base, self.gpus} <= set(self.evidence.measured)
 
     @property
     def _weights(self) -> dict[int, float]:
-        return {self.known.base: 1.0, self.gpus: -1.0}
+        return {self.evidence.base: 1.0, self.gpus: -1.0}
 
     @property
-    def _here(self) -> Value:
-        return self.known.value(self._weights)
+    def _measured(self) -> Value:
+        return self.evidence.value(self._weights)
 
     @cached_property
-    def _asked(self) -> Mixture:
+    def _predicted(self) -> Mixture:
         return self.laws.ratio(self.gpus)
 
     @cached_property
     def _chance(self) -> float:
         """Of telling it from the threshold."""
         if not self._ran:
-            return float(all(self.known.room(gpus) or self.known.n(gpus) for gpus in self._weights))
-        off = self._here.mean - ideal_off(self.question, self.known, self.gpus)
-        return chance_to_tell(self.known, self._weights, off, self.confidence)
+            return float(all(self.evidence.room(gpus) or self.evidence.n(gpus) for gpus in self._weights))
+        off = self._measured.mean - ideal_off(self.question, self.evidence, self.gpus)
+        return chance_to_tell(self.evidence, self._weights, off, self.confidence)
 
     def _beyond(self, off: Floats) -> Floats:
         """The probability that the logarithm of its efficiency over the threshold is more than each of these."""
-        bounds = off + ideal_off(self.question, self.known, self.gpus)
+        bounds = off + ideal_off(self.question, self.evidence, self.gpus)
         if self._ran:
-            return np.asarray(stdtr(self._here.freedom, (self._here.mean - bounds) / self._here.error))
-        return np.array([self._asked.above(bound) for bound in bounds])
+            return np.asarray(stdtr(self._measured.freedom, (self._measured.mean - bounds) / self._measured.error))
+        return np.array([self._predicted.above(bound) for bound in bounds])
 
     def _hours(self, off: Floats) -> Floats:
         """GPU-hours that tell, if it is so far off: as many runs of either count, as far as they may be made."""
-        freedom = self._here.freedom if self._ran else _FREEDOM
-        variance = sum(self.known.run_variance(gpus) for gpus in self._weights)
+        freedom = self._measured.freedom if self._ran else _FREEDOM
+        variance = sum(self.evidence.run_variance(gpus) for gpus in self._weights)
         runs = np.maximum(1.0, variance * (t_of(freedom, self.confidence) / _reach(off)) ** 2)
-        more = [np.clip(runs - self.known.n(g), 0, self.known.room(g)) * self.known.hours(g) for g in self._weights]
-        return np.asarray(np.maximum(sum(more), self.known.hours(self.gpus)))
+        more = [
+            np.clip(runs - self.evidence.n(g), 0, self.evidence.room(g)) * self.evidence.hours(g) for g in self._weights
+        ]
+        return np.asarray(np.maximum(sum(more), self.evidence.hours(self.gpus)))
 
     def _first(self) -> tuple[Choice, ...]:
-        low, high = (_efficiency(self.question, self.known, self.gpus, end) for end in self._asked.interval(0.95))
-        chance = self._asked.above(ideal_off(self.question, self.known, self.gpus))
-        why = f"the candidate laws put its efficiency at {low:.0%} to {high:.0%}: {chance:.0%} likely to be " \
-              f"{self.question.threshold:.0%} or more"  # fmt: skip
+        low, high = (
+            _efficiency(self.question, self.evidence, self.gpus, end) for end in self._predicted.interval(0.95)
+        )
+        chance = self._predicted.above(ideal_off(self.question, self.evidence, self.gpus))
+        why = (
+            f"the candidate laws put its efficiency at {low:.0%} to {high:.0%}: {chance:.0%} likely to be "
+            f"{self.question.threshold:.0%} or more"
+        )
         return tuple(
             Choice(gpus=gpus, runs=1, why=why if gpus == self.gpus else "what others are compared with")
             for gpus in self._weights
-            if gpus not in self.known.measured
+            if gpus not in self.evidence.measured
         )
 
     def _more(self) -> tuple[Choice, ...]:
         """Of a count that ran and cannot be told from the threshold, and of the smallest."""
-        here = self._here
-        reach = float(_reach(np.array(here.mean - ideal_off(self.question, self.known, self.gpus))))
+        here = self._measured
+        reach = float(_reach(np.array(here.mean - ideal_off(self.question, self.evidence, self.gpus))))
 
         def enough(value: Value) -> bool:
             return t_of(value.freedom, self.confidence) * value.error <= reach
 
-        whole = allocate(self.known, self._weights, enough, most=4 * self.known.most)
-        now = ceil(GROWTH_TO_TELL * sum(self.known.n(gpus) for gpus in self._weights))
-        more = allocate(self.known, self._weights, enough, most=now)
-        efficiency = _efficiency(self.question, self.known, self.gpus, here.mean)
-        why = f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; about " \
-              f"{plural(sum(whole.values()), 'run')} would tell"  # fmt: skip
+        needed = allocate(self.evidence, self._weights, enough, most=4 * self.evidence.most)
+        at_once = ceil(GROWTH_TO_TELL * sum(self.evidence.n(gpus) for gpus in self._weights))
+        more = allocate(self.evidence, self._weights, enough, most=at_once)
+        efficiency = _efficiency(self.question, self.evidence, self.gpus, here.mean)
+        why = (
+            f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; about "
+            f"{plural(sum(needed.values()), 'run')} would tell"
+        )
         return tuple(
             Choice(gpus=gpus, runs=runs, why=why if gpus == self.gpus else f"what gpus={self.gpus} is compared with")
             for gpus, runs in sorted(more.items())
@@ -333,16 +343,18 @@ def _reach(off: Floats) -> Floats:
     return np.maximum(np.abs(off), EQUAL) * 0.9
 
 
-def _efficiency(question: Question, known: Evidence, gpus: int, ratio: float) -> float:
-    return exp(min(50.0, ratio - ideal_off(question, known, gpus))) * (question.threshold or 1.0)
+def _efficiency(question: Question, evidence: Evidence, gpus: int, ratio: float) -> float:
+    return exp(min(50.0, ratio - ideal_off(question, evidence, gpus))) * (question.threshold or 1.0)
 
 
-def _not_told(question: Question, known: Evidence, standing: Mapping[int, Standing], open_: tuple[int, ...]) -> str:
+def _why_no_plan(
+    question: Question, evidence: Evidence, standing: Mapping[int, Standing], open_: tuple[int, ...]
+) -> str:
     """Why no count that is open is looked at again."""
-    near = [gpus for gpus in open_ if gpus in standing and not standing[gpus].tied and known.room(gpus)]
+    near = [gpus for gpus in open_ if gpus in standing and not standing[gpus].tied and evidence.room(gpus)]
     if not near:
-        return _all_ran(known, dict.fromkeys(open_ or known.counts))
+        return _why_exhausted(evidence, dict.fromkeys(open_ or evidence.counts))
     return (
         f"gpus={', '.join(map(str, near))} is too near {question.threshold:.0%} for its spread: the chance that "
-        f"max_repeats={known.most} runs tell is below {LEAST_CHANCE:.0%}; a larger one goes on"
+        f"max_repeats={evidence.most} runs tell is below {LEAST_CHANCE:.0%}; a larger one goes on"
     )

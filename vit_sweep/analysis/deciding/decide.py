@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from launchers.text import plural
-from vit_sweep.analysis.deciding.answering import Before, answer
+from vit_sweep.analysis.deciding.answering import EarlierLooks, answer
 from vit_sweep.analysis.deciding.choosing import cost, next_round, within
 from vit_sweep.analysis.deciding.evidence import Evidence
 from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED, Choice, Decision
@@ -17,48 +17,54 @@ from vit_sweep.plan.deciding.question import Question
 
 
 def decide(
-    question: Question, known: Evidence, before: Sequence[Decision] = (), *, budget: float | None = None
+    question: Question, evidence: Evidence, before: Sequence[Decision] = (), *, budget: float | None = None
 ) -> Decision:
     """Look at what is known. `before`: all earlier looks; `budget`: GPU-hours of the whole study, None: any."""
     look = len(before) + 1
-    earlier = _before(before)
-    now = answer(question, known, earlier)
-    if now.done:
-        return Decision(look=look, answer=now, stop=ANSWERED)
-    made = next_round(question, known, replace(earlier, above=frozenset(now.above), below=frozenset(now.below)))
-    if not made.choices:
-        return Decision(look=look, answer=now, stop=EXHAUSTED, why=made.nothing)
+    earlier = _earlier_looks(before)
+    current = answer(question, evidence, earlier)
+    if current.done:
+        return Decision(look=look, answer=current, stop=ANSWERED)
+    round_ = next_round(
+        question, evidence, replace(earlier, above=frozenset(current.above), below=frozenset(current.below))
+    )
+    if not round_.choices:
+        return Decision(look=look, answer=current, stop=EXHAUSTED, why=round_.stop_reason)
     if budget is not None:
-        left = budget - known.spent
-        kept = within(made, known, left)
-        if not kept.choices or (not known.runs and kept.choices != made.choices):  # half a first step says nothing
-            least = min(known.hours(choice.gpus) for choice in made.choices)
-            spent = f"{known.spent:.3g} are spent, and the next run takes" if known.runs else "the first run takes"
-            why = (
-                f"budget_gpu_hours={budget:g}: {spent} about {least:.3g} – "
-                f"{budget_enough(made.choices, known):.3g} would pay the next {plural(_runs(made.choices), 'run')}"
-            )
-            return Decision(look=look, answer=now, stop=BUDGET, why=why)
-        made = kept
-    return Decision(look=look, answer=now, choices=made.choices, judged=made.judged, hours=cost(made.choices, known))
+        affordable = within(round_, evidence, budget - evidence.spent)
+        # Half a first step says nothing.
+        if not affordable.choices or (not evidence.runs and affordable.choices != round_.choices):
+            return Decision(look=look, answer=current, stop=BUDGET, why=_over_budget(round_.choices, evidence, budget))
+        round_ = affordable
+    hours = cost(round_.choices, evidence)
+    return Decision(look=look, answer=current, choices=round_.choices, judged=round_.count, hours=hours)
 
 
-def _before(decisions: Sequence[Decision]) -> Before:
-    """What these looks leave to the next one."""
-    if not decisions:
-        return Before()
-    last = decisions[-1]
-    return Before(
-        looks=Counter(decision.judged for decision in decisions if decision.judged is not None),
-        above=frozenset(last.answer.above),
-        below=frozenset(last.answer.below),
-        judged=last.judged,
+def _over_budget(choices: tuple[Choice, ...], evidence: Evidence, budget: float) -> str:
+    least = min(evidence.hours(choice.gpus) for choice in choices)
+    spent = f"{evidence.spent:.3g} are spent, and the next run takes" if evidence.runs else "the first run takes"
+    return (
+        f"budget_gpu_hours={budget:g}: {spent} about {least:.3g} – {budget_enough(choices, evidence):.3g} would pay "
+        f"the next {plural(_runs(choices), 'run')}"
     )
 
 
-def budget_enough(choices: tuple[Choice, ...], known: Evidence) -> float:
+def _earlier_looks(decisions: Sequence[Decision]) -> EarlierLooks:
+    """What these looks leave to the next one."""
+    if not decisions:
+        return EarlierLooks()
+    last = decisions[-1]
+    return EarlierLooks(
+        looks=Counter(decision.judged for decision in decisions if decision.judged is not None),
+        above=frozenset(last.answer.above),
+        below=frozenset(last.answer.below),
+        last_count=last.judged,
+    )
+
+
+def budget_enough(choices: tuple[Choice, ...], evidence: Evidence) -> float:
     """GPU-hours of a whole study that would pay these cells too."""
-    return known.spent + cost(choices, known)
+    return evidence.spent + cost(choices, evidence)
 
 
 def _runs(choices: tuple[Choice, ...]) -> int:

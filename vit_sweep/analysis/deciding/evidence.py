@@ -98,7 +98,7 @@ class Evidence:
         if known:
             return fmean(known)
         spent = [(run.gpu_hours, self.predicted_hours[run.gpus]) for run in self.runs if run.gpu_hours is not None]
-        off = sum(real for real, _ in spent) / sum(said for _, said in spent) if spent else 1.0
+        off = sum(actual for actual, _ in spent) / sum(predicted for _, predicted in spent) if spent else 1.0
         return off * self.predicted_hours[gpus]
 
     def mean(self, gpus: int) -> float:

@@ -11,7 +11,7 @@ from vit_sweep.analysis.deciding.evidence import Timed
 
 def of(counts, repeats=2, serial=0.02):
     runs = [Timed(gpus=g, epoch_s=seconds(g, serial) * (1 + 0.002 * i)) for g in counts for i in range(repeats)]
-    return Candidates(known=known(runs))
+    return Candidates(evidence=known(runs))
 
 
 def test_weights_are_probabilities():
