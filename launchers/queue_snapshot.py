@@ -44,8 +44,6 @@ class QueuedJob:
 
     handle: Line
     """As the scheduler names it: `17`, `17_3`, `17_[4-99]`."""
-    mine: bool
-    """Whether it is a job of the user who looks."""
     state: QueueState
     partitions: tuple[Line, ...]
     """Where it runs, or may start: the first that can."""

@@ -106,7 +106,6 @@ class Played(NamedTuple):
         job, new = submitted.wanted, submitted.submit_s == at_s
         waits = QueuedJob(
             handle=handle_of(entry),
-            mine=False,
             state=QueueState.PENDING,
             partitions=job.partitions,
             nodes=job.nodes,

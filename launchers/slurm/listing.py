@@ -11,7 +11,6 @@ from launchers.slurm.states import indices_of
 
 _FIELDS = (
     "JobArrayID",
-    "UserID",
     "State",
     "Partition",
     "NumNodes",
@@ -48,7 +47,7 @@ _NOTHING = ("", "N/A", "(null)", "None assigned")
 _MOST_HOSTS = 100_000
 
 
-def read_jobs(text: str, *, uid: int) -> tuple[tuple[QueuedJob, ...], str]:
+def read_jobs(text: str) -> tuple[tuple[QueuedJob, ...], str]:
     """The jobs that `QUEUE` printed, and the first line that is none; the headings of clusters are passed over.
 
     Raises nothing: what is not known of a job is None.
@@ -58,13 +57,13 @@ def read_jobs(text: str, *, uid: int) -> tuple[tuple[QueuedJob, ...], str]:
         values = line.strip().split("|", len(_FIELDS) - 1)
         row = dict(zip(_FIELDS, (value.strip().removesuffix("|") for value in values), strict=False))
         try:
-            jobs += _job(row, uid)
+            jobs += _job(row)
         except (KeyError, ValueError):  # no row of ours, or numbers that no job has
             strange = strange or ("" if line.startswith("CLUSTER: ") else line)
     return tuple(jobs), strange
 
 
-def _job(row: Mapping[str, str], uid: int) -> Iterator[QueuedJob]:
+def _job(row: Mapping[str, str]) -> Iterator[QueuedJob]:
     """The job of a row; none where it has no nodes, or is neither here nor there."""
     runs, nodes, reason = row["State"] in _HOLDS, int(row["NumNodes"]), row["Reason"]
     if nodes == 0 or not (runs or row["State"] == "PENDING"):
@@ -73,7 +72,6 @@ def _job(row: Mapping[str, str], uid: int) -> Iterator[QueuedJob]:
     cpus, limit = row["NumCPUs"], _limit_s(row["TimeLimit"])
     yield QueuedJob(
         handle=row["JobArrayID"],
-        mine=int(row["UserID"]) == uid,
         state=QueueState.RUNNING if runs else QueueState.PENDING,
         partitions=tuple(filter(None, row["Partition"].split(","))),
         nodes=nodes,

@@ -44,7 +44,7 @@ def look(clusters: str | None = None) -> QueueSnapshot | str:
     )
     if why := ask.error or _without_plan(settings):
         return why
-    listed, strange = read_jobs(jobs, uid=os.getuid())
+    listed, strange = read_jobs(jobs)
     if strange and not listed:
         return f"squeue printed {strange[:60]!r}, which is not what it was asked for: is it wrapped here?"
     rooms = read_nodes(nodes)

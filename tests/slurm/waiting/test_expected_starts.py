@@ -52,7 +52,7 @@ def test_a_job_that_waits_behind_another_is_foretold_and_compared(sweep, shared_
     (shape,) = [line for line in completed.stdout.splitlines() if line.startswith("  n1-g2 x 1: about ")]
     assert " to " in shape
     questions = (tmp_path / "asked").read_text().splitlines()
-    assert sum("UserID" in words for words in questions) == 1
+    assert sum("PriorityLong" in words for words in questions) == 1
 
     def planned_by_slurm():
         (cell,) = json.loads(lab.verb("status", "--json", variables=variables).stdout)["cells"]

@@ -9,7 +9,6 @@ from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueSnapshot
 NODE = NodeRoom(name="n1", partitions=("vector", "low"), gpus=8)
 JOB = QueuedJob(
     handle="17_[4-99]",
-    mine=True,
     state=QueueState.PENDING,
     partitions=("vector",),
     nodes=2,

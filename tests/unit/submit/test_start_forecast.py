@@ -54,7 +54,6 @@ def full(until_s, now):
     """A cluster of one node that a job holds until then."""
     job = QueuedJob(
         handle="1",
-        mine=False,
         state=QueueState.RUNNING,
         partitions=("lab",),
         nodes=1,

@@ -20,7 +20,7 @@ ROW = (QUEUES / "jobs.txt").read_text().splitlines()[0]
 
 @pytest.fixture(scope="module")
 def jobs():
-    listed, strange = read_jobs((QUEUES / "jobs.txt").read_text(), uid=0)
+    listed, strange = read_jobs((QUEUES / "jobs.txt").read_text())
     assert strange == ""
     return {job.handle: job for job in listed}
 
@@ -32,7 +32,7 @@ def row(**changes):
 
 
 def one(**changes):
-    (job,), strange = read_jobs(row(**changes), uid=0)
+    (job,), strange = read_jobs(row(**changes))
     assert strange == ""
     return job
 
@@ -94,11 +94,6 @@ def test_only_who_waits_for_room_competes(reason, held_reason):
     assert one(State="PENDING", Reason=reason).held == held_reason
 
 
-def test_jobs_of_others_are_told_from_ones_own():
-    assert one(UserID="1000").mine is False
-    assert one().mine is True
-
-
 def test_what_slurm_does_not_say_is_unknown():
     job = one(TimeLimit="UNLIMITED", StartTime="N/A", PriorityLong="", NodeList="(null)", NumCPUs="N/A")
     assert (job.limit_s, job.started_s, job.priority, job.hosts, job.cpus_per_node) == (None, None, None, (), None)
@@ -106,19 +101,19 @@ def test_what_slurm_does_not_say_is_unknown():
 
 
 def test_what_has_no_nodes_or_has_ended_is_no_part_of_the_queue():
-    assert read_jobs(row(NumNodes="0") + row(State="COMPLETED"), uid=0) == ((), "")
+    assert read_jobs(row(NumNodes="0") + row(State="COMPLETED")) == ((), "")
 
 
 def test_headings_of_clusters_are_passed_over_and_a_wrappers_line_is_named():
     text = f"CLUSTER: west\nWelcome to the west!\n{row()}"
-    listed, strange = read_jobs(text, uid=0)
+    listed, strange = read_jobs(text)
     assert [job.handle for job in listed] == ["1"]
     assert strange == "Welcome to the west!"
 
 
 @given(st.text())
 def test_no_text_is_too_odd_to_be_passed_over(text):
-    read_jobs(text, uid=0)
+    read_jobs(text)
     read_nodes(text)
     read_reservations(text)
     hosts_of(text)
@@ -126,12 +121,12 @@ def test_no_text_is_too_odd_to_be_passed_over(text):
 
 @given(st.sampled_from(sorted(listing._FIELDS)), st.text(alphabet="ab01[],-:=/%N \x1b9", max_size=40))
 def test_no_value_is_too_odd_either(name, value):
-    read_jobs(row(**{name: value}), uid=0)
+    read_jobs(row(**{name: value}))
 
 
 @pytest.mark.parametrize("name", ["NumNodes", "StartTime", "PriorityLong", "NumCPUs", "tres-per-node"])
 def test_absurd_numbers_are_passed_over(name):
-    read_jobs(row(**{name: "9" * 400}), uid=0)
+    read_jobs(row(**{name: "9" * 400}))
 
 
 def test_nodes_have_their_gpus_cores_and_partitions():

@@ -23,13 +23,13 @@ def _shape(gpus, hours):
 def runs(handle, host, gpus, hours, *, ran=0.0, **more):
     """A job that runs on one node, with a limit of so many hours."""
     fields = _shape(gpus, hours) | {"hosts": (host,), "started_s": NOW - ran * HOUR}
-    return QueuedJob(handle=handle, mine=False, state=QueueState.RUNNING, **(fields | more))
+    return QueuedJob(handle=handle, state=QueueState.RUNNING, **(fields | more))
 
 
 def waits(handle, gpus, hours, *, priority=1.0, **more):
     """A job that waits."""
     fields = _shape(gpus, hours) | {"priority": float(priority)}
-    return QueuedJob(handle=handle, mine=False, state=QueueState.PENDING, **(fields | more))
+    return QueuedJob(handle=handle, state=QueueState.PENDING, **(fields | more))
 
 
 def wants(gpus, hours, *, tasks=1, **more):

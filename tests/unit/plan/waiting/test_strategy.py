@@ -22,7 +22,7 @@ def snapshot(*jobs, gpus=8, nodes=1):
 
 
 def other(gpus, hours, *, state=QueueState.RUNNING, **changes):
-    defaults = {"handle": "7", "mine": False, "partitions": ("vector",), "nodes": 1}
+    defaults = {"handle": "7", "partitions": ("vector",), "nodes": 1}
     runs = {"hosts": ("n0",), "started_s": NOW} if state is QueueState.RUNNING else {"priority": 100.0}
     return QueuedJob(state=state, gpus_per_node=gpus, limit_s=3600.0 * hours, **(defaults | runs | changes))
 
