@@ -128,7 +128,7 @@ def resume(
         console.print(f"study {study.name}: {plural(len(cells), 'cell')}, {len(chosen.todo)} to run")
         show.problems(console, study.problems)
         show.selection(console, chosen.selection, unclear, rerun=rerun)
-        written = write(study, chosen.todo, code, pack=study.pack())
+        written = write(study, chosen.todo, code, pack=study.pack(), max_gpus=study.max_gpus_in_flight())
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
         foretold = foretell(study, written, chosen.todo)
         show.expected_starts(console, foretold)

@@ -60,6 +60,8 @@ class PlanFile:
     """The question of the latest sweep, which decides what runs; None: all that was planned runs."""
     pack: Pack = "off"
     """Cells of one shape that the latest sweep lets run in one job, at most."""
+    max_gpus_in_flight: Count | None = None
+    """GPUs that its jobs hold at once, at most; None: as many as the scheduler gives."""
 
 
 def plan_file(
@@ -69,6 +71,7 @@ def plan_file(
     repeat: RepeatRule | None = None,
     decide: DecideRule | None = None,
     pack: Pack = "off",
+    max_gpus: int | None = None,
 ) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = Profiles()
@@ -84,6 +87,7 @@ def plan_file(
         repeat=repeat,
         decide=decide,
         pack=pack,
+        max_gpus_in_flight=max_gpus,
     )
 
 

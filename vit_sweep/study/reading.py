@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from launchers.atomic import guard, read
 from launchers.backend import Submission
+from launchers.batch import Batch
 from launchers.checked import CONTROLS, checked, parse_json
 from launchers.errors import UserError
 from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
@@ -246,6 +247,15 @@ class StudyReader:
         """Cells of one shape that its latest sweep lets run in one job, at most."""
         plan = self._files.read(self.folder / "plan.json", PlanFile)
         return plan.pack if plan else "off"
+
+    def max_gpus_in_flight(self) -> int | None:
+        """GPUs that the jobs of its latest sweep hold at once, at most; None: no limit of its own."""
+        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        return plan.max_gpus_in_flight if plan else None
+
+    def batch(self, name: str) -> Batch | None:
+        """A batch of jobs as it was written; None where its file is gone or makes no sense."""
+        return self._files.read(self.batch_dir(name) / "batch.json", Batch)
 
     def candidates(self) -> CandidatesFile | None:
         """What a study that decides may choose from."""

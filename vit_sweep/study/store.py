@@ -147,6 +147,7 @@ class Study(StudyReader):
         repeat: RepeatRule | None = None,
         decide: DecideRule | None = None,
         pack: Pack = "off",
+        max_gpus: int | None = None,
         anew: bool = False,
     ) -> list[CellFile]:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for; returns the new cells.
@@ -161,7 +162,7 @@ class Study(StudyReader):
         new = self._write_cells(plan.cells.values(), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
-        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, pack=pack))
+        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, pack=pack, max_gpus=max_gpus))
         return new
 
     def let_run(self, plan: Plan) -> None:

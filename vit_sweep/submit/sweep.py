@@ -141,6 +141,7 @@ def planned(
                 repeat=settings.repeat_rule,
                 decide=rule,
                 pack=settings.pack,
+                max_gpus=settings.max_gpus_in_flight,
                 anew=not asked_for,
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)

@@ -20,6 +20,7 @@ from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look
+from vit_sweep.submit.in_flight import gpus_in_flight
 from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import repeats_to_add
 from vit_sweep.submit.submission import Say, Submitter, resolve
@@ -62,7 +63,7 @@ class Keeper:
                 if lookup_due:
                     resolve(self._study)
                     self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
-                self._retry(to_retry)
+                self._retry(to_retry, results)
                 self._repeat(results, repeats)
                 if asks:
                     self._decide(results)
@@ -98,13 +99,17 @@ class Keeper:
             except UserError as error:
                 self._say(str(error))
 
-    def _retry(self, results: Sequence[Result]) -> None:
-        if not results:
+    def _retry(self, to_retry: Sequence[Result], results: Sequence[Result]) -> None:
+        """Send them, as far as `max_gpus_in_flight` allows beside what runs; the others follow after a later look."""
+        if not to_retry:
             return
         entries = self._study.jobs()
         latest, free, planned = latest_attempts(entries), next_attempts(entries), self._study.planned()
-        todo = {}
-        for result in results:
+        todo: dict[str, Todo] = {}
+        limit, held = self._study.max_gpus_in_flight(), 0
+        if limit is not None:
+            held = gpus_in_flight(self._study, results, latest, planned, unsent=self.waiting)
+        for result in to_retry:
             cell_id = result.file.cell_id
             attempt = latest.get(cell_id)
             if attempt is None or attempt.cancelled or cell_id not in planned:
@@ -112,6 +117,9 @@ class Keeper:
             # Somebody else may have been faster between our look and our lock.
             if attempt.attempt != attempt_of(result.attempt):
                 continue
+            if limit is not None and held and held + planned[cell_id].held_gpus > limit:
+                continue
+            held += planned[cell_id].held_gpus
             todo[cell_id] = Todo(
                 planned=planned[cell_id], attempt=free[cell_id], since=attempt.since, exclude=result.exclude
             )
@@ -172,7 +180,8 @@ class Keeper:
         if not todo:
             return
         try:
-            written = write(self._study, todo, take(self._study.folder), pack=self._study.pack())
+            limit = self._study.max_gpus_in_flight()
+            written = write(self._study, todo, take(self._study.folder), pack=self._study.pack(), max_gpus=limit)
             for remark in written.remarks if written.choice is not None else ():
                 self._say(remark)
             submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)

@@ -56,6 +56,41 @@ def test_a_lost_node_is_retried_once_and_elsewhere_and_a_bug_is_not(slurm):
     assert [batch.exclude for batch in slurm.rendered if batch.name == name] == [("vector03",)]
 
 
+def limit(slurm, cells):
+    """Let as many GPUs be in flight as so many cells hold; all of them have lost their node."""
+    planned = slurm.study.planned()
+    for cell in (slurm.first, slurm.second):
+        slurm.study.write_exit(cell, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
+    most = cells * planned[slurm.first].held_gpus
+    slurm.study.rewrite_plan(replace(slurm.study.plan_file(), max_gpus_in_flight=most))
+
+
+def attempts(slurm):
+    """Number of the last attempt of each cell."""
+    sent = latest_attempts(slurm.study.jobs())
+    return [sent[cell].attempt for cell in (slurm.first, slurm.second)]
+
+
+def test_retries_keep_to_the_gpus_that_may_be_in_flight_beside_what_runs(slurm):
+    limit(slurm, cells=1)
+    study = slurm.study
+    keeper(slurm).tend(settled_results(study))
+    assert sorted(attempts(slurm)) == [1, 2]
+    keeper(slurm).tend(settled_results(study))
+    assert sorted(attempts(slurm)) == [1, 2], "one of them runs"
+    (sent,) = [cell for cell, attempt in latest_attempts(study.jobs()).items() if attempt.attempt == 2]
+    done = record(study.planned()[sent].cell, attempt="2")
+    (study.cell_dir(sent) / "record.json").write_text(to_json(done))
+    keeper(slurm).tend(settled_results(study))
+    assert attempts(slurm) == [2, 2]
+
+
+def test_retries_that_fit_together_are_sent_together(slurm):
+    limit(slurm, cells=2)
+    keeper(slurm).tend(settled_results(slurm.study))
+    assert attempts(slurm) == [2, 2]
+
+
 def test_a_second_client_with_an_older_look_sends_nothing_more(slurm):
     results = settled_results(slurm.study)
     keeper(slurm).tend(results)
