@@ -46,22 +46,22 @@ def step_command(
     memory and GPUs that Slurm may count for another step.
     """
     logs = f"{batch.folder}/logs/{job}_{index}_%t_log"
-    said = {"job-name": name, "output": f"{logs}.out", "error": f"{logs}.err", "open-mode": "append"}
+    step_flags = {"job-name": name, "output": f"{logs}.out", "error": f"{logs}.err", "open-mode": "append"}
     ranks = [*container_flags(batch), *batch.profile.srun_args, *rank_command(batch)]
-    return _step(batch, index, nodes, said, ranks, overlap=overlap)
+    return _step(batch, index, nodes, step_flags, ranks, overlap=overlap)
 
 
 def trial_command(batch: Batch, index: int, nodes: Sequence[str], *, overlap: bool = False) -> list[str]:
     """Return the srun call of a step like that of this task, whose ranks do nothing: whether Slurm starts one now."""
-    said = {"job-name": "trial", "output": "none", "immediate": str(_TRIAL_WAITS_S)}
-    return _step(batch, index, nodes, said, [*batch.profile.srun_args, "true"], overlap=overlap)
+    step_flags = {"job-name": "trial", "output": "none", "immediate": str(_TRIAL_WAITS_S)}
+    return _step(batch, index, nodes, step_flags, [*batch.profile.srun_args, "true"], overlap=overlap)
 
 
 def _step(
-    batch: Batch, index: int, nodes: Sequence[str], said: dict[str, str], ranks: list[str], *, overlap: bool
+    batch: Batch, index: int, nodes: Sequence[str], step_flags: dict[str, str], ranks: list[str], *, overlap: bool
 ) -> list[str]:
     shape, profile = batch.shape_of(index), batch.profile
-    flags = said | {
+    flags = step_flags | {
         "nodes": str(shape.nodes),
         "ntasks": str(shape.gpus),
         "ntasks-per-node": str(shape.gpus_per_node),
@@ -72,6 +72,6 @@ def _step(
     }
     # As many cores and as much memory as the same cell has in a job of its own: there a node is its alone or is not.
     # Memory overlaps only where none is asked for; then a step has all of its job's.
-    how = [*([] if profile.exclusive else ["--exact"]), *(["--overlap", "--mem=0"] if overlap else [])]
+    sharing = [*([] if profile.exclusive else ["--exact"]), *(["--overlap", "--mem=0"] if overlap else [])]
     options = [f"--{key}={value}" for key, value in flags.items()]
-    return ["srun", "--unbuffered", *options, *how, *ranks]
+    return ["srun", "--unbuffered", *options, *sharing, *ranks]

@@ -52,7 +52,7 @@ def due_at(asked_at: float, cells: Iterable[Silence]) -> float:
     return max(asked_at + SOON_S, min([asked_at + LONGEST_S, *moments]))
 
 
-class Asking:
+class Poller:
     """The scheduler's states of the cells of one study, for one client that looks repeatedly."""
 
     def __init__(self, study: Study) -> None:

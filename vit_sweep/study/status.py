@@ -21,7 +21,7 @@ from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import SubmittedAttempt, latest_attempts
 from vit_sweep.study.lock import now
-from vit_sweep.study.polling import Asking, ask
+from vit_sweep.study.polling import Poller, ask
 from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import Waiting
@@ -53,9 +53,9 @@ _NO_WORD = (None, Ended.FAILED, Ended.UNREPORTED)
 class Watcher:
     """Asks for the state of a study again and again; what has ended for good is read only once."""
 
-    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None, asking: Asking | None = None) -> None:
-        """Watch `study`; of `files` only, if they are given. `asking`: when Slurm is asked; None: at each look."""
-        self._study, self._asking, self._waiting = study, asking, Waiting(study)
+    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None, poller: Poller | None = None) -> None:
+        """Watch `study`; of `files` only, if they are given. `poller`: when Slurm is asked; None: at each look."""
+        self._study, self._poller, self._waiting = study, poller, Waiting(study)
         self._settled: dict[str, tuple[SubmittedAttempt | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
         self._starts: dict[tuple[str, str], tuple[Ended, ...]] = {}
@@ -79,7 +79,7 @@ class Watcher:
             for cell, record in records.items()
             if cell in latest and not _is_last(record, latest[cell])
         }
-        words = ask(self._study, open_cells) if self._asking is None else self._asking.states(open_cells)
+        words = ask(self._study, open_cells) if self._poller is None else self._poller.states(open_cells)
         for file in files:
             # A job that ended while the scheduler was asked has left its record since: whose end is known before its
             # record is read has all of it, the other way round it seems to have none.
@@ -93,8 +93,8 @@ class Watcher:
                 if not result.status.under_way and result.status not in _MAY_CHANGE:
                     self._settled[file.cell_id] = (latest.get(file.cell_id), result)
         ordered = [results[file.cell_id] for file in files]
-        if self._asking is not None:
-            self._asking.note(ordered)
+        if self._poller is not None:
+            self._poller.note(ordered)
         return ordered
 
     def _unless_unknown(self, result: Result) -> Result:
@@ -192,8 +192,8 @@ class Watcher:
             record = self._study.record(file)  # left since it was looked for, before this exit
             if _is_last(record, latest):
                 return self.done(file, record)
-        if self._asking is not None:
-            reported = self._asking.newer(file.cell_id, last, reported)
+        if self._poller is not None:
+            reported = self._poller.newer(file.cell_id, last, reported)
         result = Result(
             file=file,
             record=None,

@@ -9,7 +9,7 @@ from launchers.invocation import called
 from launchers.profile import Scheduler
 from launchers.queue.wakeup import Watches
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.study.polling import Asking
+from vit_sweep.study.polling import Poller
 from vit_sweep.study.status import ENDING, Watcher
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
@@ -30,11 +30,11 @@ def follow(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Ite
     """Yield, look by look, what became of the cells (of `only`, if given), until none is queued or running any more.
 
     `keeper` acts on each look. A look reads the study's files; the controller is asked only when it may know more than
-    they do (`Asking`). Ctrl-C ends it as
+    they do (`Poller`). Ctrl-C ends it as
     `KeyboardInterrupt`, between two looks; the jobs do not notice. Raises `UserError` once the study is gone.
     """
-    asking = Asking(study)
-    watcher = Watcher(study, asking=asking)
+    poller = Poller(study)
+    watcher = Watcher(study, poller=poller)
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
     longest_s = _SLURM_LONGEST_S if slurm else _LOCAL_LONGEST_S
     quiet, previous = 0, dict[str, str]()
@@ -54,7 +54,7 @@ def follow(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Ite
                 news.folder(study.batch_dir(batch))  # again and again, since another client may add some
             period_s = min(_SLURM_PERIOD_S, max(_LOCAL_PERIOD_S, left / _CELLS_A_SECOND)) if slurm else _LOCAL_PERIOD_S
             pause_s = min(longest_s, period_s * 1.2**quiet)
-            interrupt.pause(min(pause_s, max(_LOCAL_PERIOD_S, asking.due_in_s())), news.descriptors)
+            interrupt.pause(min(pause_s, max(_LOCAL_PERIOD_S, poller.due_in_s())), news.descriptors)
             news.forget()
     keeper.end_needless(results)
 

@@ -20,7 +20,7 @@ from vit_sweep.study.polling import (
     LONGEST_AWAY_S,
     LONGEST_S,
     SOON_S,
-    Asking,
+    Poller,
     Silence,
     due_at,
 )
@@ -91,7 +91,7 @@ def watched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(polling, "launcher_of", lambda _: Slurm())
     monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: world.now))
-    watcher = Watcher(study, asking=Asking(study))
+    watcher = Watcher(study, poller=Poller(study))
 
     def look(after_s=0.0):
         world.now += after_s

@@ -23,19 +23,19 @@ def main(arguments):
     orders = json.loads((folder / "orders.json").read_text())
     order = orders[index]
     if len(arguments) > 1:
-        _note(folder, fields="closing", code=int(arguments[1]), **place)
+        _note(folder, what="closing", code=int(arguments[1]), **place)
         return orders.get("closing", 0)
     heard = []
 
     def hear(number, _frame):
         heard.append(number)
-        _note(folder, fields=signal.Signals(number).name)
+        _note(folder, what=signal.Signals(number).name)
 
     if order == "take":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for number in (signal.SIGTERM, signal.SIGUSR2) if order != "take" else ():
         signal.signal(number, hear)
-    _note(folder, fields="begun", pid=os.getpid(), **place)
+    _note(folder, what="begun", pid=os.getpid(), **place)
     if order == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if order == "take":
@@ -46,7 +46,7 @@ def main(arguments):
         time.sleep(0.3)
     while order == "wait" and signal.SIGTERM not in heard:
         time.sleep(0.02)
-    _note(folder, fields="ended", **place)
+    _note(folder, what="ended", **place)
     return {"done": 0, "linger": 0, "wait": 1, "take": 1, "fail": 3, "fail_once": 0 if restart else 3}[order]
 
 

@@ -62,7 +62,7 @@ def resampled(positions: Tensor, before: Grid, after: Grid) -> Tensor:
 
 def _positions(stored: Tensor, spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> Tensor:
     grid = grid_in_file(spec, shapes)
-    assert grid is not None, "`unlike` has looked"
+    assert grid is not None, "`weights_mismatch` has looked"
     first = int(in_file(CLASS_TOKEN, shapes) in shapes)
     patches = resampled(stored[:, first:], grid, grid_of(spec))
     return torch.cat([stored[:, :first], patches], dim=1) if spec.pool is Pool.CLASS else patches
