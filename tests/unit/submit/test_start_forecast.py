@@ -65,6 +65,17 @@ def full(until_s, now):
     return QueueSnapshot(at_s=now, nodes=(NodeRoom(name="n1", partitions=("lab",), gpus=8, cpus=64),), jobs=(job,))
 
 
+@pytest.mark.parametrize(
+    ("stated", "named"),
+    [({}, "or a QOS):"), ({"max_submit": 3, "qos": "two"}, "or a QOS, here max_submit=3, qos=two):")],
+)
+def test_a_forecast_names_the_limits_that_it_does_not_know(prepared, queue, stated, named):
+    study, rendered, todo = prepared(profile(partition="lab", peak_tflops={"fp32": 8.1}, **stated))
+    queue(full(time.time() + 3600, time.time()))
+    said = foretell(study, Written(rendered, (), None), todo).lines[0]
+    assert said.endswith(f"it does not know limits of a user {named}")
+
+
 def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_its_interval(prepared, queue):
     study, rendered, todo = prepared()
     now = time.time()

@@ -35,7 +35,7 @@ def _between(forecast: StartForecast, now: datetime) -> str:
     return f"{start} ({moment(forecast.earliest, now)} {end})"
 
 
-def lines_of(batches: Iterable[Batch], forecasts: Sequence[ForecastFile], *, now: datetime) -> list[str]:
+def lines_of(batches: Sequence[Batch], forecasts: Sequence[ForecastFile], *, now: datetime) -> list[str]:
     """When batches about to be submitted are expected to start, a line for each shape; else why nobody knows."""
     shapes = dict[tuple[str, str], list[int]]()
     for batch, file in zip(batches, forecasts, strict=True):
@@ -47,4 +47,14 @@ def lines_of(batches: Iterable[Batch], forecasts: Sequence[ForecastFile], *, now
         return [f"expected starts: not known – {'; '.join(reasons)}"]
     lines = [f"  {label} x {sum(counts)}: {told}" for (label, told), counts in shapes.items()]
     omitted = [f"  ... and {plural(len(lines) - _SHOWN, 'more shape')}"] if len(lines) > _SHOWN else []
-    return [f"expected starts, never a promise ({'; '.join(bases)}):", *lines[:_SHOWN], *omitted]
+    basis = "; ".join([*bases, _unknown_limits(batches)])
+    return [f"expected starts, never a promise ({basis}):", *lines[:_SHOWN], *omitted]
+
+
+def _unknown_limits(batches: Iterable[Batch]) -> str:
+    """What no forecast knows: how many jobs or GPUs a user, an account or a QOS may have at once."""
+    profiles = [batch.profile for batch in batches]
+    stated = [f"max_submit={profile.max_submit}" for profile in profiles if profile.max_submit is not None]
+    stated += [f"qos={profile.qos}" for profile in profiles if profile.qos]
+    named = f", here {', '.join(dict.fromkeys(stated))}" if stated else ""
+    return f"it does not know limits of a user or a QOS{named}"
