@@ -47,8 +47,8 @@ def training_of(cell: Cell) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
-def origin_of(cell: Cell, **checkpoint: Any) -> Origin:
-    """The origin that a checkpoint of this cell is; `checkpoint`: what is known of its files."""
+def origin_of(cell: Cell, **checkpoint_fields: Any) -> Origin:
+    """The origin that a checkpoint of this cell is; `checkpoint_fields`: what is known of its files."""
     return Origin(
         cell_id=cell.cell_id,
         gpus=cell.gpus,
@@ -58,7 +58,7 @@ def origin_of(cell: Cell, **checkpoint: Any) -> Origin:
         offloads=_offloads(cell),
         sequence=cell.sequence,
         training=training_of(cell),
-        **checkpoint,
+        **checkpoint_fields,
     )
 
 
