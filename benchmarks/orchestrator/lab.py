@@ -159,12 +159,12 @@ def last_record_at(folder: Path) -> float:
 
 def empty_jobs(cells: int) -> list[str]:
     """The command that has Slurm run as many jobs of these shapes, whose steps do nothing: what it takes by itself."""
-    sent = []
+    commands = []
     for gpus, profile in SHAPES:
         partition = PARTITIONS[profile]
-        asked = f"--partition={partition} --gres=gpu:{TYPES[partition]}:{gpus} --ntasks={gpus} --mem-per-cpu=1G"
-        sent.append(f"sbatch --wait --output=/dev/null {asked} --array=0-{cells // 4 - 1} --wrap='srun true' &")
-    return ["bash", "-c", "\n".join([*sent, "wait"])]
+        resources = f"--partition={partition} --gres=gpu:{TYPES[partition]}:{gpus} --ntasks={gpus} --mem-per-cpu=1G"
+        commands.append(f"sbatch --wait --output=/dev/null {resources} --array=0-{cells // 4 - 1} --wrap='srun true' &")
+    return ["bash", "-c", "\n".join([*commands, "wait"])]
 
 
 @contextmanager

@@ -95,8 +95,13 @@ def main(words: Sequence[str] | None = None) -> None:
     results = summary(turns_by_way, OURS)
     ratio = paired([turn.cpu for turn in turns_by_way[STOCK]], [turn.cpu for turn in turns_by_way[OURS]])
     rows = [
-        (name, f"{found['cpu_s']['median']:.3g}", f"{found['wall_s']['median']:.3g}", f"{found['peak_mib']:.0f}")
-        for name, found in results.items()
+        (
+            name,
+            f"{figures_of_way['cpu_s']['median']:.3g}",
+            f"{figures_of_way['wall_s']['median']:.3g}",
+            f"{figures_of_way['peak_mib']:.0f}",
+        )
+        for name, figures_of_way in results.items()
     ]
     cell_ms = 1000 * results[WHOLE]["cpu_s"]["median"] / cells
     scaled = ", scaled" if cells > STOCK_AT_MOST else ""

@@ -50,7 +50,7 @@ from tests.slurm.conftest import running_cluster
 OURS, PEER, PACKED, FLOOR, BEFORE = "ours", "peer", "packed", "floor", "before"
 
 
-class Asked(NamedTuple):
+class Traffic(NamedTuple):
     """What a client asked of Slurm while it waited."""
 
     calls: Counter[str]
@@ -88,8 +88,8 @@ def submit_ours(site: Site, name: str, cells: int) -> tuple[float, int]:
     with client(site, ours(site, name, cells, "wait=false"), log) as process:
         if process.wait(PATIENCE_S):
             raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
-    sent = [call for call in calls(log) if call.program == "sbatch"]
-    return sent[-1].ended - begun, len(sent)
+    sbatches = [call for call in calls(log) if call.program == "sbatch"]
+    return sbatches[-1].ended - begun, len(sbatches)
 
 
 def submit_theirs(site: Site, name: str, cells: int) -> tuple[float, int]:
@@ -131,29 +131,33 @@ def rpcs(site: Site) -> int:
 
 def to_the_end(
     site: Site, name: str, commands: Sequence[Sequence[str]], sbatches: int, code: Path
-) -> tuple[float, Asked]:
+) -> tuple[float, Traffic]:
     """Seconds that the commands take one after another, and what Slurm was asked from their last sbatch on.
 
     `sbatches`: of each command.
     """
-    begun, found, waited, messages = time.time(), Counter[str](), 0.0, 0
+    begun, calls_by_program, waited, messages = time.time(), Counter[str](), 0.0, 0
     for number, command in enumerate(commands):
         log = site.folder / f"{name}-{number}.log"
         with client(site, command, log, code) as process:
-            sent = wait_for_sbatches(log, sbatches, process)
-            before = rpcs(site)
+            submitted_s = wait_for_sbatches(log, sbatches, process)
+            rpcs_before = rpcs(site)
             if process.wait(PATIENCE_S):
                 raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
-            messages += rpcs(site) - before
-            waited += time.time() - sent
-        found.update(call.program for call in calls(log) if call.begun > sent)
-    return time.time() - begun, Asked(found, waited, messages)
+            messages += rpcs(site) - rpcs_before
+            waited += time.time() - submitted_s
+        calls_by_program.update(call.program for call in calls(log) if call.begun > submitted_s)
+    return time.time() - begun, Traffic(calls_by_program, waited, messages)
 
 
-def plain(asked: Asked) -> dict[str, Any]:
+def plain(traffic: Traffic) -> dict[str, Any]:
     """For the JSON."""
-    calls_by_program = {"calls": sum(asked.calls.values())} | dict(asked.calls)
-    return {"waited_s": asked.seconds, "per_minute": asked.per_minute, "slurmctld_rpcs": asked.rpcs} | calls_by_program
+    calls_by_program = {"calls": sum(traffic.calls.values())} | dict(traffic.calls)
+    return {
+        "waited_s": traffic.seconds,
+        "per_minute": traffic.per_minute,
+        "slurmctld_rpcs": traffic.rpcs,
+    } | calls_by_program
 
 
 def floor(site: Site, name: str, cells: int) -> float:
@@ -165,9 +169,9 @@ def floor(site: Site, name: str, cells: int) -> float:
     return time.time() - begun
 
 
-def one_round_to_the_end(site: Site, number: int, given: argparse.Namespace) -> dict[str, Any]:
+def one_round_to_the_end(site: Site, number: int, args: argparse.Namespace) -> dict[str, Any]:
     """Each way once, and what Slurm takes by itself."""
-    cells, found = given.end_cells, dict[str, Any](cells=given.end_cells)
+    cells, figures = args.end_cells, dict[str, Any](cells=args.end_cells)
     name, shapes = f"e{number}", len(SHAPES)
     packed, jobs = ours_packed(site, f"{name}-{PACKED}", cells)
     ways: dict[str, tuple[list[list[str]], int, Path]] = {
@@ -175,36 +179,38 @@ def one_round_to_the_end(site: Site, number: int, given: argparse.Namespace) -> 
         PEER: ([theirs(site, name, cells, shape) for shape in SHAPES if site.peer is not None], 1, ROOT),
         PACKED: ([packed], jobs, ROOT),
         FLOOR: ([], 0, ROOT),
-        BEFORE: ([ours(site, f"{name}-{BEFORE}", cells)] if given.before else [], shapes, given.before or ROOT),
+        BEFORE: ([ours(site, f"{name}-{BEFORE}", cells)] if args.before else [], shapes, args.before or ROOT),
     }
-    for who, (commands, sbatches, code) in list(ways.items())[:: -1 if number % 2 else 1]:
+    for system, (commands, sbatches, code) in list(ways.items())[:: -1 if number % 2 else 1]:
         begun = time.time()
-        if who == FLOOR:
-            found[f"{who}_s"] = floor(site, f"{name}-{who}", cells)
+        if system == FLOOR:
+            figures[f"{system}_s"] = floor(site, f"{name}-{system}", cells)
         elif commands:
-            found[f"{who}_s"], asked = to_the_end(site, f"{name}-{who}", commands, sbatches, code)
-            found[who] = plain(asked)
-            if who != PEER:
-                found[who]["last_cell_s"] = last_record_at(site.folder / "outputs" / f"{name}-{who}") - begun
-        print(f"to the end: {who} {found.get(f'{who}_s', 'left out')} s, asked {found.get(who)}", flush=True)
-    return found
+            figures[f"{system}_s"], traffic = to_the_end(site, f"{name}-{system}", commands, sbatches, code)
+            figures[system] = plain(traffic)
+            if system != PEER:
+                figures[system]["last_cell_s"] = last_record_at(site.folder / "outputs" / f"{name}-{system}") - begun
+        print(
+            f"to the end: {system} {figures.get(f'{system}_s', 'left out')} s, asked {figures.get(system)}", flush=True
+        )
+    return figures
 
 
-def measure(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+def measure(site: Site, args: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
-    figures: dict[str, Any] = {"cells": given.cells, "submit": [], "end_to_end": [], "growth": []}
+    figures: dict[str, Any] = {"cells": args.cells, "submit": [], "end_to_end": [], "growth": []}
     open_partitions(site, start=False)
-    for number in range(given.rounds):
+    for number in range(args.rounds):
         row: dict[str, float] = {}
-        row["ours_s"], row["ours_sbatch"] = submit_ours(site, f"s{number}", given.cells)
+        row["ours_s"], row["ours_sbatch"] = submit_ours(site, f"s{number}", args.cells)
         if site.peer is not None:
-            row["peer_s"], row["peer_sbatch"] = submit_theirs(site, f"s{number}", given.cells)
+            row["peer_s"], row["peer_sbatch"] = submit_theirs(site, f"s{number}", args.cells)
         figures["submit"].append(row)
         print(f"submitted: {row}", flush=True)
         empty(site)
-    figures["repeat"] = repeated(site, "again", given.end_cells)
+    figures["repeat"] = repeated(site, "again", args.end_cells)
     print(f"killed half-way and repeated, tasks in the queue: {figures['repeat']}", flush=True)
-    for cells in given.grow:
+    for cells in args.grow:
         seconds, arrays = submit_ours(site, f"grow{cells}", cells)
         figures["growth"].append(
             {"cells": cells, "s": seconds, "ms_per_cell": 1000 * seconds / cells, "sbatch": arrays}
@@ -212,14 +218,14 @@ def measure(site: Site, given: argparse.Namespace) -> dict[str, Any]:
         print(f"growth: {figures['growth'][-1]}", flush=True)
         empty(site)
     open_partitions(site, start=True)
-    for number in range(given.rounds):
-        figures["end_to_end"].append(one_round_to_the_end(site, number, given))
+    for number in range(args.rounds):
+        figures["end_to_end"].append(one_round_to_the_end(site, number, args))
     return figures
 
 
 def tables(figures: Mapping[str, Any]) -> list[Table]:
     """The figures for people; without a peer its columns are empty."""
-    cells, again = figures["cells"], figures["repeat"]
+    cells, repeat = figures["cells"], figures["repeat"]
     rows = [
         (
             f"{cells} cells of {len(SHAPES)} shapes, all submitted",
@@ -229,11 +235,11 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
         )
         for row in figures["submit"]
     ]
-    tasks = f"tasks of {again['cells']} cells, killed half-way and repeated"
-    rows.append((tasks, str(again["ours"]), str(again.get("peer", "")), ""))
+    tasks = f"tasks of {repeat['cells']} cells, killed half-way and repeated"
+    rows.append((tasks, str(repeat["ours"]), str(repeat.get("peer", "")), ""))
     for row in figures["end_to_end"]:
         theirs_s = f"{row['peer_s']:.0f} s" if "peer_s" in row else ""
-        for who, what in (
+        for who, label in (
             (OURS, "a job a cell"),
             (PACKED, "each shape in two jobs"),
             (FLOOR, "jobs that do nothing"),
@@ -244,9 +250,14 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
                 goal = " (goal 2)" if ratio and who in (OURS, PACKED) else ""
                 last = f", the last cell after {row[who]['last_cell_s']:.0f} s" if who in row else ""
                 took = f"{row[f'{who}_s']:.0f} s{last}"
-                rows.append((f"{row['cells']} cells to the end, {what}", took, theirs_s, f"{ratio}{goal}"))
+                rows.append((f"{row['cells']} cells to the end, {label}", took, theirs_s, f"{ratio}{goal}"))
         rows += [
-            (f"questions to Slurm while waiting, {who}", _asked(row[OURS]), _asked(row[who]), _fewer(row, who))
+            (
+                f"questions to Slurm while waiting, {who}",
+                _traffic_text(row[OURS]),
+                _traffic_text(row[who]),
+                _fewer(row, who),
+            )
             for who in (PEER, BEFORE)
             if who in row
         ]
@@ -264,13 +275,13 @@ def _ratio(row: Mapping[str, Any], *, goal: float) -> str:
     return f"{row['peer_s'] / row['ours_s']:.1f} (goal {goal:g})" if "peer_s" in row else ""
 
 
-def _asked(who: Mapping[str, Any]) -> str:
-    return f"{who['calls']} in {who['waited_s']:.0f} s, {who['per_minute']:.2f} a minute"
+def _traffic_text(traffic: Mapping[str, Any]) -> str:
+    return f"{traffic['calls']} in {traffic['waited_s']:.0f} s, {traffic['per_minute']:.2f} a minute"
 
 
 def _fewer(row: Mapping[str, Any], other: str) -> str:
-    mine = row["ours"]["per_minute"]
-    return f"{row[other]['per_minute'] / mine:.1f} (goal 10)" if mine else "none asked (goal 10)"
+    our_rate = row["ours"]["per_minute"]
+    return f"{row[other]['per_minute'] / our_rate:.1f} (goal 10)" if our_rate else "none asked (goal 10)"
 
 
 def main() -> None:
@@ -284,16 +295,16 @@ def main() -> None:
     words.add_argument("--without-peer", action="store_true", help="and without the database that it needs")
     words.add_argument("--folder", type=Path, help="keep everything there")
     words.add_argument("--before", type=Path, help="a checkout of an earlier version")
-    given = words.parse_args()
-    given.end_cells = given.end_cells or given.cells
+    args = words.parse_args()
+    args.end_cells = args.end_cells or args.cells
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (given.folder or Path(temporary)).absolute()
+        folder = (args.folder or Path(temporary)).absolute()
         (folder / "slurm").mkdir(parents=True)
-        peer = None if given.without_peer else given.peer or make_peer(folder / "peer")
-        with running_cluster(folder / "slurm", DB="0" if given.without_peer else "1") as cluster:
+        peer = None if args.without_peer else args.peer or make_peer(folder / "peer")
+        with running_cluster(folder / "slurm", DB="0" if args.without_peer else "1") as cluster:
             site = Site(cluster, peer, folder, make_conf(folder / "conf"), stand_ins(folder / "programs"))
-            figures = measure(site, given)
-    report(figures, given, *tables(figures))
+            figures = measure(site, args)
+    report(figures, args, *tables(figures))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ COUNTS = {"parameters", "all_parameters"}
 def test_a_sample_of_a_moved_capsule_runs_through_slurm_and_is_judged(sweep, shared_cluster, tmp_path):
     pytest.importorskip("rocrate")
     theirs = Lab(sweep, shared_cluster, tmp_path / "outputs" / "s")
-    made = sweep("-m", *CURVE, env=shared_cluster.environment)
-    assert made.returncode == 0, made.stdout + made.stderr + theirs.logs()
+    completed = sweep("-m", *CURVE, env=shared_cluster.environment)
+    assert completed.returncode == 0, completed.stdout + completed.stderr + theirs.logs()
     packed = sweep("capsule", "s", "--license", "CC0-1.0", "--author", "A. Nobody", "--out", "theirs.zip")
     assert packed.returncode == 0, packed.stderr
     elsewhere = tmp_path / "another desk"
@@ -31,15 +31,15 @@ def test_a_sample_of_a_moved_capsule_runs_through_slurm_and_is_judged(sweep, sha
     shutil.move(tmp_path / "theirs.zip", elsewhere / "their capsule.zip")
     shutil.rmtree(tmp_path / "outputs")
 
-    mine = Lab(sweep, shared_cluster, elsewhere / "outputs" / "s-again")
+    rerun_lab = Lab(sweep, shared_cluster, elsewhere / "outputs" / "s-again")
     words = ["reproduce", "their capsule.zip", "--run", *HERE, "--cells", "2", "--within", "1", "--json"]
     again = sweep(*words, cwd=elsewhere, env=shared_cluster.environment)
-    told = json.loads(again.stdout or "{}")
-    assert told, again.stderr + mine.logs()
-    assert again.returncode == {"reproduced": 0, "differs": 1, "cannot tell": 4}[told["outcome"]], again.stderr
-    assert (told["left"], told["cannot_run"]) == (0, {})
-    records = [json.loads(path.read_text()) for path in mine.folder.glob("cells/*/record.json")]
+    summary = json.loads(again.stdout or "{}")
+    assert summary, again.stderr + rerun_lab.logs()
+    assert again.returncode == {"reproduced": 0, "differs": 1, "cannot tell": 4}[summary["outcome"]], again.stderr
+    assert (summary["left"], summary["cannot_run"]) == (0, {})
+    records = [json.loads(path.read_text()) for path in rerun_lab.folder.glob("cells/*/record.json")]
     assert {record["requested"]["gpus"] for record in records} == {1, 2}
     assert {record["slurm_partition"] for record in records} == {"vector"}
-    outcomes = {(figure["name"], figure["outcome"]) for figure in told["figures"] if figure["name"] in COUNTS}
+    outcomes = {(figure["name"], figure["outcome"]) for figure in summary["figures"] if figure["name"] in COUNTS}
     assert outcomes == {(name, "reproduced") for name in COUNTS}

@@ -38,8 +38,8 @@ def test_cells_run_beside_one_that_a_killed_controller_believes_to_run_for_ever(
     with running_cluster(tmp_path_factory.mktemp("c")) as cluster:
         lab = Packed(sweep, cluster, tmp_path / "outputs" / "s")
         first = runs_first(Packed(sweep, None, tmp_path / "outputs" / "dry"))
-        acts = trivial(**{f"s{first}": "hold"})
-        lab.start(*ONE_JOB, acts=acts)
+        env = trivial(**{f"s{first}": "hold"})
+        lab.start(*ONE_JOB, variables=env)
         began = lab.wait_until_running(first) and time.time()
         state, saved = cluster.folder / "state", tmp_path / "saved"
         wait_for(lambda: (state / "job_state").stat().st_mtime > began)
@@ -52,7 +52,7 @@ def test_cells_run_beside_one_that_a_killed_controller_believes_to_run_for_ever(
         saved.rename(state)
         cluster.call("controller-start")
         assert "|0.0" in steps(cluster), "the first cell is believed to run"
-        watched = lab.verb("status", "--watch", acts=acts)
+        watched = lab.verb("status", "--watch", variables=env)
         assert watched.returncode == 0, watched.stdout + watched.stderr + lab.logs()
         assert all(lab.record(seed) for seed in range(1, 7)), lab.logs()
         assert len(cluster.ask("squeue", "--noheader", "--states=all").splitlines()) == 1, (
