@@ -6,7 +6,6 @@ disturbed, since calls are looked at and passed on.
 
 import gc
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vit_sweep.job.train.imports.without_compiler import is_loaded
 from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.measure.collectives import Counted
 from vit_sweep.job.train.measure.memory_traffic import bytes_of, moved, tensors_in
 from vit_sweep.job.train.measure.readback import agreed, gathered
 from vit_sweep.job.train.measure.window import DeviceCalls
@@ -75,8 +75,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         self._formulas = flop_registry
         self.operations = self.flop = self.host_reads = self.moved_bytes = 0
         self.memory = LiveMemory()
-        self._calls: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._communicated = Counted()
 
     def __torch_dispatch__(
         self, func: Any, types: Iterable[Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -93,10 +92,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     @property
     def collectives(self) -> tuple[CollectiveKind, ...]:
         """By name."""
-        return tuple(
-            CollectiveKind(name=name, calls=calls, bytes=self._bytes[name])
-            for name, calls in sorted(self._calls.items())
-        )
+        return self._communicated.kinds(steps=1)
 
     def _count(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         name = func._opname
@@ -112,8 +108,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         self.memory.see(tensors_in(result), created=True)
 
     def _communicate(self, name: str, args: tuple[Any, ...], result: Any) -> None:
-        self._calls[name] += 1
-        self._bytes[name] += max(bytes_of(given) for given in (*args, result))
+        self._communicated.add(name, max(bytes_of(given) for given in (*args, result)))
 
     def _operate(self, func: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         formula = self._formulas.get(func._overloadpacket)
