@@ -56,7 +56,7 @@ def test_a_line_is_written_once_and_shown_while_it_stays(record):
 
 def test_a_long_recording_is_thinned_over_its_time_and_keeps_its_end(record):
     shown = [record.Screen(number**2 / 100, (((str(number), "#ffffff", False),),)) for number in range(100)]
-    kept = record.thinned(shown, most=10)
+    kept = record.thinned(shown, max_frames=10)
     assert len(kept) <= 11
     assert kept[-1] is shown[-1]
     assert [screen.seconds for screen in kept] == sorted(screen.seconds for screen in kept)
