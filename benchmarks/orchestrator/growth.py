@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -179,7 +179,7 @@ def draw(costs: Costs, file: Path) -> None:
     from matplotlib import pyplot
 
     figure, (times, memory) = pyplot.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-    for (step, turns), marker in zip(costs.items(), "osD^v", strict=False):
+    for (step, turns), marker in zip(costs.items(), cycle("osD^vP"), strict=False):
         counts = [n for n, _ in turns]
         times.plot(counts, [took.cpu for _, took in turns], marker=marker, label=step)
         memory.plot(counts, [took.peak_mib for _, took in turns], marker=marker, label=step)
