@@ -122,8 +122,11 @@ def test_a_long_table_lays_out_a_hundred_rows_until_all_are_asked_for_and_finds_
     from selenium.webdriver.common.keys import Keys
 
     columns = (Column(name="cell_id", title="cell"), Column(name="epoch_s", title="epoch", unit="s"))
-    rows = tuple({"cell_id": f"n1-g{n}-mb16", "epoch_s": n + 0.123456789} for n in range(150))
-    page = render.page(replace(empty(), tables=(Table(name="cost", title="Cost", columns=columns, rows=rows),)))
+    values = {
+        "cell_id": [f"n1-g{n}-mb16" for n in range(150)],
+        "epoch_s": [n + 0.123456789 for n in range(150)],
+    }
+    page = render.page(replace(empty(), tables=(Table(name="cost", title="Cost", columns=columns, values=values),)))
     (tmp_path / "page.html").write_text(page)
     browser.open(tmp_path / "page.html", fragment="#table-cost")
     seen = "[...document.querySelectorAll('#table-cost tbody tr')].filter(row => row.checkVisibility()).length"

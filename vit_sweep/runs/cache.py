@@ -93,18 +93,18 @@ class RunCache:
         makes no sense gives nothing."""
         for block in self._blocks:
             wanted = [i for i, (cell, key) in enumerate(block.cells) if cells.get(cell) == key]
-            made: list[T] = []
+            items: list[T] = []
             if wanted:
                 with suppress(*_Unreadable):
                     lines = self._bytes(block).split(b"\n")
                     texts = [Texts(lines[2 * i], lines[2 * i + 1]) for i in wanted]
-                    made = [made_of(each) for each in texts]
-            if len(made) == len(block.cells):
+                    items = [made_of(each) for each in texts]
+            if len(items) == len(block.cells):
                 self._still.append(block)
-            elif made:
+            elif items:
                 for i, each in zip(wanted, texts, strict=True):
                     self.keep(*block.cells[i], each)
-            yield from made
+            yield from items
 
     def _bytes(self, block: _Block) -> bytes:
         with reading(self._path) as file:

@@ -59,13 +59,13 @@ def extra_columns_of(reads: Sequence[Read]) -> dict[str, Sequence[Any]]:
     layouts: dict[tuple[str, ...], list[int]] = {}
     for place, read in enumerate(reads):
         layouts.setdefault(read.columns, []).append(place)
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     for names, places in layouts.items():
         for name, values in zip(names, zip(*(reads[place].values for place in places), strict=True), strict=True):
-            column = found.setdefault(name, [None] * len(reads))
+            filled = columns.setdefault(name, [None] * len(reads))
             for place, value in zip(places, values, strict=True):
-                column[place] = value
-    return dict(found)
+                filled[place] = value
+    return dict(columns)
 
 
 class Reader:
@@ -162,11 +162,11 @@ class Reader:
         for name in self._names if code else ():
             sent = self._sent.get(name)
             if sent is None or sent.attempt == 1:
-                found = summary_beside(f"{place}/{name}", name, code=code)
-                first = found is not None and found.summary.attempt == _FIRST
-                if found is not None and first and self._answers_target(found.summary, found.file):
+                stored = summary_beside(f"{place}/{name}", name, code=code)
+                first = stored is not None and stored.summary.attempt == _FIRST
+                if stored is not None and first and self._answers_target(stored.summary, stored.file):
                     done.add(name)
-                    yield self._of_summary(found.file, found.summary), Texts(*found.texts)
+                    yield self._of_summary(stored.file, stored.summary), Texts(*stored.texts)
         self._without_summary = [name for name in self._names if name not in done]
 
     def _answers_target(self, summary: Summary, file: CellFile) -> bool:
@@ -216,8 +216,8 @@ class Reader:
         attempt is in it."""
         summary = summarised(result, self._target_of(result.file))
         final = summary is not None and summary.attempt == _FIRST and result.record is not None and not result.history
-        kept = Texts(to_compact_json(result.file), text_of(summary)) if summary is not None and final else None
-        return self._cell(result, summary), kept
+        texts = Texts(to_compact_json(result.file), text_of(summary)) if summary is not None and final else None
+        return self._cell(result, summary), texts
 
     def _cell(self, result: Result, summary: Summary | None) -> Read:
         name, target = result.file.cell_id, self._target_of(result.file)

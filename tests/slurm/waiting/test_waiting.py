@@ -99,7 +99,7 @@ def simulate(snapshot, runs_s):
     entries = {job.handle: reader.waiting(job, [runs_s[job.handle] / job.limit_s]) for job in reader.pending}
     for entry in entries.values():
         entry.awaited = True
-    running = [reader.running(job, 0.0) for job in reader.holding]
+    running = [reader.running(job, 0.0) for job in reader.running_jobs]
     Queue(reader.nodes, running, entries.values(), now=snapshot.at_s).run()
     return {handle: entry.stays[0].start_s for handle, entry in entries.items()}
 

@@ -46,9 +46,7 @@ def _series_fields(run: Run, membership: Membership) -> tuple[Any, ...]:
         # Another number of compared pairs is another loss, not less or more of the same work.
         conditions = tuple(sorted((*conditions, ("compared_pairs", str(run.compared)))))
     batch = run.micro_batch if per_gpu else run.global_batch
-    return (
-        membership.scaling, membership.batch_per.value, batch, run.accum, membership.placement, work, conditions
-    )  # fmt: skip
+    return membership.scaling, membership.batch_per.value, batch, run.accum, membership.placement, work, conditions
 
 
 _NAMED = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")

@@ -118,12 +118,12 @@ class Spreads:
 
     def estimate(self, cell: Sequence[Run], *, value: float | None = None) -> Estimate:
         """The median over a cell's runs (or `value`), with its interval. Raises `ValueError` without a number."""
-        found = self._find(cell)
+        entry = self._find(cell)
         if value is None:
-            value = found.middle
-        if found.n < 2:
-            return Estimate(value=value, n=found.n)
-        return _around(value, found.pool.spread.contrast([found.place], [1.0]), found.n)
+            value = entry.middle
+        if entry.n < 2:
+            return Estimate(value=value, n=entry.n)
+        return _around(value, entry.pool.spread.contrast([entry.place], [1.0]), entry.n)
 
     def ratio(self, over: Sequence[Run], under: Sequence[Run], *, expected: float = 1.0) -> Ratio:
         """Median of one cell over that of another of the same pool; the p value is of its being `expected`."""
@@ -151,8 +151,8 @@ class Spreads:
 
     def of_a_run(self, cell: Sequence[Run]) -> float:
         """Variance of the logarithm of one run of a cell, without what sessions differ by; 0: not known."""
-        found = self._find(cell)
-        return float(found.pool.spread.variance[found.place])
+        entry = self._find(cell)
+        return float(entry.pool.spread.variance[entry.place])
 
     def cells_beside(self, cell: Sequence[Run]) -> int:
         """Cells of the pool that this one is of."""

@@ -24,20 +24,20 @@ def row(*parts: str) -> str:
 
 
 def frac(above: str, below: str) -> str:
-    return f"<mfrac>{_one(above)}{_one(below)}</mfrac>"
+    return f"<mfrac>{_element(above)}{_element(below)}</mfrac>"
 
 
 def sub(base: str, below: str) -> str:
-    return f"<msub>{_one(base)}{_one(below)}</msub>"
+    return f"<msub>{_element(base)}{_element(below)}</msub>"
 
 
 def over(operator: str, below: str, of: str) -> str:
     """An operator with the set below it that it is over, and what it is of."""
-    return row(f"<munder>{_one(operator)}{_one(below)}</munder>", of)
+    return row(f"<munder>{_element(operator)}{_element(below)}</munder>", of)
 
 
 def root(content: str) -> str:
-    return f"<msqrt>{_one(content)}</msqrt>"
+    return f"<msqrt>{_element(content)}</msqrt>"
 
 
 def formula(*contents: str, plain: str) -> str:
@@ -49,7 +49,7 @@ def formula(*contents: str, plain: str) -> str:
     )
 
 
-def _one(part: str) -> str:
+def _element(part: str) -> str:
     """A part as a single element, where MathML counts its children."""
     return part if part.startswith("<") else row(part)
 

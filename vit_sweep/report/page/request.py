@@ -133,14 +133,14 @@ def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
     return tuple(rows)
 
 
-def to_type(given: Sequence[Command], study: str) -> tuple[str, ...]:
+def to_type(commands: Sequence[Command], study: str) -> tuple[str, ...]:
     """The lines that run the study again and judge it: the newest commit, every command once, the report."""
-    if not given:
+    if not commands:
         return ()
-    newest = given[-1]
+    newest = commands[-1]
     lines = [f"git checkout {newest.commit}"] if newest.commit else []
     # Where the packages come from is the reader's business; which versions they were is below.
-    lines += list(dict.fromkeys(command.line for command in given))
+    lines += list(dict.fromkeys(command.line for command in commands))
     return (*lines, shlex.join([SCRIPT, "report", study]))
 
 

@@ -56,7 +56,7 @@ def tables_of(
     timed = [run for run in begun_here if run.timed]
     pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
     times = times_of(pooled, series, spread or measured(series))
-    made = [
+    tables = [
         *(scaling_table(series, points, mode, notes=times.notes) for mode in Scaling),
         decisions_table(decisions),
         batch_table(fair, times),
@@ -73,7 +73,7 @@ def tables_of(
         continued_table(ordered),
         runs_table(runs, extra, reached or {}, points),
     ]
-    return in_pairs(filter(None, made), ordered)
+    return in_pairs(filter(None, tables), ordered)
 
 
 def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries], spread: Measured) -> Times:

@@ -37,7 +37,7 @@ def runs_table(
     infeasible = [_infeasible(point) for point in points if point.cell_id is None]
     if not runs and not infeasible:
         return None
-    found: dict[str, Values] = {
+    known: dict[str, Values] = {
         **_of_runs(runs),
         **extra,
         **_of_targets(runs, reached),
@@ -45,11 +45,11 @@ def runs_table(
     }
     versions = {
         name: Column(name=name, title=name.removeprefix(VERSION), meaning=f"Version of {name.removeprefix(VERSION)}.")
-        for name in sorted(found)
+        for name in sorted(known)
         if name.startswith(VERSION)
     }
     columns, unknown = RUN_COLUMNS | versions, [None] * len(runs)
-    values = {name: [*finite(found.get(name, unknown)), *(cells.get(name) for cells in infeasible)] for name in columns}
+    values = {name: [*finite(known.get(name, unknown)), *(cells.get(name) for cells in infeasible)] for name in columns}
     return Table(name="runs", title="Runs: one row each", columns=tuple(columns.values()), values=values)
 
 
@@ -151,11 +151,11 @@ def _last(run: Run, metric: str) -> float | None:
     return next((values[-1] for name, values in run.test_metrics if name == metric), None)
 
 
-def _notes(runs: Sequence[Run], of_steps: Values | None) -> Values:
+def _notes(runs: Sequence[Run], on_steps: Values | None) -> Values:
     """Why a run's steps were not measured, or bounded by nothing."""
-    said = of_steps or [None] * len(runs)
+    reasons = on_steps or [None] * len(runs)
     no_bounds = (bounds.no_bounds(run) if run.timed else () for run in runs)
-    return ["; ".join(filter(None, (note, *more))) or None for note, more in zip(said, no_bounds, strict=True)]
+    return ["; ".join(filter(None, (note, *more))) or None for note, more in zip(reasons, no_bounds, strict=True)]
 
 
 def _of_targets(runs: Sequence[Run], reached: Mapping[str, tuple[float, Reached]]) -> dict[str, Values]:

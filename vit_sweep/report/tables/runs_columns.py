@@ -4,8 +4,8 @@ from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, LEARNT
 from vit_sweep.report.tables.form.table import Column
 
 
-def _columns(*given: tuple[str, str, str]) -> dict[str, Column]:
-    return {name: Column(name=name, title=name, unit=unit, meaning=meaning) for name, unit, meaning in given}
+def _columns(*entries: tuple[str, str, str]) -> dict[str, Column]:
+    return {name: Column(name=name, title=name, unit=unit, meaning=meaning) for name, unit, meaning in entries}
 
 
 RUN_COLUMNS = _columns(
@@ -108,8 +108,8 @@ RUN_COLUMNS = _columns(
     ("slowest_rank", "", "The rank that computes longest, whose step the columns after it take apart."),
     ("slowest_step_ms", "ms", "Its mean step: the sum of the parts that follow."),
     *(
-        (f"slowest_{name}_ms", "ms", f"Mean per step of that rank: {what}.")
-        for name, what in (
+        (f"slowest_{name}_ms", "ms", f"Mean per step of that rank: {activity}.")
+        for name, activity in (
             ("data_wait", "waiting for the next micro batch"),
             ("copy", "bringing it to the device and preparing it there"),
             ("forward", "the model and the loss"),

@@ -35,7 +35,7 @@ _COLUMNS = (
 )
 
 
-def simulated_table(made: Simulation) -> Table:
+def simulated_table(simulation: Simulation) -> Table:
     """Every simulated count, what cannot be and the notes below."""
     rows = [
         {
@@ -60,12 +60,12 @@ def simulated_table(made: Simulation) -> Table:
             "gpu_hours_per_epoch": point.gpu_hours,
             "beyond": point.beyond,
         }
-        for point in made.points
+        for point in simulation.points
     ]
     return Table(
         name="simulated",
-        title=f"SIMULATED, not measured: {made.scaling.value} scaling of {made.label}",
+        title=f"SIMULATED, not measured: {simulation.scaling.value} scaling of {simulation.label}",
         columns=_COLUMNS,
         values=by_column((column.name for column in _COLUMNS), rows),
-        notes=(*(f"cannot be: {reason}" for reason in made.impossible), *made.notes),
+        notes=(*(f"cannot be: {reason}" for reason in simulation.impossible), *simulation.notes),
     )

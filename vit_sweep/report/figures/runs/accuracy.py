@@ -195,13 +195,13 @@ def _points(
     items: Sequence[Item], layout: Arrangement, points: Callable[[Run], Sequence[tuple[int | None, float | None]]]
 ) -> Points:
     """The values of each curve's repeats at each x."""
-    found: Points = {}
+    grouped: Points = {}
     for panel_number, panel in enumerate(layout.panels):
         for index, label in panel.curves:
             for x, y in points(items[index][0]):
                 if x is not None and y is not None:
-                    found.setdefault((panel_number, label), {}).setdefault(x, []).append(y)
-    return found
+                    grouped.setdefault((panel_number, label), {}).setdefault(x, []).append(y)
+    return grouped
 
 
 def _draw(points: Points, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:

@@ -22,8 +22,8 @@ _SHOWN_PER_IN = 130
 class Sheet(Figure):
     """A figure that a notebook shows; matplotlib's own is shown only where pyplot has been told to."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         # Without a canvas that keeps its pixels, whoever asks how large a text is makes new ones, 15 MiB each time.
         self.pixels = FigureCanvasAgg(self)
 
@@ -82,8 +82,10 @@ def sheet_of(
             if share_x:
                 axes.tick_params(labelbottom=below)
     if handles or left_out:
-        said = {"title": f"{left_out}.", "title_fontproperties": {"size": SMALL, "style": "italic"}} if left_out else {}
-        sheet.legend(handles=list(handles), loc="outside lower center", ncols=across, **said)
+        title = (
+            {"title": f"{left_out}.", "title_fontproperties": {"size": SMALL, "style": "italic"}} if left_out else {}
+        )
+        sheet.legend(handles=list(handles), loc="outside lower center", ncols=across, **title)
     return sheet, all_axes
 
 

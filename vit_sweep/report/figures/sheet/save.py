@@ -78,8 +78,8 @@ def _glyphs_alone() -> Iterator[None]:
     """
     real = subset.load_font
 
-    def without_rules(path: Any, *given: Any, **named: Any) -> Any:
-        font = real(path, *given, **named)
+    def without_rules(path: Any, *args: Any, **kwargs: Any) -> Any:
+        font = real(path, *args, **kwargs)
         for table in _TYPESETTING.intersection(font.keys()):
             del font[table]
         return font

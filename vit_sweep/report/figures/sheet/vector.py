@@ -49,10 +49,10 @@ class _Both(RendererBase):
             setattr(self, name, self._by_both(getattr(svg, name), getattr(pdf, name)))
 
     @staticmethod
-    def _by_both(one: Any, other: Any) -> Any:
-        def draw(*given: Any, **named: Any) -> None:
-            one(*given, **named)
-            other(*given, **named)
+    def _by_both(draw_svg: Any, draw_pdf: Any) -> Any:
+        def draw(*args: Any, **kwargs: Any) -> None:
+            draw_svg(*args, **kwargs)
+            draw_pdf(*args, **kwargs)
 
         return draw
 
@@ -64,8 +64,8 @@ class _Both(RendererBase):
 
     def new_gc(self) -> GraphicsContextBase:
         """PDF's knows more."""
-        made: GraphicsContextBase = self._pdf.new_gc()
-        return made
+        context: GraphicsContextBase = self._pdf.new_gc()
+        return context
 
     def flipy(self) -> bool:
         """PDF's y goes up."""
@@ -75,11 +75,11 @@ class _Both(RendererBase):
         size: tuple[float, float] = self._svg.get_canvas_width_height()
         return size
 
-    def get_text_width_height_descent(self, *given: Any, **named: Any) -> tuple[float, float, float]:
-        size: tuple[float, float, float] = self._svg.get_text_width_height_descent(*given, **named)
+    def get_text_width_height_descent(self, *args: Any, **kwargs: Any) -> tuple[float, float, float]:
+        size: tuple[float, float, float] = self._svg.get_text_width_height_descent(*args, **kwargs)
         return size
 
-    def draw_text(self, gc: GraphicsContextBase, x: float, y: float, *given: Any, **named: Any) -> None:
+    def draw_text(self, gc: GraphicsContextBase, x: float, y: float, *args: Any, **kwargs: Any) -> None:
         _, height = self.get_canvas_width_height()
-        self._svg.draw_text(gc, x, height - y, *given, **named)
-        self._pdf.draw_text(gc, x, y, *given, **named)
+        self._svg.draw_text(gc, x, height - y, *args, **kwargs)
+        self._pdf.draw_text(gc, x, y, *args, **kwargs)

@@ -26,8 +26,8 @@ _SMALL, _LARGE = -4, 9
 def fields(table: Table, column: Column) -> list[str]:
     """A column as text, with its intervals if it has some: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
     bounded = column.name + LOW in table.values
-    asked = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS) if bounded else (column.name,)
-    names = [name for name in asked if name in table.values]
+    candidates = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS) if bounded else (column.name,)
+    names = [name for name in candidates if name in table.values]
     rows = zip(*(table.values[name] for name in names), strict=True)
     return [field(column, dict(zip(names, row, strict=True))) for row in rows]
 

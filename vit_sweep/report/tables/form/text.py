@@ -111,13 +111,13 @@ def said_once(table: Table, same: Iterable[Column]) -> list[tuple[Column, str]]:
     return [(column, field(column, first)) for column in same]
 
 
-def to_markdown(table: Table, made: Printed | None = None) -> str:
+def to_markdown(table: Table, layout: Printed | None = None) -> str:
     """A heading, what is equal in all rows, a pipe table, the notes."""
-    made = made or laid_out(table)
+    layout = layout or laid_out(table)
     lines = [f"# {markdown(table.title)}", ""]
-    if made.same:
-        lines += [", ".join(f"{column.name}={_cell(text)}" for column, text in made.same), ""]
-    lines += pipe_table([column.title for column in made.columns], made.fields, right=made.right)
+    if layout.same:
+        lines += [", ".join(f"{column.name}={_cell(text)}" for column, text in layout.same), ""]
+    lines += pipe_table([column.title for column in layout.columns], layout.fields, right=layout.right)
     lines += ["", *(f"- {markdown(note)}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
 
@@ -145,13 +145,13 @@ def pipe_table(
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def to_latex(table: Table, made: Printed | None = None) -> str:
+def to_latex(table: Table, layout: Printed | None = None) -> str:
     """A `table` with caption, label `tab:NAME` and booktabs rules; the notes are comments and in the caption."""
-    made = made or laid_out(table)
-    constants = ", ".join(f"{column.title or column.name}: {text}" for column, text in made.same)
+    layout = layout or laid_out(table)
+    constants = ", ".join(f"{column.title or column.name}: {text}" for column, text in layout.same)
     sentences = [table.title, constants, *table.notes]
     caption = " ".join(f"{latex(text.rstrip('.'))}." for text in sentences if text)
-    form = "".join("r" if right else "l" for right in made.right)
+    form = "".join("r" if right else "l" for right in layout.right)
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
         "\\begin{table}",
@@ -161,9 +161,9 @@ def to_latex(table: Table, made: Printed | None = None) -> str:
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{{form}}}",
         "\\toprule",
-        " & ".join(latex(column.title) for column in made.columns) + " \\\\",
+        " & ".join(latex(column.title) for column in layout.columns) + " \\\\",
         "\\midrule",
-        *(" & ".join(map(latex, row)) + " \\\\" for row in made.fields),
+        *(" & ".join(map(latex, row)) + " \\\\" for row in layout.fields),
         "\\bottomrule",
         "\\end{tabular}}",
         "\\end{table}",
