@@ -93,7 +93,8 @@ def _released_one_by_one(drawers_: Iterable[Drawer]) -> Iterator[list[Drawer]]:
 
     def released(draw: Drawer) -> Figure | Skipped:
         drawn = draw()
-        gc.collect()
+        if isinstance(drawn, Figure):
+            gc.collect()
         return drawn
 
     freezes = gc.get_freeze_count() == 0
