@@ -234,7 +234,11 @@ def main() -> None:
         if args.profile:
             import cProfile
 
-            cProfile.run(f"gather(Study(Path({str(folder)!r})))", sort="tottime")
+            from vit_sweep.report.gather import gather
+
+            profiler = cProfile.Profile()
+            profiler.runcall(gather, study)
+            profiler.print_stats(sort="tottime")
             return
         size = only_json(study)
         rounds: list[dict[str, Took]] = []
