@@ -43,8 +43,8 @@ def by_first_look(open_: Sequence[Prospect]) -> list[int]:
             end = start + length
             ways = []
             for place in range(start, end):
-                one, before, beyond = open_[place], best[start, place], best[place + 1, end]
-                after = one.above * beyond + one.below * before + one.equal * (before + beyond)
-                ways.append((one.hours + after, one.gpus))
+                prospect, before, beyond = open_[place], best[start, place], best[place + 1, end]
+                after = prospect.above * beyond + prospect.below * before + prospect.equal * (before + beyond)
+                ways.append((prospect.hours + after, prospect.gpus))
             best[start, end] = min(ways)[0]
     return [gpus for _, gpus in sorted(ways)]
