@@ -142,3 +142,29 @@ def test_auto_looks_at_the_real_queue_and_tells_both_predictions(packed, gpus, c
 
 def _json(path):
     return json.loads(path.read_text())
+
+
+def test_what_is_decided_runs_as_ever_where_cells_are_packed(packed):
+    """Cells of one round are repeats of one another, or of another shape, so that none shares a job."""
+    words = ("gpus=1,2,4", "design=adaptive", "budget_gpu_hours=50", "minutes=5", "until=time(2) +- 3.5 %", "pack=3")
+    completed = packed.run(*words, variables=trivial())
+    assert completed.returncode == 0, completed.stdout + completed.stderr + packed.logs()
+    decisions = [json.loads(line) for line in (packed.folder / "decisions.jsonl").read_text().splitlines()]
+    assert decisions[-1]["decision"]["stop"] == "answered"
+    batches = [_json(path) for path in packed.folder.glob("jobs/*/batch.json")]
+    assert batches and not any(batch["shared"] for batch in batches)
+
+
+def test_repeats_that_a_rule_adds_are_packed_by_configuration_within_the_budget(packed):
+    words = (*SIX[:-1], "pack=6", "repeat_until=0.001", "max_repeats=3", "budget_gpu_hours=50", "minutes=5")
+    completed = packed.run(*words, variables=trivial())
+    assert completed.returncode == 0, completed.stdout + completed.stderr + packed.logs()
+    made = [
+        (
+            batch["shared"],
+            [_json(packed.folder / "cells" / task["name"] / "cell.json")["cell"] for task in batch["tasks"]],
+        )
+        for batch in (_json(path) for path in packed.folder.glob("jobs/*/batch.json"))
+    ]
+    assert all(shared for shared, _ in made)
+    assert all(len({cell["accum"] for cell in cells}) == len(cells) for _, cells in made), "no repeats of one another"
