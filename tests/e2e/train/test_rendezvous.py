@@ -238,7 +238,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
             stopper.enter()
         with pytest.raises(StopAgreed) as stop:
             stopper.enter()
-        words.append(stop.value.request_stop)
+        words.append(stop.value.request)
         stopper.close()
     assert words[0] == words[1]
 

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 from vit_sweep.__main__ import main
+from vit_sweep.study.code import snapshot
 
 SNAPSHOT_STRIDE = 150
 """Only every 150th change below the code snapshot is a step: its files are all alike."""
@@ -81,7 +82,7 @@ class Steps:
 def copying():
     """Whether the snapshot is being written: its files are opened by a name alone, in folders held open."""
     frame = sys._getframe().f_back
-    while frame and not frame.f_code.co_filename.endswith("/study/snapshot.py"):
+    while frame and frame.f_code.co_filename != snapshot.__file__:
         frame = frame.f_back
     return frame is not None
 

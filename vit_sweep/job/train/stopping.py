@@ -68,7 +68,7 @@ class StopAgreed(BaseException):
 
 
 class Stopper:
-    """One rank's side of the agreement. `ask` may be called by any thread, `enter` by the main one."""
+    """One rank's side of the agreement. `request_stop` may be called by any thread, `enter` by the main one."""
 
     def __init__(self, *, rank: int, world_size: int, connect: Callable[[], Store], secret: bytes) -> None:
         """Begin to listen; `connect` opens a store client that nobody else uses: a call blocks its other users.

@@ -29,7 +29,7 @@ def stopped(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(stopped, tmp_path_factory):
+def checkpoint(stopped, tmp_path_factory):
     """Its checkpoint, which stays when that job is done."""
     kept = tmp_path_factory.getbasetemp() / "kept" / "cells" / "c" / "checkpoint"
     return max(kept.iterdir())
@@ -52,8 +52,8 @@ def going_on(folder, origin):
     return Job(folder, small_cell(gpus=1, engine=DDP, origin=origin))
 
 
-def test_it_goes_on_survives_a_stop_of_its_own_and_leaves_the_other_cell_alone(stopped, kept, tmp_path):
-    place = kept
+def test_it_goes_on_survives_a_stop_of_its_own_and_leaves_the_other_cell_alone(stopped, checkpoint, tmp_path):
+    place = checkpoint
     files = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     job = going_on(tmp_path, origin(stopped, place))
     assert job.run(probe=("signal_at", 0, "SIGUSR2", 3, 2)) == [1], job.log()
@@ -73,8 +73,8 @@ def test_it_goes_on_survives_a_stop_of_its_own_and_leaves_the_other_cell_alone(s
         assert own == pytest.approx(true, rel=1e-6)
 
 
-def test_what_has_changed_or_gone_since_it_was_planned_is_not_gone_on_with(stopped, kept, tmp_path):
-    place = copied(kept, tmp_path / "other")
+def test_what_has_changed_or_gone_since_it_was_planned_is_not_gone_on_with(stopped, checkpoint, tmp_path):
+    place = copied(checkpoint, tmp_path / "other")
     planned = origin(stopped, place)
     changed = next(place.rglob("*model_states.pt"))
     changed.write_bytes(changed.read_bytes()[:-1] + b"x")
@@ -87,9 +87,9 @@ def test_what_has_changed_or_gone_since_it_was_planned_is_not_gone_on_with(stopp
     assert f"is not there any more; {stopped.cell.cell_id} has gone on" in job.end(attempt=2)["message"]
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stopped, kept, tmp_path):
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stopped, checkpoint, tmp_path):
     """Of somebody else's study, whose plan was made with it as it is."""
-    place = copied(kept, tmp_path / "other")
+    place = copied(checkpoint, tmp_path / "other")
     for file in place.rglob("*.pt"):
         torch.save({"module": Planted(tmp_path / "ran")}, file)
     parsed = json.loads((place / "position.json").read_text())
