@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
-from vit_sweep.plan.waiting.look import BackfillCycle
+from vit_sweep.plan.waiting.backfill_cycle import BackfillCycle
 from vit_sweep.plan.waiting.nodes import Need, Nodes
 
 TESTED = 500
