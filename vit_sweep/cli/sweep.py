@@ -28,7 +28,7 @@ from vit_sweep.study.code.provenance import require_extra, require_loggers
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.next import Next, choose, write
+from vit_sweep.submit.next import NextCells, choose, write
 from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter, resolve
 from vit_sweep.submit.sweep import feed, is_idle, planned, same_python, submitter_of
@@ -196,7 +196,7 @@ def _print_results(results: Iterable[Result], collected: "Collected") -> None:
 
 
 def _submitted(
-    study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered], foretold: Foretold
+    study: Study, console: Console, chosen: NextCells, rendered: Sequence[Rendered], foretold: Foretold
 ) -> Submitter | None:
     """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
     submitter = submitter_of(study, chosen, rendered, say=console.print, forecasts=foretold.forecasts)
@@ -210,7 +210,7 @@ def _submitted(
 
 
 def _follow(
-    study: Study, console: Console, chosen: Next, submitter: Submitter | None, *, wait: bool, only: set[str] | None
+    study: Study, console: Console, chosen: NextCells, submitter: Submitter | None, *, wait: bool, only: set[str] | None
 ) -> int:
     if submitter is None:
         return EXIT_DETACHED

@@ -23,7 +23,7 @@ _ENDED = (Status.FAILED, Status.OUT_OF_MEMORY, Status.SKIPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Next:
+class NextDecision:
     """What a look at a study that decides comes to."""
 
     entry: DecisionEntry | None
@@ -114,7 +114,7 @@ def look(
     at: str,
     lost: float = 0.0,
     dropped: Iterable[str] = (),
-) -> Next:
+) -> NextDecision:
     """Decide, unless the last decision still holds. `at`: the time now, of a new entry; `hours`: of a run, as planned.
 
     `entries`: all decisions of the study; those about other questions count for nothing. `lost`: GPU-hours of attempts
@@ -126,12 +126,12 @@ def look(
     last = previous[-1] if previous else None
     lacking = {cell_id: cell for cell_id, cell in decided(previous, candidates).items() if cell_id not in existing}
     if lacking:
-        return Next(entry=last, new=False, cells=lacking)
+        return NextDecision(entry=last, new=False, cells=lacking)
     if any(result.record is None and result.status not in _ENDED for result in on_curve):
-        return Next(entry=None, new=False, cells={})
+        return NextDecision(entry=None, new=False, cells={})
     decision, runs, spent = _decide(rule, candidates, hours, previous, on_curve, lost=lost)
     if last is not None and last.settled and _same(last, rule, runs):
-        return Next(entry=last, new=False, cells={})
+        return NextDecision(entry=last, new=False, cells={})
     used = {(result.file.cell.gpus, result.file.cell.seed) for result in on_curve}
     used |= {pair for entry in previous for pair in entry.cells}
     pairs = _seeds(decision, candidates, used)
@@ -145,7 +145,7 @@ def look(
         decision=decision,
         cells=pairs,
     )
-    return Next(entry=entry, new=True, cells=_cells(pairs, candidates))
+    return NextDecision(entry=entry, new=True, cells=_cells(pairs, candidates))
 
 
 def decided(entries: Iterable[DecisionEntry], candidates: Mapping[int, PlannedCell]) -> dict[str, Cell]:

@@ -27,7 +27,7 @@ from vit_sweep.submit.batches import Todo, batches_of, rendered_of
 from vit_sweep.submit.packing import chosen_packing
 
 
-class Next(NamedTuple):
+class NextCells(NamedTuple):
     """The cells that run next, and what that choice rests on."""
 
     results: list[Result]
@@ -47,7 +47,7 @@ def choose(
     arrange: Callable[[Iterable[PlannedCell]], Iterable[PlannedCell]] = iter,
     looked_at: Sequence[CellFile] = (),
     new: Sequence[CellFile] = (),
-) -> Next:
+) -> NextCells:
     """Choose among `planned` what is missing and what was asked for again; `arrange` puts the choice into order.
 
     `looked_at`: cells that the study does not have, and is not to have; `new`: those that were written just now.
@@ -68,7 +68,7 @@ def choose(
         leftover_attempts = [] if is_known else [attempt.number + 1 for attempt in study.attempts(cell_id)]
         number = max([free.get(cell_id, 1), *leftover_attempts])
         todo[cell_id] = Todo(planned=cell, attempt=number, since=number)
-    return Next(results=results, selection=selection, todo=todo)
+    return NextCells(results=results, selection=selection, todo=todo)
 
 
 class Written(NamedTuple):

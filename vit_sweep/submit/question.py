@@ -12,12 +12,12 @@ from vit_sweep.study.lock import now
 from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
-from vit_sweep.submit.deciding import Next, look
+from vit_sweep.submit.deciding import NextDecision, look
 
 _NO_LIMIT = 1e15
 
 
-def propose(study: Study, *, until: str | None, budget: float | None, most: int | None) -> Next:
+def propose(study: Study, *, until: str | None, budget: float | None, most: int | None) -> NextDecision:
     """Look at a study and change nothing. `until`, `budget`, `most`: in place of its own; without any: no limit.
 
     Raises `UserError` for a question that is none, or a study that is not one curve.

@@ -51,7 +51,7 @@ from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
-from vit_sweep.submit.next import Next, Written, choose, write
+from vit_sweep.submit.next import NextCells, Written, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
 _FEED_PERIOD_S = 2.0
@@ -62,7 +62,7 @@ class Ready(NamedTuple):
 
     study: Study
     plan: Plan
-    chosen: Next
+    chosen: NextCells
     remarks: tuple[str, ...]
     """What a person must know of it: points left out, certificates, what its curves will carry."""
     unclear: tuple[str, ...]
@@ -231,7 +231,7 @@ def _only_looked_at(study: Study, files: Sequence[CellFile]) -> list[str]:
 
 def submitter_of(
     study: Study,
-    chosen: Next,
+    chosen: NextCells,
     rendered: Sequence[Rendered],
     *,
     say: Say,

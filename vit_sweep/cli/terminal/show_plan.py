@@ -22,7 +22,7 @@ from vit_sweep.report.tables.form.columns import CONFIGURATION
 from vit_sweep.report.tables.parts import Variants
 from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.store import Study
-from vit_sweep.submit.next import Next, Written
+from vit_sweep.submit.next import NextCells, Written
 
 _FOLDED = 50
 """Cells from which on a plan says what varies, and has no row for each."""
@@ -161,7 +161,7 @@ def _range_text(values: Sequence[str]) -> str:
     return f"{numbers[0]} to {numbers[-1]} ({len(values)} values)"
 
 
-def as_data(plan: Plan, study: Study, chosen: Next, written: Written, remarks: Sequence[str]) -> dict[str, Any]:
+def as_data(plan: Plan, study: Study, chosen: NextCells, written: Written, remarks: Sequence[str]) -> dict[str, Any]:
     """The plan of a grid for programs, with what would be submitted; null where nothing is known."""
     return {
         "study": study.name,
