@@ -75,7 +75,7 @@ def so_far(
     entries: Sequence[DecisionEntry],
     results: Iterable[Result],
     *,
-    lost: float = 0.0,
+    lost: float,
 ) -> QuestionStatus:
     """Where a study that decides stands, by what it has decided itself: nothing is decided anew.
 
@@ -112,7 +112,7 @@ def look(
     results: Iterable[Result],
     *,
     at: str,
-    lost: float = 0.0,
+    lost: float,
     dropped: Iterable[str] = (),
 ) -> NextDecision:
     """Decide, unless the last decision still holds. `at`: the time now, of a new entry; `hours`: of a run, as planned.

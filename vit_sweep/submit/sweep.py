@@ -187,7 +187,8 @@ def _decided(
     """
     entries, results = study.decisions(), settled_results(study)
     hours = {gpus: cell.gpu_hours for gpus, cell in offered.items()}
-    upcoming = look(rule, offered, hours, entries, results, at=now())
+    lost = lost_gpu_hours(study, results, offered)
+    upcoming = look(rule, offered, hours, entries, results, at=now(), lost=lost)
     if upcoming.entry is not None and upcoming.entry.decision.stop == BUDGET and not upcoming.entry.runs:
         guessed = any(cell.time is None for cell in offered.values())
         limits = (

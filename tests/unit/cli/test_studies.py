@@ -94,7 +94,9 @@ def test_status_tells_the_question_of_a_study_that_decides_and_how_far_its_answe
     study.write_plan(plan, data_root="data", options=JobOptions(), decide=rule)
 
     def look_at(results):
-        return look(rule, offered.planned, offered.hours, study.decisions(), results, at="2026-11-30T00:00:00Z").entry
+        return look(
+            rule, offered.planned, offered.hours, study.decisions(), results, at="2026-11-30T00:00:00Z", lost=0
+        ).entry
 
     study.journal_decision(replace(look_at([]), cells=((1, 0), (2, 0))))
     for planned in plan.cells.values():

@@ -9,6 +9,7 @@ from rich.console import Console
 from launchers.checked import to_json
 from launchers.errors import UserError
 from tests.unit.builders import cell, data, entry, planned_study, point, record, result
+from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal import show
 from vit_sweep.outcome.ending import Cause, Exit, RankFile
 from vit_sweep.plan.deciding.decision import Answer, DecisionEntry
@@ -35,7 +36,7 @@ def done(gpus, seed, seconds):
 
 
 def decide(entries=(), results=(), rule=RULE):
-    return look(rule, OFFERED, HOURS, entries, results, at=AT)
+    return look(rule, OFFERED, HOURS, entries, results, at=AT, lost=0)
 
 
 FIRST = decide().entry
@@ -159,7 +160,7 @@ def test_an_entry_is_what_it_was_after_it_was_written(tmp_path):
 
 
 def standing(entries, results, rule=RULE):
-    return so_far(rule, OFFERED, entries, results)
+    return so_far(rule, OFFERED, entries, results, lost=0)
 
 
 def test_a_study_that_decides_says_how_far_it_is():
@@ -250,7 +251,7 @@ def test_what_failed_attempts_have_cost_counts_in_the_budget():
     """Whoever pays pays for them: with all 3 GPU-hours lost nothing is left for a round."""
     results = results_of(FIRST, noise=0.1)
     rule = replace(RULE, budget_gpu_hours=3)
-    free = look(rule, OFFERED, HOURS, [FIRST], results, at=AT).entry
+    free = look(rule, OFFERED, HOURS, [FIRST], results, at=AT, lost=0).entry
     paid = look(rule, OFFERED, HOURS, [FIRST], results, at=AT, lost=3).entry
     assert free.cells
     assert (paid.decision.stop, paid.cells) == ("budget", ())
@@ -259,17 +260,43 @@ def test_what_failed_attempts_have_cost_counts_in_the_budget():
     assert status.spent_gpu_hours == pytest.approx(paid.spent_gpu_hours)
 
 
+def fail(study, cell_id, *, until):
+    """Its first attempt on the ranks of one node, from the beginning of 30 November, without a record."""
+    folder = study.cell_dir(cell_id) / "attempts" / "1"
+    folder.mkdir(parents=True, exist_ok=True)
+    began = RankFile(rank=0, world_size=8, host="n1", pid=1, job_id="7", started_at="2026-11-30T00:00:00+00:00")
+    (folder / "rank0.json").write_text(to_json(began))
+    study.write_exit(cell_id, "1", Exit(cause=Cause.BUG, message="", at=until))
+
+
 def test_next_counts_attempts_that_failed(tmp_path):
     """Of an hour on 1 and one on 8 GPUs nothing is left but the ranks' files and the verdicts."""
     study, plan = planned_study(tmp_path / "s", *(place for place in POINTS if place.gpus in (1, 8)))
     for cell_id in plan.cells:
-        folder = study.cell_dir(cell_id) / "attempts" / "1"
-        folder.mkdir(parents=True)
-        began = RankFile(rank=0, world_size=8, host="n1", pid=1, job_id="7", started_at="2026-11-30T00:00:00+00:00")
-        (folder / "rank0.json").write_text(to_json(began))
-        study.write_exit(cell_id, "1", Exit(cause=Cause.BUG, message="", at="2026-11-30T01:00:00+00:00"))
+        fail(study, cell_id, until="2026-11-30T01:00:00+00:00")
         study.journal(entry(Event.SUBMITTED, "b", (cell_id, 1), handle="17"))
     assert propose(study, until=RULE.until, budget=7, most=10).entry.spent_gpu_hours == pytest.approx(9)
+
+
+def test_the_sweeps_command_counts_attempts_that_failed(tmp_path, monkeypatch, capsys):
+    """A week on one GPU left no record, and is more than the budget: the same command decides no further runs."""
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "gpus=1,4", "partition=vector_t4v2", "model=vit_b_16", "data=synthetic", "minutes=20", "study=s"]
+    words += ["design=adaptive", "budget_gpu_hours=100", "until=efficiency(4) +- 1 %", "dry_run=true"]
+    assert main(words) == 0
+    study = Study(tmp_path / "outputs" / "s")
+    (failed, *others) = study.cell_files()
+    for file in others:  # far from each other, so that more runs are wanted
+        times = (9.0, *[2.0 + file.cell.seed] * 2)
+        (study.cell_dir(file.cell_id) / "record.json").write_text(to_json(record(file.cell, epoch_seconds=times)))
+    study.journal(entry(Event.SUBMITTED, "b", *((file.cell_id, 1) for file in (failed, *others)), handle="17"))
+    capsys.readouterr()
+    fail(study, failed.cell_id, until="2026-11-30T01:00:00+00:00")
+    assert main(words) == 0
+    assert "– next gpus=1, about " in capsys.readouterr().out
+    fail(study, failed.cell_id, until="2026-12-07T00:00:00+00:00")
+    assert main(words) == 0
+    assert "– budget: budget_gpu_hours=100: 168 are spent" in capsys.readouterr().out
 
 
 def test_runs_that_stand_apart_give_no_time_and_were_paid_all_the_same():
@@ -286,6 +313,6 @@ def test_a_cell_that_was_dropped_is_not_added_again_and_no_longer_waited_for():
     *others, last = results_of(FIRST, noise=0.1)
     gone = last.file.cell_id
     assert set(decide([FIRST], others).cells) == {gone}
-    next_look = look(RULE, OFFERED, HOURS, [FIRST], others, at=AT, dropped=[gone])
+    next_look = look(RULE, OFFERED, HOURS, [FIRST], others, at=AT, lost=0, dropped=[gone])
     assert next_look.new
     assert gone not in next_look.cells
