@@ -38,7 +38,12 @@ class Status(StrEnum):
     @property
     def under_way(self) -> bool:
         """Whether the cell may still get a record without its user's help."""
-        return self in (Status.RETRY, Status.RUNNING, Status.SUSPENDED, Status.QUEUED, Status.UNKNOWN)
+        return self is Status.RETRY or self.has_job
+
+    @property
+    def has_job(self) -> bool:
+        """Whether a job of it runs or waits, as far as anybody knows; of one that is to be retried it has ended."""
+        return self in (Status.RUNNING, Status.SUSPENDED, Status.QUEUED, Status.UNKNOWN)
 
 
 @checked

@@ -119,7 +119,7 @@ class Poller:
             self._seen[cell] = last_seen if last_seen is not None and last_seen[0] == seen else (seen, self._now)
             if last_seen is not None and last_seen[0] != seen and cell in self._states:
                 self._moved[self._states[cell][0].batch] = self._now
-            if result.status.under_way and result.status is not Status.RETRY:
+            if result.status.has_job:
                 open_cells.append(result)
         self._due = due_at(self._asked_at, map(self._silence, open_cells))
 

@@ -99,8 +99,11 @@ class Watcher:
 
     def _unless_unknown(self, result: Result) -> Result:
         """No end is believed that rests on a file which is there and cannot be read."""
-        under_way = result.status.under_way and result.status is not Status.RETRY
-        reason = "" if under_way or result.status is Status.DONE else self._study.why_unknown(result.file.cell_id)
+        reason = (
+            ""
+            if result.status.has_job or result.status is Status.DONE
+            else self._study.why_unknown(result.file.cell_id)
+        )
         return replace(result, status=Status.UNREADABLE, detail=reason, exclude=()) if reason else result
 
     def _cell_files(self) -> list[CellFile]:

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 
 from launchers.batch import Batch
-from vit_sweep.outcome.result import Result, Status
+from vit_sweep.outcome.result import Result
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.journal import SubmittedAttempt
@@ -29,7 +29,7 @@ def gpus_in_flight(
         held = planned[cell_id].held_gpus if cell_id in planned else result.file.cell.gpus
         if cell_id in unsent:
             waiting += held
-        elif attempt is not None and (_runs(result) or attempt.attempt > attempt_of(result.attempt or "0")):
+        elif attempt is not None and (result.status.has_job or attempt.attempt > attempt_of(result.attempt or "0")):
             alive.setdefault(attempt.batch, []).append(held)
     return waiting + sum(_of_batch(study.batch(name), held) for name, held in alive.items())
 
@@ -39,7 +39,3 @@ def _of_batch(batch: Batch | None, held: list[int]) -> int:
     if batch is None:
         return sum(held)
     return batch.held_gpus * (1 if batch.shared else min(len(held), batch.parallel or len(held)))
-
-
-def _runs(result: Result) -> bool:
-    return result.status.under_way and result.status is not Status.RETRY

@@ -67,7 +67,7 @@ class Keeper:
                 self._repeat(results, repeats)
                 if asks:
                     self._decide(results)
-                alive = any(r.status.under_way and r.status is not Status.RETRY for r in results)
+                alive = any(r.status.has_job for r in results)
                 for submitter in self._waiting:
                     submitter.submit(idle=not alive)
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
