@@ -1,5 +1,8 @@
 """Names of attempts: `2`, or `2.1` after the scheduler started the second attempt's job again."""
 
+FIRST = "1"
+"""The attempt of most cells, of which no other file says anything."""
+
 
 def attempt_name(attempt: int, restart: int) -> str:
     """What an attempt is called in folders, records and tables."""

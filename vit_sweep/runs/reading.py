@@ -20,6 +20,7 @@ from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
+from vit_sweep.record.attempt import FIRST
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.summary import Summary
 from vit_sweep.runs.cache import RunCache, Texts
@@ -36,8 +37,6 @@ _CHUNK = 250
 _SHARE_FROM = 2000
 """Cells from which on starting helpers pays."""
 _HELPERS = 2
-_FIRST = "1"
-"""The attempt of which no other file says anything."""
 KEEP_FROM = 200
 """Cells from which on their runs are kept for the next time."""
 
@@ -152,7 +151,7 @@ class Reader:
 
     def _of_summary(self, file: CellFile, summary: Summary) -> Read:
         """Of a cell whose first attempt ended well."""
-        return self._cell(Result(file=file, record=None, status=Status.DONE, attempt=_FIRST), summary)
+        return self._cell(Result(file=file, record=None, status=Status.DONE, attempt=FIRST), summary)
 
     def _summarised(self) -> Iterator[tuple[Read, Texts | None]]:
         """The cells that were not kept and whose jobs left a summary that holds, with what is kept of them."""
@@ -163,7 +162,7 @@ class Reader:
             sent = self._sent.get(name)
             if sent is None or sent.attempt == 1:
                 stored = summary_beside(f"{place}/{name}", name, code=code)
-                first = stored is not None and stored.summary.attempt == _FIRST
+                first = stored is not None and stored.summary.attempt == FIRST
                 if stored is not None and first and self._answers_target(stored.summary, stored.file):
                     done.add(name)
                     yield self._of_summary(stored.file, stored.summary), Texts(*stored.texts)
@@ -215,7 +214,7 @@ class Reader:
         """A cell, and what is kept of it where its run is made of its two files, journal and plan alone: no earlier
         attempt is in it."""
         summary = summarised(result, self._target_of(result.file))
-        final = summary is not None and summary.attempt == _FIRST and result.record is not None and not result.history
+        final = summary is not None and summary.attempt == FIRST and result.record is not None and not result.history
         texts = Texts(to_compact_json(result.file), text_of(summary)) if summary is not None and final else None
         return self._cell(result, summary), texts
 

@@ -7,11 +7,10 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.deciding.candidates_file import alike
 from vit_sweep.plan.plan import PlannedCell
+from vit_sweep.record.attempt import FIRST
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.study.store import Study
-
-_FIRST = "1"
 
 
 def lost_gpu_hours(
@@ -25,7 +24,7 @@ def lost_gpu_hours(
     total = 0.0
     for result in results:
         cell, record = result.file.cell, result.record
-        if (candidates is None or alike(cell, candidates)) and (record is None or record.attempt != _FIRST):
+        if (candidates is None or alike(cell, candidates)) and (record is None or record.attempt != FIRST):
             total += _lost(study, cell, planned.get(result.file.cell_id), record)
     for file in study.cell_files(study.dropped_names()):
         if candidates is None or alike(file.cell, candidates):

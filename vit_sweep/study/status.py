@@ -17,7 +17,7 @@ from vit_sweep.outcome.result import Result, Status, story_of
 from vit_sweep.outcome.starting import of_start
 from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
-from vit_sweep.record.attempt import attempt_name
+from vit_sweep.record.attempt import FIRST, attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import SubmittedAttempt, latest_attempts
 from vit_sweep.study.lock import now
@@ -151,7 +151,7 @@ class Watcher:
 
     def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
         """How the attempts before the one of the record ended; most cells have none."""
-        if record.attempt == "1":
+        if record.attempt == FIRST:
             return ()
         attempts = self._study.attempts(file.cell_id)
         names = [attempt.name for attempt in attempts]

@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_passed_over(how, here, parsed):
 
 
 def test_a_record_that_changed_within_a_tick_of_the_clock_is_known_by_its_content(here, parsed, monkeypatch):
-    monkeypatch.setattr(summaries, "_place", lambda about: "the same")
+    monkeypatch.setattr(summaries, "version_of", lambda about: "the same")
     for made in CELLS:
         record_of(here, made).unlink()
         left(here, made, 2.5)

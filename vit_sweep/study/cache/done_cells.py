@@ -19,6 +19,7 @@ from launchers.checked import Name, Whole, checked, field_names, parse_json, to_
 from launchers.errors import UserError
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.record.attempt import FIRST
 from vit_sweep.record.brief import Brief
 from vit_sweep.study.cache.unchanged import YOUNG_NS, clock_ns, code_stamp, key_of
 from vit_sweep.study.journal import next_attempts
@@ -28,8 +29,8 @@ from vit_sweep.study.store import Study
 
 NOTE_FROM = 50
 """Cells from which on those that are done are noted."""
-_FIRST, _SECOND = "1", 2
-"""The attempt of what is noted; the one that nobody may have asked for since."""
+_SECOND = 2
+"""The attempt that nobody may have asked for since: the first one is noted."""
 _OWN = ("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
 """What tells most cells of a grid apart; all else is written once for those that share it."""
 _SHARED = attrgetter(
@@ -85,7 +86,7 @@ def results_in_short(study: Study) -> list[Result]:
 
 def _lasts(result: Result) -> bool:
     """Whether it rests on the cell's two files alone."""
-    return result == Result(file=result.file, record=result.record, status=Status.DONE, attempt=_FIRST)
+    return result == Result(file=result.file, record=result.record, status=Status.DONE, attempt=FIRST)
 
 
 def _read(path: Path) -> dict[str, tuple[str, Result]]:
@@ -95,7 +96,7 @@ def _read(path: Path) -> dict[str, tuple[str, Result]]:
             info, head, text = os.fstat(file.fileno()), file.readline(), file.read()
         if is_ours_alone(info) and head == _head(text):
             cache = parse_json(_Noted, text, source="cells that were done")
-            like = [Result(file=file, record=None, status=Status.DONE, attempt=_FIRST) for file in cache.files]
+            like = [Result(file=file, record=None, status=Status.DONE, attempt=FIRST) for file in cache.files]
             return {done.name: (done.key, _result(done, like[done.like])) for done in cache.cells}
     return {}
 

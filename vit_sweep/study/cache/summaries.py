@@ -23,6 +23,7 @@ from launchers.errors import UserError
 from vit_sweep.plan.cell import SCHEMA_VERSION, CellFile
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.record.summary import Summary, requested_digest, summary_of
+from vit_sweep.study.cache.unchanged import version_of
 
 SUMMARY = ".summary"
 _HEAD = 65
@@ -69,7 +70,7 @@ def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | 
             requested=requested_digest(record.requested),
             code=record.code,
             record=hashlib.sha256(text.encode()).hexdigest(),
-            place=_place((cell_dir / "record.json").lstat()),
+            place=version_of((cell_dir / "record.json").lstat()),
         )
         content = to_compact_json(head) + b"\n" + text_of(summary_of(record, target))
         write_bytes(cell_dir / SUMMARY, _head(content) + content, private=True, durable=False)
@@ -94,7 +95,7 @@ def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
         if head.code != code or not head.cell_id == file.cell_id == name or file.schema_version != SCHEMA_VERSION:
             return None
         record, info = _read(f"{folder}/record.json")
-        if head.place != _place(info) or head.record != hashlib.sha256(record).hexdigest():
+        if head.place != version_of(info) or head.record != hashlib.sha256(record).hexdigest():
             return None
         if head.requested == requested_digest(file.cell):
             summary = parse_json(Summary, body, source=SUMMARY)
@@ -104,10 +105,6 @@ def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
 
 def _head(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode() + b"\n"
-
-
-def _place(info: os.stat_result) -> str:
-    return f"{info.st_size} {info.st_ino} {info.st_mtime_ns} {info.st_ctime_ns}"
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result]:

@@ -20,6 +20,11 @@ YOUNG_NS = 2_000_000_000
 """Age below which a file is not trusted: the coarsest clock of a file system ticks every two seconds."""
 
 
+def version_of(info: os.stat_result) -> str:
+    """What a file with other content has otherwise: size, inode, time of change and of status change."""
+    return f"{info.st_size} {info.st_ino} {info.st_mtime_ns} {info.st_ctime_ns}"
+
+
 def key_of(folder: str, also: str) -> tuple[str, int]:
     """The key of a cell's run: its two files, and `also` all else that it is made of; and when they last changed, in
     nanoseconds of their file system's clock.
@@ -29,11 +34,8 @@ def key_of(folder: str, also: str) -> tuple[str, int]:
     # A path object for each of ten thousand cells would take longer than looking.
     cell = os.stat(f"{folder}/cell.json")  # noqa: PTH116
     record = os.stat(f"{folder}/record.json")  # noqa: PTH116
-    key = (
-        f"{cell.st_size} {cell.st_ino} {cell.st_mtime_ns} {cell.st_ctime_ns} "
-        f"{record.st_size} {record.st_ino} {record.st_mtime_ns} {record.st_ctime_ns} {also}"
-    )
-    return key, max(cell.st_mtime_ns, cell.st_ctime_ns, record.st_mtime_ns, record.st_ctime_ns)
+    changed_ns = max(cell.st_mtime_ns, cell.st_ctime_ns, record.st_mtime_ns, record.st_ctime_ns)
+    return f"{version_of(cell)} {version_of(record)} {also}", changed_ns
 
 
 def clock_ns(folder: Path) -> int | None:
