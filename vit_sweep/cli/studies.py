@@ -24,6 +24,7 @@ from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
 
 if TYPE_CHECKING:
+    from vit_sweep.plan.deciding.candidates_file import CandidatesFile
     from vit_sweep.submit.deciding import QuestionStatus
 
 
@@ -60,14 +61,15 @@ def status(
         agree_to_tend(opened, show.console(stderr=quiet), trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     # A row for each cell comes with tables of their times, and an answer by now rests on them.
-    needs_records = opened.candidates() is not None or (whole and not as_json)
+    candidates = opened.candidates()
+    needs_records = candidates is not None or (whole and not as_json)
     results, now = (settled_results if needs_records else results_in_short)(opened), datetime.now(UTC)
     if not as_json and not show_status.is_folded(results) and any(result.noted for result in results):
         results = settled_results(opened)
     # Of a study whose cells have ended nothing is expected, and its plan, megabytes of a large one, is not read.
     plan = opened.plan_file() if any(result.status.under_way for result in results) else None
     expected = forecast(results, plan, now=now, core_flops=core_flops())
-    question = _question_status(opened, results)
+    question = _question_status(opened, candidates, results)
     if as_json:
         status_data = show_status.as_data(opened.name, results, expected, opened.problems, now=now, question=question)
         typer.echo(json.dumps(status_data, indent=1))
@@ -84,9 +86,10 @@ def status(
     raise typer.Exit(exit_code(results))
 
 
-def _question_status(study: Study, results: Sequence[Result]) -> "QuestionStatus | None":
+def _question_status(
+    study: Study, candidates: "CandidatesFile | None", results: Sequence[Result]
+) -> "QuestionStatus | None":
     """Of a study that decides: its question, and the answer by now."""
-    candidates = study.candidates()
     rule = study.decide_rule() if candidates is not None else None
     if rule is None or candidates is None:
         return None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -48,6 +48,15 @@ class RecordProblem:
 
     status: Status
     text: str
+
+
+class JobLimits(NamedTuple):
+    """What bounds the jobs of a study beside its plan."""
+
+    pack: Pack = "off"
+    """Cells of one shape that may run in one job, at most."""
+    max_gpus: int | None = None
+    """GPUs that its jobs hold at once, at most; None: no limit of its own."""
 
 
 def smallest_first(file: CellFile) -> tuple[int, int, int, int, str]:
@@ -235,23 +244,18 @@ class StudyReader:
 
     def repeat_rule(self) -> RepeatRule | None:
         """When this study's cells have been repeated enough; None: as often as was planned."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        plan = self.plan_file()
         return plan.repeat if plan else None
 
     def decide_rule(self) -> DecideRule | None:
         """The question that decides what this study runs; None: all that was planned runs."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        plan = self.plan_file()
         return plan.decide if plan else None
 
-    def pack(self) -> Pack:
-        """Cells of one shape that its latest sweep lets run in one job, at most."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
-        return plan.pack if plan else "off"
-
-    def max_gpus_in_flight(self) -> int | None:
-        """GPUs that the jobs of its latest sweep hold at once, at most; None: no limit of its own."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
-        return plan.max_gpus_in_flight if plan else None
+    def job_limits(self) -> JobLimits:
+        """How its latest sweep lets cells share jobs, and jobs run at once."""
+        plan = self.plan_file()
+        return JobLimits(plan.pack, plan.max_gpus_in_flight) if plan else JobLimits()
 
     def batch(self, name: str) -> Batch | None:
         """A batch of jobs as it was written; None where its file is gone or makes no sense."""
@@ -282,7 +286,7 @@ class StudyReader:
 
     def planned(self) -> dict[str, PlannedCell]:
         """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        plan = self.plan_file()
         files = {}
         for file in self.cell_files():
             digest = file.cell.cell_id

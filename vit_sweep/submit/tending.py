@@ -106,7 +106,7 @@ class Keeper:
         entries = self._study.jobs()
         latest, free, planned = latest_attempts(entries), next_attempts(entries), self._study.planned()
         todo: dict[str, Todo] = {}
-        limit, held = self._study.max_gpus_in_flight(), 0
+        limit, held = self._study.job_limits().max_gpus, 0
         if limit is not None:
             held = gpus_in_flight(self._study, results, latest, planned, unsent=self.waiting)
         for result in to_retry:
@@ -180,8 +180,8 @@ class Keeper:
         if not todo:
             return
         try:
-            limit = self._study.max_gpus_in_flight()
-            written = write(self._study, todo, take(self._study.folder), pack=self._study.pack(), max_gpus=limit)
+            limits = self._study.job_limits()
+            written = write(self._study, todo, take(self._study.folder), pack=limits.pack, max_gpus=limits.max_gpus)
             for remark in written.remarks if written.choice is not None else ():
                 self._say(remark)
             submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)

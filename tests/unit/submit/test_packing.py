@@ -236,14 +236,14 @@ def test_the_same_command_packs_the_same_and_no_cell_becomes_another(dry, tmp_pa
 def test_a_study_keeps_how_its_cells_are_sent_for_whoever_resumes_it(dry, tmp_path):
     assert dry("batch=8,16", "pack=2", "max_gpus_in_flight=6") == 0
     study = Study(tmp_path / "outputs" / "s")
-    assert (study.pack(), study.max_gpus_in_flight()) == (2, 6)
+    assert study.job_limits() == (2, 6)
     asked_for(study.folder)
     assert dry("batch=8,16", "pack=off") == 0
-    assert study.pack() == 2, "a look changes nothing"
+    assert study.job_limits().pack == 2, "a look changes nothing"
     plan = json.loads((study.folder / "plan.json").read_text())
     del plan["pack"], plan["max_gpus_in_flight"]
     (study.folder / "plan.json").write_text(json.dumps(plan))
-    assert (study.pack(), study.max_gpus_in_flight()) == ("off", None), "as of a study of before"
+    assert study.job_limits() == ("off", None), "as of a study of before"
 
 
 @pytest.mark.parametrize(
