@@ -1,6 +1,6 @@
 """`python -m vit_sweep`: a verb (`collect`, `status`, ...), or Hydra with a grid. An edge.
 
-A user's mistake ends as one sentence on stderr, exit code 2 (`cli/terminal/mistakes.py`); anything else is a bug.
+A user's mistake ends as one sentence on stderr, exit code 2 (`cli/terminal/user_errors.py`); anything else is a bug.
 """
 
 import gc

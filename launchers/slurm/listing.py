@@ -1,4 +1,4 @@
-"""What squeue and scontrol print of a whole cluster, read as what an `QueueSnapshot` holds. Pure."""
+"""What squeue and scontrol print of a whole cluster, read as what a `QueueSnapshot` holds. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """A look at Slurm's whole queue: jobs of all users, nodes, reservations. An edge: it asks, and waits for nobody long.
 
-What changes seldom is asked for seldom, and a user's clients on one machine share all answers (`answers`).
+What changes seldom is asked for seldom, and a user's clients on one machine share all answers (`squeue_cache`).
 """
 
 import os

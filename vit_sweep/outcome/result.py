@@ -65,7 +65,7 @@ class Result:
     expected: StartForecast | None = None
     """Of one that waits in a queue: when it starts, as far as something says it."""
     noted: Brief | None = None
-    """In place of the record of one that was done when somebody looked before (`study.noted`)."""
+    """In place of the record of one that was done when somebody looked before (`study.cache.done_cells`)."""
 
     @property
     def brief(self) -> Brief | None:

@@ -2,7 +2,8 @@
 
 Whoever reads what was kept gets what reading the record would give, or nothing:
 
-- A summary is kept under a key of its cell's two files (`study.unchanged`) and of all else that its run is made of.
+- A summary is kept under a key of its cell's two files (`study.cache.unchanged`) and of all else that its run is made
+  of.
 - Each part has its digest. A file that was cut off, is another user's or may be written by others is passed over.
 
 It is one file for each user, `.runs-UID`: lines of JSON, two for each cell, in blocks; never a pickle. It is written

@@ -30,8 +30,8 @@ def follow(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Ite
     """Yield, look by look, what became of the cells (of `only`, if given), until none is queued or running any more.
 
     `keeper` acts on each look. A look reads the study's files; the controller is asked only when it may know more than
-    they do (`Poller`). Ctrl-C ends it as
-    `KeyboardInterrupt`, between two looks; the jobs do not notice. Raises `UserError` once the study is gone.
+    they do (`Poller`). Ctrl-C ends it as `KeyboardInterrupt`, between two looks; the jobs do not notice. Raises
+    `UserError` once the study is gone.
     """
     poller = Poller(study)
     watcher = Watcher(study, poller=poller)
