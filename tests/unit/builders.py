@@ -12,6 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from launchers.batch import Batch, Shape, Task
+from launchers.checked import to_json
+from launchers.process.identity import RankIdentity
 from launchers.profile import Device, PartitionProfile, Scheduler
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series
@@ -170,6 +172,32 @@ def _epoch(cell, number, seconds, step_ms):
         test_loss=2.5,
         test_accuracy=0.125,
     )
+
+
+def put_record(study: Study, cell: Cell, seconds: float, **changes: Any) -> None:
+    """The record of a cell as a job leaves it, written aside and renamed; `seconds`: of its epochs but the first."""
+    path = study.cell_dir(cell.cell_id) / "record.json"
+    aside = path.with_name("aside")
+    aside.write_text(to_json(record(cell, (9.0, seconds, seconds), **changes)))
+    aside.replace(path)
+
+
+def rank_identity(**changes: Any) -> RankIdentity:
+    """The only rank of a job, without a GPU."""
+    given: dict[str, Any] = {
+        "rank": 0,
+        "world_size": 1,
+        "local_rank": 0,
+        "local_world_size": 1,
+        "node_rank": 0,
+        "nodes": 1,
+        "node_name": "n1",
+        "task_index": 0,
+        "restart": 0,
+        "job_id": "17_0",
+        "visible_gpus": 0,
+    }
+    return RankIdentity(**(given | changes))
 
 
 def result(cell: Cell, *curves: Series, record: Record | None = None, status: Any = None, detail: str = "") -> Result:

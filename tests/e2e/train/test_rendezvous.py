@@ -5,32 +5,19 @@ import os
 import shutil
 import socket
 import subprocess
+from functools import partial
 
 import psutil
 import pytest
 
-from launchers.process.identity import RankIdentity
+from tests.unit.builders import rank_identity
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
 
 CLONE_NEWNET = 0x40000000
 
 
-def me(**changes):
-    defaults = {
-        "rank": 0,
-        "world_size": 1,
-        "local_rank": 0,
-        "local_world_size": 1,
-        "node_rank": 0,
-        "nodes": 1,
-        "node_name": "here",
-        "task_index": 3,
-        "restart": 0,
-        "job_id": "17_3",
-        "visible_gpus": 0,
-    }
-    return RankIdentity(**(defaults | changes))
+me = partial(rank_identity, node_name="here", task_index=3, job_id="17_3")
 
 
 def test_ports_lie_below_the_ephemeral_range_and_depend_on_job_index_and_restart():

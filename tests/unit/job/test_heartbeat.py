@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from launchers.checked import to_json
-from launchers.process.identity import RankIdentity
+from tests.unit.builders import rank_identity
 from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.job.heartbeat import IMPORT_S, IMPORTING, Signs
 from vit_sweep.outcome.ending import Cause, RankEnd, RankFile
@@ -16,19 +16,7 @@ from vit_sweep.outcome.verdict import judge
 
 AT = "2026-01-01T00:00:00+00:00"
 FILE = RankFile(rank=0, world_size=3, host="n7", pid=1, job_id="17_0", started_at=AT)
-ME = RankIdentity(
-    rank=1,
-    world_size=3,
-    local_rank=0,
-    local_world_size=1,
-    node_rank=1,
-    nodes=3,
-    node_name="n8",
-    task_index=0,
-    restart=0,
-    job_id="17_0",
-    visible_gpus=0,
-)
+ME = rank_identity(rank=1, world_size=3, node_rank=1, nodes=3, node_name="n8")
 
 
 class Wait:

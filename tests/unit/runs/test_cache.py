@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launchers.checked import to_json
-from tests.unit.builders import cell, entry, planned_study, point, record
+from tests.unit.builders import cell, entry, planned_study, point, put_record
 from vit_sweep.report.gather import gather
 from vit_sweep.runs import cache, reading
 from vit_sweep.study.cache import unchanged
@@ -36,17 +36,9 @@ def made(folder):
     points = (point(gpus=planned.gpus, seed=planned.seed) for planned in CELLS)
     study, _ = planned_study(folder, *points)
     for planned in CELLS:
-        put(study, planned, 4.0 / planned.gpus + planned.seed / 10)
+        put_record(study, planned, 4.0 / planned.gpus + planned.seed / 10)
     (folder / "jobs.jsonl").write_text("")
     return study
-
-
-def put(study, planned, seconds, **changes):
-    """A record as a job leaves it: written aside and renamed."""
-    path = study.cell_dir(planned.cell_id) / "record.json"
-    aside = path.with_name("aside")
-    aside.write_text(to_json(record(planned, (9.0, seconds, seconds), **changes)))
-    aside.replace(path)
 
 
 def said(study, **options):
@@ -87,11 +79,11 @@ def worked_out(monkeypatch):
 
 
 def other_record(study, planned, draw):
-    put(study, planned, draw)
+    put_record(study, planned, draw)
 
 
 def as_second_attempt(study, planned, draw):
-    put(study, planned, draw, attempt="2")
+    put_record(study, planned, draw, attempt="2")
 
 
 def edited_in_place(study, planned, draw):
@@ -179,7 +171,7 @@ def test_a_second_reading_works_nothing_out_and_a_changed_record_alone_is_read(h
     ids = worked_out(monkeypatch)
     assert said(here) == first
     assert ids == []
-    put(here, CELLS[3], 2.5)
+    put_record(here, CELLS[3], 2.5)
     assert said(here) == anew(here)
     assert ids[0] == CELLS[3].cell_id
     assert len(ids) == 1 + len(CELLS)
@@ -259,7 +251,7 @@ def test_a_link_in_its_place_is_neither_followed_nor_written_through(here, tmp_p
     file_of(here).rename(elsewhere)
     before = elsewhere.read_bytes()
     file_of(here).symlink_to(elsewhere)
-    put(here, CELLS[0], 3.5)
+    put_record(here, CELLS[0], 3.5)
     assert said(here) == anew(here)
     assert elsewhere.read_bytes() == before
 

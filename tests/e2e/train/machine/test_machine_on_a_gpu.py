@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from launchers.process.identity import RankIdentity
 from launchers.profile import Device
+from tests.unit.builders import rank_identity
 from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.bench import Bench
@@ -22,19 +22,7 @@ pytestmark = [
     pytest.mark.train,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's"),
 ]
-ME = RankIdentity(
-    rank=0,
-    world_size=1,
-    local_rank=0,
-    local_world_size=1,
-    node_rank=0,
-    nodes=1,
-    node_name="here",
-    task_index=0,
-    restart=0,
-    job_id="1",
-    visible_gpus=1,
-)
+ME = rank_identity(node_name="here", job_id="1", visible_gpus=1)
 
 
 def test_cuda_says_which_gpu_it_is():

@@ -1,8 +1,7 @@
 """What an attempt says of its way: steps and seconds since it began to train, not since the run did."""
 
 from launchers.checked import parse_json
-from launchers.process.identity import RankIdentity
-from tests.unit.builders import cell, series
+from tests.unit.builders import cell, rank_identity, series
 from vit_sweep.job.train import execution as module
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.outcome.ending import Progress
@@ -26,19 +25,7 @@ class Clock:
 
 
 def execution_of(trains, folder, clock):
-    me = RankIdentity(
-        task_index=0,
-        restart=0,
-        job_id="17_0",
-        rank=0,
-        world_size=1,
-        local_rank=0,
-        local_world_size=1,
-        node_rank=0,
-        nodes=1,
-        node_name="n1",
-        visible_gpus=1,
-    )
+    me = rank_identity(visible_gpus=1)
     file = CellFile(cell_id=trains.cell_id, cell=trains, series=(series(),), data_root="/data")
     return Execution(
         file=file, identity=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf()

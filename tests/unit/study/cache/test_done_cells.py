@@ -7,7 +7,7 @@ import pytest
 
 from launchers.backend import TaskState, TaskStatus
 from launchers.checked import to_json
-from tests.unit.builders import cell, entry, planned_study, point, record
+from tests.unit.builders import cell, entry, planned_study, point, put_record
 from vit_sweep.__main__ import main
 from vit_sweep.study import schema_file
 from vit_sweep.study.cache import done_cells, unchanged
@@ -29,18 +29,10 @@ def study(tmp_path, monkeypatch):
     points = (point(gpus=planned.gpus, seed=planned.seed) for planned in CELLS)
     study, _ = planned_study(tmp_path / "s", *points)
     for planned in CELLS:
-        put(study, planned, 4.0)
+        put_record(study, planned, 4.0)
     (study.folder / "jobs.jsonl").write_text("")
     assert results_of(study) == anew(study)
     return study
-
-
-def put(study, planned, seconds, **changes):
-    """A record as a job leaves it: written aside and renamed."""
-    path = study.cell_dir(planned.cell_id) / "record.json"
-    aside = path.with_name("aside")
-    aside.write_text(to_json(record(planned, (9.0, seconds, seconds), **changes)))
-    aside.replace(path)
 
 
 def file_of(study):
@@ -98,7 +90,7 @@ def test_status_prints_the_same_with_a_note_and_without(study, words, capsys):
 
 
 def test_only_what_has_changed_is_read_again(study, monkeypatch):
-    put(study, CELLS[3], 5.0, job_s=77.0)
+    put_record(study, CELLS[3], 5.0, job_s=77.0)
     assert were_read(study, monkeypatch) == [CELLS[3].cell_id]
     assert were_read(study, monkeypatch) == []
     assert results_of(study) == anew(study)
@@ -122,14 +114,14 @@ def _sent_again(study):
 CHANGES = {
     "a record changed in place": lambda study: _in_place(study, "record.json"),
     "a cell changed in place": lambda study: _in_place(study, "cell.json"),
-    "another record": lambda study: put(study, CELLS[0], 5.0, job_s=77.0),
-    "a record of a second attempt": lambda study: put(study, CELLS[0], 5.0, attempt="2"),
+    "another record": lambda study: put_record(study, CELLS[0], 5.0, job_s=77.0),
+    "a record of a second attempt": lambda study: put_record(study, CELLS[0], 5.0, attempt="2"),
     "a record that was cut off": lambda study: (study.cell_dir(CELLS[0].cell_id) / "record.json").write_text("{"),
     "no record": lambda study: (study.cell_dir(CELLS[0].cell_id) / "record.json").unlink(),
     "no cell": lambda study: (study.cell_dir(CELLS[0].cell_id) / "cell.json").unlink(),
     "a cell that was dropped": lambda study: (study.cell_dir(CELLS[0].cell_id) / "dropped.json").write_text("{}"),
     "two cells whose records were swapped": lambda study: (
-        put(study, CELLS[0], 5.0)
+        put_record(study, CELLS[0], 5.0)
         or ((study.cell_dir(CELLS[1].cell_id) / "record.json").rename(study.cell_dir(CELLS[0].cell_id) / "record.json"))
     ),
     "a later attempt": _sent_again,
@@ -164,13 +156,13 @@ def test_another_version_of_the_code_believes_no_note(study, monkeypatch):
 
 def test_a_record_that_was_just_written_is_not_noted(study, monkeypatch):
     monkeypatch.setattr(done_cells, "clock_ns", unchanged.clock_ns)
-    put(study, CELLS[2], 5.0)
+    put_record(study, CELLS[2], 5.0)
     assert were_read(study, monkeypatch) == [CELLS[2].cell_id]
     assert were_read(study, monkeypatch) == [CELLS[2].cell_id]
 
 
 def test_what_did_not_end_well_at_its_first_attempt_is_not_noted(study, monkeypatch):
-    put(study, CELLS[2], 5.0, attempt="2")
+    put_record(study, CELLS[2], 5.0, attempt="2")
     (study.cell_dir(CELLS[4].cell_id) / "record.json").unlink()
     for _ in range(2):
         assert CELLS[2].cell_id in were_read(study, monkeypatch)
