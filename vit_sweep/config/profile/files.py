@@ -13,7 +13,7 @@ from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, masked_fields
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
-from vit_sweep.config.explain import explain
+from vit_sweep.config.explain import all_keys
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profile.words import normalised
 
@@ -66,9 +66,9 @@ def rows(profile: PartitionProfile, stated: set[str]) -> list[Row]:
 
 def meanings() -> dict[str, str]:
     """What each key of a profile means, with the menu of values where there is one."""
-    texts = {}
+    keys, texts = {key.name: key for key in all_keys()}, {}
     for name in field_names(PartitionProfile):
-        key = explain(f"partition.{name}")
+        key = keys[f"partition.{name}"]
         menu = ", ".join(value for value, _ in key.values)
         texts[name] = key.meaning + (f" One of: {menu}." if menu else "")
     return texts
