@@ -14,18 +14,20 @@ The summary is the geometric mean of the ratios, of these cells and no others.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import TYPE_CHECKING
 
 from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
 from vit_sweep.analysis.series.contention import contention
-from vit_sweep.analysis.series.estimates import doubt_of
-from vit_sweep.analysis.series.intervals import SIGNIFICANT
-from vit_sweep.analysis.series.pooling import holm
+from vit_sweep.analysis.series.estimates import SIGNIFICANT, doubt_of
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.analysis.series.spreads import Ratio, Spreads
 from vit_sweep.runs.run import Run
+
+if TYPE_CHECKING:
+    # It imports numpy and scipy, which nobody needs before there is a pair to judge.
+    from vit_sweep.analysis.series.spreads import Ratio
 
 SAME = "cannot tell apart"
 _LOOKED_AT = 200
@@ -113,6 +115,9 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         return Comparison(
             pairs=(), unpaired=paired.unpaired, one_sided=paired.one_sided, across=hint, mean=None, notes=()
         )
+    from vit_sweep.analysis.series.pooling import holm
+    from vit_sweep.analysis.series.spreads import Spreads
+
     cells = [(named_by_side(x, "a"), named_by_side(y, "b")) for x, y in paired.pairs]
     sides = [side for cell in cells for side in cell]
     contended = contention((in_words(run) for side in sides for run in side), alike=lambda _: "")
@@ -178,7 +183,7 @@ def shared_runs(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[s
     )
 
 
-def _pair(x: Cells, y: Cells, label: str, ratio: Ratio, adjusted_p: float) -> Pair:
+def _pair(x: Cells, y: Cells, label: str, ratio: "Ratio", adjusted_p: float) -> Pair:
     a_s, b_s = (median([median(run.epoch_s) for run in side]) for side in (x.timed, y.timed))
     return Pair(
         gpus=x.gpus,

@@ -10,13 +10,18 @@ PROBE = """
 import json, sys
 from vit_sweep.__main__ import main
 for words in json.loads(sys.argv[1]):
-    assert main(words) == (3 if words[0] == "status" and "--help" not in words else 0), words  # nothing has run
+    expected = 0 if "--help" in words else {exits!r}.get(words[0], 0)
+    assert main(words) == expected, words
     print("HEAVY", json.dumps([words, [name for name in {heavy!r} if name in sys.modules]]))
 """
+EXITS = {"status": 3, "compare": 1, "gate": 2}
+"""Of a study that nobody has run: open, no pair to compare, nothing that a gate could judge."""
 LIGHT = [
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true"],
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "partition=vector_t4v2", "dry_run=true", "study=s"],
     ["status", "outputs/s"],
+    ["compare", "outputs/s", "outputs/s"],
+    ["gate", "outputs/s", "--against", "outputs/s"],
     ["--help"],
     *([verb, "--help"] for verb in ("audit", "collect", "compare", "gate", "status")),
     ["simulate", "partition=vector_t4v2", "gpus=1,2,4", "--no-figure"],
@@ -41,7 +46,7 @@ QUICK = [
 def heavy_imports(commands, cwd, before="", names=HEAVY):
     """Run `commands` one after another in one fresh process; returns each with what heavy is imported after it."""
     answer = subprocess.run(
-        [sys.executable, "-c", before + PROBE.format(heavy=names), json.dumps(commands)],
+        [sys.executable, "-c", before + PROBE.format(heavy=names, exits=EXITS), json.dumps(commands)],
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -8,7 +8,6 @@ from vit_sweep.analysis.compare import labels_of, named_by_side
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Rules, Standing
 from vit_sweep.analysis.gate.counting import counts_of
 from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_software
-from vit_sweep.analysis.gate.timing import times_of
 from vit_sweep.analysis.pairing import Cells, pair
 from vit_sweep.analysis.series.contention import without_contended
 from vit_sweep.outcome.result import Status
@@ -53,6 +52,11 @@ def judge(before: Iterable[Run], after: Iterable[Run], rules: Rules | None = Non
             finished.append(PairedCell(name, done[0], done[1], timed, waited))
     for cell_pair in finished:
         checks += counts_of(cell_pair, rules)
+    if not finished:
+        return Gate(rules=rules, checks=tuple(checks), notes=())
+    # It imports numpy and scipy, which nobody needs before there is a time to judge.
+    from vit_sweep.analysis.gate.timing import times_of
+
     times, notes = times_of(finished, rules)
     return Gate(rules=rules, checks=(*checks, *times), notes=(*_software_notes(finished), *notes))
 

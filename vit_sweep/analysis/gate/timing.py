@@ -22,7 +22,7 @@ from vit_sweep.analysis.gate.checks import MACHINE, Check, Kind, Rules, Standing
 from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_machine
 from vit_sweep.analysis.gate.power import MOST, Sides, detectable_slowdown, least_runs, more_runs, reach
 from vit_sweep.analysis.series.contention import contention
-from vit_sweep.analysis.series.intervals import SIGNIFICANT
+from vit_sweep.analysis.series.estimates import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import half_width
 from vit_sweep.analysis.series.spreads import Logarithm, Ratio, Spreads
 from vit_sweep.plan.repeats import USUAL

@@ -10,6 +10,9 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.repeats import LEAST_FREEDOM, USUAL, t_quantile
 
+SIGNIFICANT = 0.05
+"""An adjusted p value below this is a verdict."""
+
 
 class Difference(NamedTuple):
     """What two of several positive numbers let one say of their difference."""

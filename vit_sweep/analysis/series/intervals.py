@@ -6,6 +6,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from launchers.checked import varied
+from vit_sweep.analysis.series.estimates import SIGNIFICANT
 from vit_sweep.analysis.series.grouping import ratios, serial_fraction
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint, point_flags
@@ -13,9 +14,6 @@ from vit_sweep.analysis.series.spreads import Spreads, step_ms
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
-
-SIGNIFICANT = 0.05
-"""An adjusted p value below this is a verdict."""
 
 
 def with_intervals(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from launchers.checked import to_plain
 from launchers.text import plural
 from vit_sweep.analysis.certificates import NO_CERTIFICATE, Certificates, algorithm
-from vit_sweep.analysis.series.intervals import SIGNIFICANT
+from vit_sweep.analysis.series.estimates import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.plan.choices import Offload
