@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from benchmarks.judging.coverage import Table, percent, simulate_and_print
 from vit_sweep.analysis.gate.power import Sides, least_runs, more_runs
-from vit_sweep.analysis.series.intervals import SIGNIFICANT
+from vit_sweep.analysis.series.estimates import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import Floats, half_width, layout_of, spread_of
 
 CELLS = 4

@@ -14,6 +14,8 @@ from tests.users import COLLEAGUE, GROUP, OWNER, act_as
 from vit_sweep.__main__ import main
 from vit_sweep.cli import sweep
 from vit_sweep.report.figure import SWITCH
+from vit_sweep.runs import reading
+from vit_sweep.study.cache import done_cells
 from vit_sweep.study.store import Study
 
 pytestmark = [
@@ -85,6 +87,25 @@ def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place, m
     assert code == 0, text
     assert (place / "here/there/page.html").is_file()
     assert {path: path.lstat().st_mtime_ns for path in study.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("uid", "keeps"), [(OWNER, {".done", ".runs"}), (COLLEAGUE, set())])
+def test_whoever_looks_keeps_nothing_in_the_study_of_another_user(uid, keeps, study, place, monkeypatch):
+    """Its owner finds what was read; a colleague who may write there, too, leaves no file."""
+    give(study, OWNER, folders=0o2775, files=0o664)
+    monkeypatch.setattr(done_cells, "NOTE_FROM", 1)
+    monkeypatch.setattr(reading, "KEEP_FROM", 1)
+    for module in (done_cells, reading):
+        monkeypatch.setattr(module, "YOUNG_NS", -(2**62))
+    (place / "aside").mkdir()
+    (place / "aside").chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "aside"))
+    before = set(study.rglob("*"))
+    for words in (["list", study.parent], ["status", study], ["audit", study], ["compare", study, study]):
+        code, text = command(place, *words, uid=uid)
+        assert code in (0, 1, 3), text
+    hidden = {path.name for path in set(study.rglob("*")) - before if path.name.startswith(".")}
+    assert hidden == {f"{name}-{uid}" for name in keeps}
 
 
 @pytest.fixture

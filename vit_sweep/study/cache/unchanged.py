@@ -39,9 +39,12 @@ def key_of(folder: str, also: str) -> tuple[str, int]:
 
 
 def clock_ns(folder: Path) -> int | None:
-    """What the clock of the folder's file system shows; None where nothing can be written there."""
+    """What the clock of the study's file system shows; None where nothing is to be kept for the next time: in a study
+    of another user, who wants no files of whoever looks, and where nothing can be written."""
     probe = temporary(folder / f"runs-{os.geteuid()}")
     try:
+        if folder.stat().st_uid != os.geteuid():
+            return None
         with os.fdopen(
             os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         ) as file:
