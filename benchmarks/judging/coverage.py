@@ -17,8 +17,8 @@ import numpy.typing as npt
 from benchmarks.provenance import options, report
 from vit_sweep.analysis.laws.fits import fit_law
 from vit_sweep.analysis.laws.laws import Law
-from vit_sweep.analysis.series.grouping import group, serial_fraction
 from vit_sweep.analysis.series.estimates import SIGNIFICANT
+from vit_sweep.analysis.series.grouping import group, serial_fraction
 from vit_sweep.analysis.series.pooling import Spread, half_width, holm, layout_of, p_value, spread_of
 from vit_sweep.plan.cell import Series
 from vit_sweep.plan.choices import BatchPer, Scaling
