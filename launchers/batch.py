@@ -116,22 +116,29 @@ class Batch:
         return f"{self.study_dir}/jobs/{self.name}"
 
 
-def split(batch: Batch) -> list[Batch]:
+def split(batch: Batch, jobs_before: int = 0) -> list[Batch]:
     """Split a batch at the partition's largest array, and at the jobs that one user may have there.
 
-    A shared batch is one job, whatever the number of its tasks.
+    A shared batch is one job, whatever the number of its tasks. `jobs_before`: of this user, that are there or go there
+    first: what fits beside them is a batch of its own, so that it need not wait with the rest.
     """
     if batch.shared:
         return [batch]
-    size = min(batch.profile.max_array_size, batch.profile.max_submit or batch.profile.max_array_size)
-    return [replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)]
+    largest, most = batch.profile.max_array_size, batch.profile.max_submit
+    parts, start = list[Batch](), 0
+    while start < len(batch.tasks):
+        size = min(largest, most - (jobs_before + start) % most) if most is not None else largest
+        parts.append(replace(batch, tasks=batch.tasks[start : start + size]))
+        start += size
+    return parts
 
 
-def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
+def throttle(batches: list[Batch], max_gpus: int, held: int = 0) -> list[Batch]:
     """Give each batch its share of `max_gpus`, so that all arrays together never use more at once.
 
     Every array may run at least one task; what is left goes round, in the order of the batches. Raises `UserError`
-    when even one task of each is too much.
+    when even one task of each is too much. `held`: GPUs of earlier jobs; where one task of each does not fit beside
+    them, they have to end first.
     """
     least = sum(batch.held_gpus for batch in batches)
     if least > max_gpus:
@@ -140,7 +147,8 @@ def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
             f"max_gpus_in_flight={max_gpus}: the arrays run side by side and one task of each takes {shapes} = {least} "
             f"GPUs; use {least} or more, or fewer GPU counts in one command"
         )
-    parallel, free = [1] * len(batches), max_gpus - least
+    parallel = [1] * len(batches)
+    free = max_gpus - least - (held if least + held <= max_gpus else 0)
     growing = True
     while growing:
         growing = False

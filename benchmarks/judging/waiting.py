@@ -128,14 +128,14 @@ def sending(seed: int) -> Sending:
     runs, at_s = _runs(draw, minutes * 60.0, draw.choice((8, 24, 48))), START_S + WARM_UP_S
     seconds = {f"cell-{number}": run for number, run in enumerate(runs)}
     outlook = world.play([SubmittedAttempt(at_s, jobs(nodes, gpus, minutes * 60.0, runs))]).look(at_s)
-    strategies = []
+    strategies = list[Way]()
     for pack in PACKS:
         batches = _batches(list(seconds), Shape(nodes=nodes, gpus_per_node=gpus, minutes=minutes), pack)
         foreseen = expected(outlook, pack, batches, seconds)
-        assert isinstance(foreseen, Strategy), foreseen
+        assert not isinstance(foreseen, str), foreseen
         played = world.play([SubmittedAttempt(at_s, one) for one in planned_jobs(batches, seconds)])
         ends = [stay.end_s for _, entry in played.ours for stay in entry.stays]
-        strategies.append(Way(foreseen, max(ends) - at_s))
+        strategies.append(Way(foreseen.strategy, max(ends) - at_s))
     pack_chosen = choose([way.foreseen for way in strategies]).pack
     return Sending(strategies, next(way for way in strategies if way.foreseen.pack == pack_chosen), world.in_order)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from launchers.batch import Shape
 from launchers.checked import Ge, InFile, Name, Quantity, checked
@@ -13,10 +13,25 @@ from launchers.text import some
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
+from vit_sweep.plan.predict.cost import TimeEstimate
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.packing import Pack
 
 SCHEMA_VERSION = 1
+
+
+class JobLimits(NamedTuple):
+    """What bounds the jobs of a study beside its plan."""
+
+    pack: Pack = "off"
+    """Cells of one shape that may run in one job, at most."""
+    max_gpus: int | None = None
+    """GPUs that its jobs hold at once, at most; None: no limit of its own."""
+    budget_gpu_hours: float | None = None
+    """What the whole study may cost."""
+
+
+NO_LIMITS = JobLimits()
 
 
 @checked
@@ -62,6 +77,13 @@ class PlanFile:
     """Cells of one shape that the latest sweep lets run in one job, at most."""
     max_gpus_in_flight: Count | None = None
     """GPUs that its jobs hold at once, at most; None: as many as the scheduler gives."""
+    budget_gpu_hours: Quantity | None = None
+    """What the study may cost by the latest sweep; None: no limit, or that of `decide`."""
+
+    @property
+    def limits(self) -> JobLimits:
+        """What bounds its jobs."""
+        return JobLimits(self.pack, self.max_gpus_in_flight, self.budget_gpu_hours)
 
 
 def plan_file(
@@ -70,8 +92,7 @@ def plan_file(
     *,
     repeat: RepeatRule | None = None,
     decide: DecideRule | None = None,
-    pack: Pack = "off",
-    max_gpus: int | None = None,
+    limits: JobLimits = NO_LIMITS,
 ) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = Profiles()
@@ -86,8 +107,9 @@ def plan_file(
         profiles=tuple(profiles.listed),
         repeat=repeat,
         decide=decide,
-        pack=pack,
-        max_gpus_in_flight=max_gpus,
+        pack=limits.pack,
+        max_gpus_in_flight=limits.max_gpus,
+        budget_gpu_hours=limits.budget_gpu_hours,
     )
 
 
@@ -125,9 +147,15 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
                 profile=plan.profiles[cell.profile_index],
                 shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=cell.minutes),
                 memory=None,
-                time=None,
+                time=_time(cell),
             )
     return planned
+
+
+def _time(cell: CellForecast) -> TimeEstimate | None:
+    if cell.seconds is None or cell.step_ms is None:
+        return None
+    return TimeEstimate(seconds=cell.seconds, step_ms=cell.step_ms, basis=cell.basis, measured=False)
 
 
 def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:

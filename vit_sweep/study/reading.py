@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -27,10 +27,9 @@ from vit_sweep.plan.deciding.candidates_file import CandidatesFile
 from vit_sweep.plan.deciding.decision import DecisionEntry
 from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.plan import PlannedCell, PlannedPoint
-from vit_sweep.plan.plan_file import PlanFile, planned_cells
+from vit_sweep.plan.plan_file import NO_LIMITS, JobLimits, PlanFile, planned_cells
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
-from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import JobEntry, SubmittedAttempt
 from vit_sweep.study.schema_file import LET_READ, Reader
@@ -48,15 +47,6 @@ class RecordProblem:
 
     status: Status
     text: str
-
-
-class JobLimits(NamedTuple):
-    """What bounds the jobs of a study beside its plan."""
-
-    pack: Pack = "off"
-    """Cells of one shape that may run in one job, at most."""
-    max_gpus: int | None = None
-    """GPUs that its jobs hold at once, at most; None: no limit of its own."""
 
 
 def smallest_first(file: CellFile) -> tuple[int, int, int, int, str]:
@@ -255,7 +245,7 @@ class StudyReader:
     def job_limits(self) -> JobLimits:
         """How its latest sweep lets cells share jobs, and jobs run at once."""
         plan = self.plan_file()
-        return JobLimits(plan.pack, plan.max_gpus_in_flight) if plan else JobLimits()
+        return plan.limits if plan else NO_LIMITS
 
     def batch(self, name: str) -> Batch | None:
         """A batch of jobs as it was written; None where its file is gone or makes no sense."""

@@ -29,11 +29,10 @@ from vit_sweep.plan.deciding.question import DecideRule
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, merge_series
-from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
+from vit_sweep.plan.plan_file import NO_LIMITS, JobLimits, PlanFile, plan_file, with_cells
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
-from vit_sweep.plan.waiting.packing import Pack
 from vit_sweep.study.code.provenance import git_commit, versions
 from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
@@ -146,8 +145,7 @@ class Study(StudyReader):
         options: JobOptions,
         repeat: RepeatRule | None = None,
         decide: DecideRule | None = None,
-        pack: Pack = "off",
-        max_gpus: int | None = None,
+        limits: JobLimits = NO_LIMITS,
         anew: bool = False,
     ) -> list[CellFile]:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for; returns the new cells.
@@ -162,7 +160,7 @@ class Study(StudyReader):
         new = self._write_cells(plan.cells.values(), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
-        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, pack=pack, max_gpus=max_gpus))
+        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, limits=limits))
         return new
 
     def let_run(self, plan: Plan) -> None:

@@ -1,10 +1,12 @@
 """From cells that need a run to batches of jobs: one per resource shape, shared curve or packed job. Writes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from launchers.backend import Rendered
-from launchers.batch import Batch, Shape, Task, split, throttle
+from launchers.batch import Batch, Shape, Task, split
 from launchers.checked import checked
 from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
@@ -33,11 +35,19 @@ class Todo:
     """Nodes that it must not get."""
 
 
-def batches_of(study: Study, todo: Mapping[str, Todo], code: Snapshot, packing: Packing = NOTHING) -> list[Batch]:
+def batches_of(
+    study: Study,
+    todo: Mapping[str, Todo],
+    code: Snapshot,
+    packing: Packing = NOTHING,
+    jobs_before: Mapping[str, int] = MappingProxyType({}),
+) -> list[Batch]:
     """One batch per resource shape, shared curve or job of `packing`, in the order of `todo`.
 
-    Arrays are split at the largest. Raises `UserError` where cells that are to share a job cannot.
+    Arrays are split at the largest, and at the jobs that a user may have beside `jobs_before`, by profile. Raises
+    `UserError` where cells that are to share a job cannot.
     """
+    jobs = Counter(jobs_before)
     position = {cell_id: i for i, cell_id in enumerate(todo)}
     batches: list[Batch] = []
     groups = [*_arrays(todo, packing), *_curves(todo), *_packed(todo, packing)]
@@ -59,14 +69,13 @@ def batches_of(study: Study, todo: Mapping[str, Todo], code: Snapshot, packing: 
             # A process that has touched CUDA cannot fork, and imports may touch it.
             preload=_preload(group.items) if on_cpu else (),
         )
-        batches += split(batch)
+        batches += split(batch, jobs[group.profile.name])
+        jobs[group.profile.name] += 1 if group.shared else len(group.items)
     return batches
 
 
-def rendered_of(batches: list[Batch], max_gpus: int | None = None) -> list[Rendered]:
-    """Render them, throttled; raises `UserError` where one job of each would be above `max_gpus`."""
-    if max_gpus is not None:
-        batches = throttle(batches, max_gpus)
+def rendered_of(batches: Iterable[Batch]) -> list[Rendered]:
+    """What their launchers make of them."""
     return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
 
 

@@ -1,30 +1,39 @@
 """What a study runs next: chosen by content, numbered, rendered, written. An edge, called under the study's lock."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.process.environment import clean_environment
 from launchers.profile import PartitionProfile
 from launchers.references import references
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
+from vit_sweep.plan.plan_file import NO_LIMITS, JobLimits
 from vit_sweep.plan.waiting.forecast_file import Choice
-from vit_sweep.plan.waiting.packing import Pack
+from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.study import trust
 from vit_sweep.study.code.snapshot import Snapshot
 from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.reading import smallest_first
+from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
-from vit_sweep.submit.packing import chosen_packing
+from vit_sweep.submit.in_flight import InFlight, in_flight
+from vit_sweep.submit.packing import sending_of
+
+if TYPE_CHECKING:
+    # The simulation comes along, which only `pack=auto` needs.
+    from vit_sweep.plan.waiting.expected import Starts
 
 
 class NextCells(NamedTuple):
@@ -77,25 +86,62 @@ class Written(NamedTuple):
     rendered: list[Rendered]
     remarks: tuple[str, ...]
     choice: Choice | None
-    """Of `pack=auto`."""
+    """Of `pack=auto`, as what follows."""
+    starts: Mapping[str, "Starts"] = MappingProxyType({})
+    """By the batch's name: when it starts by the simulation that chose."""
 
 
 def write(
-    study: Study, todo: Mapping[str, Todo], code: Snapshot, *, pack: Pack = "off", max_gpus: int | None = None
+    study: Study,
+    todo: Mapping[str, Todo],
+    code: Snapshot,
+    *,
+    limits: JobLimits = NO_LIMITS,
+    results: Sequence[Result] = (),
 ) -> Written:
     """Render the batches of `todo` and write their files; what is written is what will be submitted.
 
-    Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have,
-    and above `max_gpus` at once.
+    `limits` hold beside what cells of `results` have in flight. Raises `UserError` for a profile that this user has not
+    let run here, or whose variables this user does not have, above the budget, and where one job of each batch is above
+    the GPUs that may be held at once.
     """
+    any_job = any(result.status.has_job for result in results)
+    flight = in_flight(study, results, study.planned()) if any_job else InFlight()
+    if limits.budget_gpu_hours is not None:
+        _require_budget(study, limits.budget_gpu_hours, todo, results, flight.gpu_hours)
     profiles = trust.each_once(item.planned.profile for item in todo.values())
     trust.require(study.folder, trust.programs(profiles, (item.planned.cell for item in todo.values())))
     _require_variables(profiles)
-    sending = chosen_packing(todo, pack, partial(batches_of, study, todo, code), max_gpus)
-    rendered = rendered_of(batches_of(study, todo, code, sending.packing), max_gpus)
+    sending = sending_of(
+        todo,
+        limits.pack,
+        partial(batches_of, study, todo, code, jobs_before=flight.jobs),
+        max_gpus=limits.max_gpus,
+        held=flight.gpus,
+    )
+    rendered = rendered_of(sending.batches)
     for item in rendered:
         study.write_rendered(item)
-    return Written(rendered, sending.remarks, sending.choice)
+    return Written(rendered, sending.remarks, sending.choice, sending.starts)
+
+
+def _require_budget(
+    study: Study, budget: float, todo: Mapping[str, Todo], results: Iterable[Result], under_way: float
+) -> None:
+    """Raise `UserError` before anything is submitted that would take the study above its budget.
+
+    `under_way`: GPU-hours that its jobs will yet take.
+    """
+    spent = sum(map(spent_gpu_hours, study.records())) + lost_gpu_hours(study, results)
+    needed = sum(item.planned.gpu_hours for item in todo.values())
+    if todo and spent + under_way + needed > budget:
+        enough = math.ceil(100 * (spent + under_way + needed)) / 100
+        running = f", and jobs under way will spend {under_way:.2f}" if under_way else ""
+        raise UserError(
+            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {needed:.2f} "
+            f"GPU-hours and the study has spent {spent:.2f}{running}; nothing was submitted; use {enough:g} or more, "
+            "or a smaller grid"
+        )
 
 
 def _require_variables(profiles: Iterable[PartitionProfile]) -> None:

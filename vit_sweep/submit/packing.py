@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
-from launchers.batch import Batch
+from launchers.batch import Batch, throttle
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.queue_snapshot import QueueSnapshot
@@ -15,69 +16,88 @@ from vit_sweep.plan.waiting.forecast_file import Choice
 from vit_sweep.plan.waiting.packing import NOTHING, Pack, Packing, most_that_fit, packed
 from vit_sweep.submit.batches import Todo
 
+if TYPE_CHECKING:
+    # The simulation comes along, which only `pack=auto` needs.
+    from vit_sweep.plan.waiting.expected import Starts
+
 BatchesOf = Callable[[Packing], list[Batch]]
 
 
 class Sending(NamedTuple):
     """How cells are sent."""
 
-    packing: Packing = NOTHING
+    batches: list[Batch]
     remarks: tuple[str, ...] = ()
     """What a person must know of it."""
     choice: Choice | None = None
     """Of `pack=auto`: what was expected of each way."""
+    starts: Mapping[str, "Starts"] = MappingProxyType({})
+    """By the batch's name: when it starts by the simulation that this choice rests on."""
 
 
-def chosen_packing(todo: Mapping[str, Todo], pack: Pack, batches: BatchesOf, max_gpus: int | None) -> Sending:
-    """Choose how the cells of `todo` are sent; `batches`: what becomes of them under a packing.
+def sending_of(
+    todo: Mapping[str, Todo], pack: Pack, batches_of: BatchesOf, *, max_gpus: int | None = None, held: int = 0
+) -> Sending:
+    """Choose how the cells of `todo` are sent; `batches_of`: what becomes of them under a packing.
 
-    Raises `UserError` where jobs of `pack` cells would be above `max_gpus` at once: nothing throttles them.
+    `held`: GPUs of `max_gpus` that earlier jobs hold. Raises `UserError` where jobs of `pack` cells, or one task of
+    each array, would be above `max_gpus` at once.
     """
+
+    def throttled(packing: Packing) -> list[Batch]:
+        batches = batches_of(packing)
+        return batches if max_gpus is None else throttle(batches, max_gpus, held)
+
     if pack == "off" or not todo:
-        return Sending()
+        return Sending(throttled(NOTHING))
     cells = {cell_id: item.planned for cell_id, item in todo.items()}
     exclusions = {cell_id: item.exclude for cell_id, item in todo.items()}
     if pack == "auto":
-        return _by_expected_wait(cells, exclusions, batches, max_gpus)
+        return _by_expected_wait(cells, exclusions, throttled)
     packing = packed(cells, pack, exclusions=exclusions)
-    least = _at_once(batches(packing))
-    if max_gpus is not None and packing.jobs and least > max_gpus:
+    least = sum(batch.held_gpus for batch in batches_of(packing)) if packing.jobs and max_gpus is not None else 0
+    if max_gpus is not None and least > max_gpus:
         raise UserError(
             f"max_gpus_in_flight={max_gpus} pack={pack}: packed jobs run side by side, and with one task of each array "
             f"they take {least} GPUs; use {least} or more, a larger pack, or pack=off, whose arrays are throttled"
         )
-    return Sending(packing, packing.remarks)
+    return Sending(throttled(packing), packing.remarks)
 
 
 def _by_expected_wait(
-    cells: Mapping[str, PlannedCell], exclusions: Mapping[str, object], batches: BatchesOf, max_gpus: int | None
+    cells: Mapping[str, PlannedCell], exclusions: Mapping[str, object], throttled: BatchesOf
 ) -> Sending:
     from vit_sweep.plan.waiting.strategy import candidates, choose, expected
+
+    unpacked = throttled(NOTHING)
+
+    def unpacked_because(reason: str) -> Sending:
+        return Sending(unpacked, (f"pack=auto packs nothing: {reason}",))
 
     largest = most_that_fit(cells.values())
     if largest < 2:
         remarks = packed(cells, 2, exclusions=exclusions, asked="auto").remarks
-        return Sending(remarks=remarks) if remarks else _unpacked("no two cells have one shape and differ")
+        return Sending(unpacked, remarks) if remarks else unpacked_because("no two cells have one shape and differ")
     of_slurm = {cell_id: cell for cell_id, cell in cells.items() if cell.profile.scheduler is Scheduler.SLURM}
     snapshot = _queue_snapshot(of_slurm)
     if isinstance(snapshot, str):
-        return _unpacked(snapshot)
+        return unpacked_because(snapshot)
     seconds = {cell_id: cell.time.seconds for cell_id, cell in of_slurm.items() if cell.time is not None}
-    strategies, packings = [], {}
+    ways = {}
     for count in candidates(largest):
-        packing = packed(cells, count, exclusions=exclusions)
-        slurm_batches = [batch for batch in batches(packing) if batch.profile.scheduler is Scheduler.SLURM]
-        if max_gpus is not None and count > 1 and _at_once(slurm_batches) > max_gpus:
+        try:
+            batches = unpacked if count == 1 else throttled(packed(cells, count, exclusions=exclusions))
+        except UserError:  # more GPUs at once than are allowed
             continue
-        strategy = expected(snapshot, count, slurm_batches, seconds)
-        if isinstance(strategy, str):
-            return _unpacked(strategy)
-        strategies.append(strategy)
-        packings[count] = packing
-    choice = choose(strategies)
-    packing = packings[choice.pack]
+        slurm_batches = [batch for batch in batches if batch.profile.scheduler is Scheduler.SLURM]
+        outlook = expected(snapshot, count, slurm_batches, seconds)
+        if isinstance(outlook, str):
+            return unpacked_because(outlook)
+        ways[count] = batches, outlook
+    choice = choose([outlook.strategy for _, outlook in ways.values()])
+    batches, outlook = ways[choice.pack]
     verdict = f"packed by {choice.pack}" if choice.pack > 1 else "nothing is packed"
-    return Sending(packing, (f"pack=auto: {choice.why}: {verdict}",), choice)
+    return Sending(batches, (f"pack=auto: {choice.why}: {verdict}",), choice, outlook.starts)
 
 
 def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:
@@ -99,12 +119,3 @@ def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:
         return beyond
     snapshot = look(next(iter(clusters)) or users_clusters(os.environ))
     return snapshot if isinstance(snapshot, str) else snapshot.hidden or snapshot
-
-
-def _at_once(batches: list[Batch]) -> int:
-    """GPUs that these batches hold at least while all of them run."""
-    return sum(batch.held_gpus for batch in batches)
-
-
-def _unpacked(*reasons: str) -> Sending:
-    return Sending(remarks=(f"pack=auto packs nothing: {'; '.join(reasons)}",))

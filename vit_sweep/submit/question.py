@@ -48,8 +48,7 @@ def propose(study: Study, *, until: str | None, budget: float | None, most: int 
 
 def _planned(study: Study, question: Question) -> tuple[dict[int, PlannedCell], dict[int, float]]:
     """One cell of each GPU count of a study, which must be one curve, and the GPU-hours of a run as planned."""
-    plan, planned = study.plan_file(), study.planned()
-    forecasts = {cell.cell_id: cell.gpu_hours for cell in plan.cells} if plan is not None else {}
+    planned = study.planned()
     curves = {curve_of(cell.cell, series) for cell in planned.values() for series in cell.series}
     if len(curves) != 1:
         raise UserError(
@@ -60,4 +59,4 @@ def _planned(study: Study, question: Question) -> tuple[dict[int, PlannedCell], 
     for cell in sorted(planned.values(), key=lambda cell: cell.cell.seed, reverse=True):
         if cell.series:
             by_gpus[cell.cell.gpus] = replace(cell, job=None)
-    return by_gpus, {gpus: forecasts.get(cell.cell.cell_id, cell.gpu_hours) for gpus, cell in by_gpus.items()}
+    return by_gpus, {gpus: cell.gpu_hours for gpus, cell in by_gpus.items()}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
@@ -15,6 +15,9 @@ from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.next import Written
+
+if TYPE_CHECKING:
+    from vit_sweep.plan.waiting.expected import Starts
 
 
 class Foretold(NamedTuple):
@@ -36,7 +39,7 @@ def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foreto
         by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
     forecasts: dict[str, ForecastFile] = {}
     for cluster, on_cluster in by_cluster.items():
-        forecasts |= _by_look(study, cluster, on_cluster, todo)
+        forecasts |= _by_look(study, cluster, on_cluster, todo, written.starts)
     if (choice := written.choice) is not None:
         forecasts = {
             name: replace(file, strategies=choice.strategies, pack=choice.pack) for name, file in forecasts.items()
@@ -48,7 +51,7 @@ def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foreto
 
 
 def _by_look(
-    study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo]
+    study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo], known: Mapping[str, "Starts"]
 ) -> dict[str, ForecastFile]:
     # The simulation comes along, which a sweep on this machine does not need.
     from launchers.slurm.queue_snapshot import look
@@ -56,10 +59,13 @@ def _by_look(
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import planned_jobs, unmodelled_request
 
-    simulated = from_queue(look(cluster), planned_jobs(batches, _seconds(batches, todo)))
+    if not all(batch.name in known for batch in batches):
+        simulated = from_queue(look(cluster), planned_jobs(batches, _seconds(batches, todo)))
+        known = {batch.name: starts for batch, starts in zip(batches, simulated, strict=True)}
     past = earlier(waited(study), QUEUE)
     files = {}
-    for batch, starts in zip(batches, simulated, strict=True):
+    for batch in batches:
+        starts = known[batch.name]
         unknown = unmodelled_request(batch.profile) or (starts if isinstance(starts, str) else "")
         forecast = start_forecast(starts[0], past, QUEUE) if not unknown and not isinstance(starts, str) else None
         files[batch.name] = forecast_file(batch, forecast, unknown or "in most of the simulated queues it never starts")

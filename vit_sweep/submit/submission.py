@@ -85,11 +85,14 @@ class Submitter:
         say: Say,
         asked: bool = True,
         forecasts: Mapping[str, ForecastFile] | None = None,
+        first: str = "",
     ) -> None:
         """Hold `rendered`, whose files have been written; `say` tells a person why it waits.
 
-        `forecasts`: when batches, by their names, are expected to start.
+        `forecasts`: when batches, by their names, are expected to start. `first`: why other jobs of the study have to
+        end before these begin.
         """
+        self._first, self._said = first, False
         self._study, self._say, self._asked, self._forecasts = study, say, asked, forecasts or {}
         self._waiting = list(rendered)
         self._next_try, self._pause = 0.0, _FIRST_PAUSE_S
@@ -109,6 +112,12 @@ class Submitter:
         """
         if time.monotonic() < self._next_try:
             return
+        if self._first and not idle and self._waiting:
+            if not self._said:
+                self._say(f"{plural(len(self.waiting), 'cell waits|cells wait')} until these have ended: {self._first}")
+            self._said = True
+            return
+        self._first = ""
         while self._waiting:
             error = self._hand_over(self._next())
             if error is None:

@@ -3,7 +3,6 @@
 The command and the Python API stand on it. Rendering returns values; what a dry run writes is what is submitted.
 """
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,11 +28,11 @@ from vit_sweep.plan.deciding.one_curve import candidates_of
 from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.engine.kinds import compares_engines
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
+from vit_sweep.plan.plan_file import JobLimits
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.plan.waiting.forecast_file import ForecastFile
-from vit_sweep.record.record import Record
-from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
+from vit_sweep.record.stats import epoch_time, throughputs
 from vit_sweep.study.check import remove_leftovers
 from vit_sweep.study.code.provenance import (
     require_engines,
@@ -51,6 +50,7 @@ from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
+from vit_sweep.submit.in_flight import in_flight, most_gpus
 from vit_sweep.submit.next import NextCells, Written, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
@@ -69,21 +69,14 @@ class Ready(NamedTuple):
     """Batches of which nobody can say whether they were submitted."""
     settings: Settings
     code: Snapshot
-    finished: tuple[Record, ...]
-    """Records of the study so far."""
 
     def write(self) -> Written:
         """Render and write the scripts of the chosen cells, packed as is asked.
 
         Raises `UserError` above the budget, and where `next.write` does.
         """
-        settings = self.settings
-        if settings.decide_rule is None and settings.budget_gpu_hours is not None:
-            # A sweep that decides keeps within it by itself.
-            cells = [item.planned for item in self.chosen.todo.values()]
-            spent = sum(map(spent_gpu_hours, self.finished)) + lost_gpu_hours(self.study, self.chosen.results)
-            _check_budget(settings.budget_gpu_hours, cells, spent)
-        return write(self.study, self.chosen.todo, self.code, pack=settings.pack, max_gpus=settings.max_gpus_in_flight)
+        limits = _limits(self.settings)
+        return write(self.study, self.chosen.todo, self.code, limits=limits, results=self.chosen.results)
 
 
 @contextmanager
@@ -140,8 +133,7 @@ def planned(
                 options=options,
                 repeat=settings.repeat_rule,
                 decide=rule,
-                pack=settings.pack,
-                max_gpus=settings.max_gpus_in_flight,
+                limits=_limits(settings),
                 anew=not asked_for,
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
@@ -168,7 +160,6 @@ def planned(
             unclear=tuple(unclear),
             settings=settings,
             code=code,
-            finished=tuple(finished),
         )
 
 
@@ -245,7 +236,16 @@ def submitter_of(
     study.clear_stops(chosen.todo)
     if is_idle(chosen.results):
         remove_leftovers(study)
-    return Submitter(study, rendered, say=say, forecasts=forecasts)
+    return Submitter(study, rendered, say=say, forecasts=forecasts, first=_must_end_first(study, chosen, rendered))
+
+
+def _must_end_first(study: Study, chosen: NextCells, rendered: Sequence[Rendered]) -> str:
+    """Why `rendered` has to wait for the jobs that the study has already; empty where it fits beside them."""
+    limit = study.job_limits().max_gpus
+    if limit is None or is_idle(chosen.results):
+        return ""
+    held, more = in_flight(study, chosen.results, study.planned()).gpus, most_gpus(item.batch for item in rendered)
+    return f"max_gpus_in_flight={limit}, and jobs of this study hold {held} GPUs" if held + more > limit else ""
 
 
 def feed(study: Study, submitter: Submitter) -> None:
@@ -258,7 +258,7 @@ def feed(study: Study, submitter: Submitter) -> None:
 
 def is_idle(results: Iterable[Result]) -> bool:
     """Whether no job of the study is queued or running."""
-    return not any(result.status.under_way for result in results)
+    return not any(result.status.has_job for result in results)
 
 
 def same_python(cell: PlannedCell) -> bool:
@@ -313,16 +313,10 @@ def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
     return epochs
 
 
-def _check_budget(budget: float, todo: Sequence[PlannedCell], spent: float) -> None:
-    """Stop before anything is submitted that would take the study, which has `spent` GPU-hours, above its budget."""
-    needed = sum(cell.gpu_hours for cell in todo)
-    if spent + needed > budget:
-        enough = math.ceil(100 * (spent + needed)) / 100
-        raise UserError(
-            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {needed:.2f} "
-            f"GPU-hours and the study has "
-            f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
-        )
+def _limits(settings: Settings) -> JobLimits:
+    """What bounds the jobs of a sweep; one that decides keeps within its budget by itself."""
+    budget = settings.budget_gpu_hours if settings.decide_rule is None else None
+    return JobLimits(settings.pack, settings.max_gpus_in_flight, budget)
 
 
 def _all_reasons(plan: Plan) -> list[str]:

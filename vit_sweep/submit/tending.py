@@ -20,7 +20,7 @@ from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look
-from vit_sweep.submit.in_flight import gpus_in_flight
+from vit_sweep.submit.in_flight import in_flight
 from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import repeats_to_add
 from vit_sweep.submit.submission import Say, Submitter, resolve
@@ -108,7 +108,7 @@ class Keeper:
         todo: dict[str, Todo] = {}
         limit, held = self._study.job_limits().max_gpus, 0
         if limit is not None:
-            held = gpus_in_flight(self._study, results, latest, planned, unsent=self.waiting)
+            held = in_flight(self._study, results, planned, unsent=self.waiting).gpus
         for result in to_retry:
             cell_id = result.file.cell_id
             attempt = latest.get(cell_id)
@@ -124,7 +124,7 @@ class Keeper:
                 planned=planned[cell_id], attempt=free[cell_id], since=attempt.since, exclude=result.exclude
             )
             self._say(f"{cell_id} runs again: {result.detail}")
-        self._submit(todo, asked=False)
+        self._submit(todo, results, asked=False)
 
     def _repeat(self, results: Sequence[Result], repeats: Mapping[str, tuple[Cell, ...]]) -> None:
         """Add the repeats that are still wanted now that the lock is held."""
@@ -139,7 +139,7 @@ class Keeper:
                 todo |= {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}
                 self._say(f"{origin}: its interval is too wide, {plural(len(added), 'more repeat')}")
         self.added |= set(todo)
-        self._submit(todo, asked=True)
+        self._submit(todo, results, asked=True)
 
     def _decides(self, results: Sequence[Result]) -> bool:
         """Whether the study has a question, and all that was decided has ended since it was last looked at."""
@@ -174,14 +174,15 @@ class Keeper:
         else:
             self._decided = len(results)
         self.added |= set(added)
-        self._submit({cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}, asked=True)
+        todo = {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}
+        self._submit(todo, results, asked=True)
 
-    def _submit(self, todo: Mapping[str, Todo], *, asked: bool) -> None:
+    def _submit(self, todo: Mapping[str, Todo], results: Sequence[Result], *, asked: bool) -> None:
         if not todo:
             return
         try:
-            limits = self._study.job_limits()
-            written = write(self._study, todo, take(self._study.folder), pack=limits.pack, max_gpus=limits.max_gpus)
+            code, limits = take(self._study.folder), self._study.job_limits()
+            written = write(self._study, todo, code, limits=limits, results=results)
             for remark in written.remarks if written.choice is not None else ():
                 self._say(remark)
             submitter = Submitter(self._study, written.rendered, say=self._say, asked=asked)

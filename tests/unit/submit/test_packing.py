@@ -12,11 +12,13 @@ from launchers.slurm import queue_snapshot
 from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
 from vit_sweep.plan.choices import Allocation
+from vit_sweep.plan.plan_file import JobLimits
 from vit_sweep.plan.waiting.packing import NOTHING, packed
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of
 from vit_sweep.submit.next import write
+from vit_sweep.submit.start_forecast import foretell
 
 BATCHES = (8, 16, 32, 64)
 GRID = [point(gpus=gpus, batch=batch) for gpus in (1, 2) for batch in BATCHES]
@@ -33,7 +35,7 @@ def written(tmp_path):
     def run(*points, **how):
         study, plan = planned_study(tmp_path / "s", *points)
         study.let_run(plan)
-        return write(study, todo_of(plan), take(study.folder), **how)
+        return write(study, todo_of(plan), take(study.folder), limits=JobLimits(**how))
 
     return run
 
@@ -55,7 +57,7 @@ def test_a_packed_job_is_a_shared_batch_whose_tasks_all_get_the_whole_of_it(tmp_
 def test_what_no_job_has_is_an_array_as_ever_and_a_curve_stays_a_curve(written):
     alone = [point(batch=8, seed=seed) for seed in range(3)]
     curve = [point(gpus=gpus, batch=64, allocation=Allocation.SHARED) for gpus in (1, 2)]
-    rendered, remarks, _ = written(*alone, point(batch=16), *curve, pack=4)
+    rendered, remarks, *_ = written(*alone, point(batch=16), *curve, pack=4)
     batches = sorted(((item.batch.shared, len(item.batch.tasks)) for item in rendered), key=str)
     assert batches == [(False, 2), (True, 2), (True, 2)]
     assert [text.partition(":")[0] for text in remarks] == ["pack=4 leaves 2 cells as they are", "pack=4"]
@@ -76,7 +78,7 @@ def test_nodes_that_a_cell_must_not_get_keep_it_out_of_a_job_of_others(tmp_path)
     todo = todo_of(plan)
     first = next(iter(todo))
     todo[first] = Todo(planned=plan.cells[first], attempt=2, since=1, exclude=("vector03",))
-    batches = [item.batch for item in write(study, todo, take(study.folder), pack=4).rendered]
+    batches = [item.batch for item in write(study, todo, take(study.folder), limits=JobLimits(4)).rendered]
     assert [(batch.exclude, batch.shared, len(batch.tasks)) for batch in batches] == [
         (("vector03",), False, 1),
         ((), True, 3),
@@ -113,12 +115,30 @@ def queue(monkeypatch):
 
 def test_auto_packs_where_that_ends_sooner_and_says_both_predictions(queue, written):
     queue(ONE_GPU_LEFT)
-    rendered, (remark,), choice = written(*AUTO, pack="auto")
+    rendered, (remark,), choice, _ = written(*AUTO, pack="auto")
     assert choice.pack == 8, "one job of 16 would end a minute sooner at most"
     assert [(item.batch.shared, len(item.batch.tasks)) for item in rendered] == [(True, 8), (True, 8)]
     assert [one.pack for one in choice.strategies] == [1, 2, 4, 8, 16]
     assert remark == f"pack=auto: {choice.why}: packed by 8"
     assert choice.why.startswith("expected, queue and run: one job a cell ends in ")
+
+
+def test_what_the_choice_has_simulated_is_the_forecast_and_nobody_is_asked_again(queue, written, tmp_path):
+    looked_at = queue(ONE_GPU_LEFT)
+    sent = written(*AUTO, pack="auto")
+    study = Study(tmp_path / "s")
+    todo = {name: Todo(planned=planned, attempt=1, since=1) for name, planned in study.planned().items()}
+    foretold = foretell(study, sent, todo)
+    assert looked_at == [None]
+    assert foretold == foretell(study, sent._replace(starts={}), todo), "as a look of its own would say"
+    assert len(looked_at) == 2
+
+
+def test_arrays_are_compared_as_they_are_throttled(queue, written):
+    queue(replace(ONE_GPU_LEFT, nodes=(replace(ONE_GPU_LEFT.nodes[0], gpus=64),)))
+    free, throttled = (written(*AUTO, pack="auto", max_gpus=most).choice for most in (None, 2))
+    assert throttled.strategies[0].makespan_s > 7 * free.strategies[0].makespan_s, "two at a time of sixteen"
+    assert throttled.pack == 8, "two jobs, which run side by side"
 
 
 def test_auto_looks_at_the_default_partition_for_cells_whose_profile_names_none(queue, written):
@@ -128,7 +148,7 @@ def test_auto_looks_at_the_default_partition_for_cells_whose_profile_names_none(
 
 def test_auto_packs_nothing_where_cells_run_side_by_side(queue, written):
     queue(replace(ONE_GPU_LEFT, nodes=(replace(ONE_GPU_LEFT.nodes[0], gpus=64),)))
-    rendered, (remark,), choice = written(*AUTO, pack="auto")
+    rendered, (remark,), choice, _ = written(*AUTO, pack="auto")
     assert choice.pack == 1
     assert [item.batch.shared for item in rendered] == [False]
     assert remark.endswith("later: nothing is packed")
@@ -182,7 +202,7 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
 )
 def test_where_nothing_can_be_foreseen_auto_packs_nothing_and_says_why(queue, written, outlook, points, why):
     queue(outlook)
-    rendered, (remark,), choice = written(*points, pack="auto")
+    rendered, (remark,), choice, _ = written(*points, pack="auto")
     assert choice is None
     assert not any(item.batch.shared for item in rendered)
     assert re.match(f"pack=auto.*{why}", remark), remark
@@ -234,16 +254,16 @@ def test_the_same_command_packs_the_same_and_no_cell_becomes_another(dry, tmp_pa
 
 
 def test_a_study_keeps_how_its_cells_are_sent_for_whoever_resumes_it(dry, tmp_path):
-    assert dry("batch=8,16", "pack=2", "max_gpus_in_flight=6") == 0
+    assert dry("batch=8,16", "pack=2", "max_gpus_in_flight=6", "budget_gpu_hours=5") == 0
     study = Study(tmp_path / "outputs" / "s")
-    assert study.job_limits() == (2, 6)
+    assert study.job_limits() == (2, 6, 5)
     asked_for(study.folder)
     assert dry("batch=8,16", "pack=off") == 0
     assert study.job_limits().pack == 2, "a look changes nothing"
     plan = json.loads((study.folder / "plan.json").read_text())
-    del plan["pack"], plan["max_gpus_in_flight"]
+    del plan["pack"], plan["max_gpus_in_flight"], plan["budget_gpu_hours"]
     (study.folder / "plan.json").write_text(json.dumps(plan))
-    assert study.job_limits() == ("off", None), "as of a study of before"
+    assert study.job_limits() == ("off", None, None), "as of a study of before"
 
 
 @pytest.mark.parametrize(

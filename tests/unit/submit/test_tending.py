@@ -91,6 +91,14 @@ def test_retries_that_fit_together_are_sent_together(slurm):
     assert attempts(slurm) == [2, 2]
 
 
+def test_a_retry_above_the_budget_is_not_sent_and_says_so(slurm):
+    slurm.study.rewrite_plan(replace(slurm.study.plan_file(), budget_gpu_hours=0.001))
+    tended = keeper(slurm)
+    tended.tend(settled_results(slurm.study))
+    assert slurm.jobs == {}
+    assert tended.given_up[slurm.first].startswith("budget_gpu_hours=0.001: 1 cell needs about ")
+
+
 def test_a_second_client_with_an_older_look_sends_nothing_more(slurm):
     results = settled_results(slurm.study)
     keeper(slurm).tend(results)

@@ -79,7 +79,11 @@ class Expected(NamedTuple):
         return f"{source}, corrected by {plural(self.jobs, 'earlier job')} of this study{warning}"
 
 
-def from_queue(snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob]) -> tuple[tuple[RawForecast, ...] | str, ...]:
+Starts = tuple[RawForecast, ...] | str
+"""When each task of a job starts; else why nobody knows."""
+
+
+def from_queue(snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob]) -> tuple[Starts, ...]:
     """What a simulation of the queue says of each task of each job, if all are submitted now.
 
     In place of the tasks' starts: why nothing is known. `snapshot`: a look at the queue, or why there is none.
@@ -88,7 +92,13 @@ def from_queue(snapshot: QueueSnapshot | str, jobs: Sequence[PlannedJob]) -> tup
         return (snapshot,) * len(jobs)
     if snapshot.hidden is not None:
         return (snapshot.hidden,) * len(jobs)
-    draws = starts(snapshot, jobs, draws=draws_of(snapshot))
+    return from_draws(snapshot, jobs, starts(snapshot, jobs, draws=draws_of(snapshot)))
+
+
+def from_draws(
+    snapshot: QueueSnapshot, jobs: Sequence[PlannedJob], draws: Sequence[Sequence[Sequence[Stay]]]
+) -> tuple[Starts, ...]:
+    """The same of a simulation that has been done (`backfill.starts`)."""
     return tuple(_forecasts(snapshot, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
 
 
@@ -118,9 +128,7 @@ def corrected(forecast: RawForecast, past: Iterable[PastForecast]) -> Expected:
     return Expected(start, min(earliest, start), max(latest, start), sum(map(len, looks)), len(looks))
 
 
-def _forecasts(
-    snapshot: QueueSnapshot, job: PlannedJob, draws: Sequence[Sequence[Stay]]
-) -> tuple[RawForecast, ...] | str:
+def _forecasts(snapshot: QueueSnapshot, job: PlannedJob, draws: Sequence[Sequence[Stay]]) -> Starts:
     tasks = [sorted(stays[task].start_s for stays in draws) for task in range(len(job.runs_s))]
     ends = [(times[0], times[-1]) if len(draws) >= _FEWEST else (snapshot.at_s, inf) for times in tasks]
     forecasts = tuple(

@@ -7,13 +7,14 @@ from now to the end of the last cell; GPU-hours only where makespans are alike, 
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from statistics import fmean, quantiles
+from typing import NamedTuple
 
 from launchers.batch import Batch
 from launchers.profile import PartitionProfile
 from launchers.queue_snapshot import QueueSnapshot
 from launchers.text import lasting, plural
 from vit_sweep.plan.waiting.backfill import NEVER, PlannedJob, makespan_s, starts
-from vit_sweep.plan.waiting.expected import draws_of, why_never
+from vit_sweep.plan.waiting.expected import Starts, draws_of, from_draws, why_never
 from vit_sweep.plan.waiting.forecast_file import Choice, Strategy
 
 ALIKE_S = 60.0
@@ -35,9 +36,17 @@ def candidates(max_cells: int) -> list[int]:
     return [*doublings, max_cells]
 
 
+class Outlook(NamedTuple):
+    """What one simulation says of one way to send the cells."""
+
+    strategy: Strategy
+    starts: Mapping[str, Starts]
+    """By the batch's name."""
+
+
 def expected(
     snapshot: QueueSnapshot, pack: int, batches: Sequence[Batch], seconds: Mapping[str, float]
-) -> Strategy | str:
+) -> Outlook | str:
     """What is to be expected of `batches`, which came of so many cells a job; else why not all are seen to start.
 
     `seconds`: how long each cell runs, by its id.
@@ -52,7 +61,7 @@ def expected(
         return "in some of the simulated queues a cell never starts"
     mean = fmean(spans)
     tenths = quantiles(spans, n=10, method="inclusive") if len(spans) > 1 else spans * 9
-    return Strategy(
+    strategy = Strategy(
         pack=pack,
         jobs=sum(len(one.runs_s) for one in jobs),
         makespan_s=mean,
@@ -60,6 +69,8 @@ def expected(
         high_s=max(tenths[-1], mean),
         gpu_hours=sum(seconds[task.name] * batch.held_gpus for batch in batches for task in batch.tasks) / 3600,
     )
+    forecasts = from_draws(snapshot, jobs, draws)
+    return Outlook(strategy, {batch.name: starts for batch, starts in zip(batches, forecasts, strict=True)})
 
 
 def choose(strategies: Sequence[Strategy]) -> Choice:

@@ -42,7 +42,7 @@ def sent(count, pack, *, minutes=5):
 
 
 def compared(look, count, packs, seconds=SECONDS):
-    return choose([expected(look, pack, sent(count, pack), seconds) for pack in packs])
+    return choose([expected(look, pack, sent(count, pack), seconds).strategy for pack in packs])
 
 
 def test_where_there_is_room_for_all_cells_side_by_side_nothing_is_packed():
@@ -70,7 +70,7 @@ def test_a_gap_takes_short_jobs_and_no_long_one():
     closed = Closure(hosts=("n0",), from_s=NOW + 3600, until_s=NOW + 10800)
     look = replace(snapshot(FOR_EVER), closed=(closed,))
     alone, packed = (
-        expected(look, pack, sent(8, pack, minutes=minutes), SECONDS) for pack, minutes in ((1, 6), (8, 10))
+        expected(look, pack, sent(8, pack, minutes=minutes), SECONDS).strategy for pack, minutes in ((1, 6), (8, 10))
     )
     assert alone.makespan_s == pytest.approx(8 * (60 + LAG_S))
     assert packed.makespan_s == pytest.approx(10800 + 8 * 60 + 7 * STEP_S + LAG_S)
@@ -79,7 +79,7 @@ def test_a_gap_takes_short_jobs_and_no_long_one():
 
 def test_how_long_jobs_of_others_run_is_not_known_and_shows_as_an_interval():
     busy = snapshot(other(8, 2))
-    alone, packed = (expected(busy, pack, sent(8, pack), SECONDS) for pack in (1, 4))
+    alone, packed = (expected(busy, pack, sent(8, pack), SECONDS).strategy for pack in (1, 4))
     assert alone.low_s < alone.makespan_s < alone.high_s
     assert packed.low_s - alone.low_s == pytest.approx(packed.high_s - alone.high_s), "both meet the same queues"
     assert " (" in choose([alone, packed]).why
@@ -95,9 +95,9 @@ def test_what_never_starts_has_no_forecast():
 @given(st.integers(1, 24), st.integers(2, 6), st.integers(0, 7))
 def test_both_ways_cost_the_same_gpu_hours_and_the_same_question_has_the_same_answer(count, pack, busy):
     look = snapshot(*([other(busy, 3)] if busy else []))
-    alone, packed = (expected(look, n, sent(count, n), SECONDS) for n in (1, pack))
+    alone, packed = (expected(look, n, sent(count, n), SECONDS).strategy for n in (1, pack))
     assert alone.gpu_hours == packed.gpu_hours == pytest.approx(count * 60 / 3600)
-    assert packed == expected(look, pack, sent(count, pack), SECONDS)
+    assert packed == expected(look, pack, sent(count, pack), SECONDS).strategy
     assert packed.jobs == -(-count // pack)
     assert alone.low_s <= alone.makespan_s <= alone.high_s
 
