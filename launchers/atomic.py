@@ -81,7 +81,8 @@ def replacing(path: Path, *, durable: bool = True, locked: bool = False, private
             with _written_aside(partial, folder, publish, durable=durable, private=private) as file:
                 yield file
         except OSError as error:
-            if error.errno in NO_ROOM and error.filename is None:  # as written to, a file has no name
+            # As written to, a file has no name; before, one that nobody has typed, except where it is a link.
+            if error.filename in (None, partial) and error.errno not in (None, errno.ELOOP):
                 raise _of(error, path) from None
             raise
 
@@ -407,7 +408,11 @@ def _placed(path: Path, *, make: bool = False) -> Iterator[tuple[str, int | None
     full = os.path.normpath(path.absolute())
     root = min((root for root in _GUARDED if full.startswith(f"{root}{os.sep}")), key=len, default=None)
     if make:
-        Path(root or path.parent).mkdir(parents=True, exist_ok=True)
+        parent = Path(root or path.parent)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):  # a file is there, or a file system that has no folders of ours
+            raise NotADirectoryError(errno.ENOTDIR, "no folder can be made", str(parent)) from None
     if root is None:
         yield str(path), None
         return

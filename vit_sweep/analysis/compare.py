@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.analysis.certificates import Certificates
-from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
+from vit_sweep.analysis.pairing import WAYS, Cells, Unpaired, differing, pair, words_of
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import SIGNIFICANT, doubt_of
 from vit_sweep.analysis.series.series import Estimate
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 SAME = "cannot tell apart"
 _LOOKED_AT = 200
 """Runs of each side that are looked at for a hint."""
-_WAYS = frozenset(
-    {"engine", "optimizer", "partition", "gpu_model", "partition.cpus_per_gpu", "precision", "compile", "attention"}
-    | {"activation_checkpointing", "allocation", "sequence", "sequence_method", "data.pipeline", "nodes", "placement"}
-    | {"host", "epochs", "warmup_steps", "schedule", "lr_scaling", "lr_warmup_epochs"}
-)
-"""What may differ between two runs whose epochs are the same work: the same images through the same model."""
 _KIN = 3
 """Things that may differ for a hint to make sense."""
 
@@ -221,7 +215,7 @@ def _hint(a: Sequence[Run], b: Sequence[Run], across: Sequence[str]) -> tuple[st
         if run.gpus == other.gpus and run.timed and other.timed
     ]
     fewest = min(near, key=len, default=[])
-    names = tuple(dict.fromkeys(name if name in _WAYS else name.split(".", 1)[0] for name in fewest))
-    if len(names) > _KIN or not set(names) <= _WAYS:
+    names = tuple(dict.fromkeys(name if name in WAYS else name.split(".", 1)[0] for name in fewest))
+    if len(names) > _KIN or not set(names) <= WAYS:
         return ()
     return names if pair(a, b, across=[*across, *names]).pairs else ()

@@ -4,9 +4,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launchers.checked import checked
+from launchers.errors import UserError, closest
 from launchers.text import plural, some
 from vit_sweep.runs.run import Run
 
+WAYS = frozenset(
+    {"engine", "optimizer", "partition", "gpu_model", "partition.cpus_per_gpu", "precision", "compile", "attention"}
+    | {"activation_checkpointing", "allocation", "sequence", "sequence_method", "data.pipeline", "nodes", "placement"}
+    | {"host", "epochs", "warmup_steps", "schedule", "lr_scaling", "lr_warmup_epochs"}
+)
+"""What may differ between two runs whose epochs are the same work: the same images through the same model."""
+SOFTWARE, MACHINE = "software", "machine"
+"""What may differ beside conditions, where `across` names it."""
 Words = tuple[tuple[str, str], ...]
 
 
@@ -58,7 +67,9 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), unti
     `engine` in `across` stands for `engine.stage` and all other values behind the name, too. Runs of one side that
     differ in it are not pooled: nobody can say which of them is meant.
     """
-    cells_a, cells_b = cells_of(a, across), cells_of(b, across)
+    runs_a, runs_b = list(a), list(b)
+    require_known(across, (name for run in (*runs_a, *runs_b) for name, _ in words_of(run)))
+    cells_a, cells_b = cells_of(runs_a, across), cells_of(runs_b, across)
     both = _names(cells_a) & _names(cells_b)
     partners: dict[tuple[int, Words], list[Cells]] = {}
     for cells in cells_b:
@@ -86,6 +97,15 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), unti
     ]
     one_sided = tuple(sorted(_names(cells_a) ^ _names(cells_b)))
     return Pairing(pairs=tuple(pairs), unpaired=tuple(unpaired), one_sided=one_sided)
+
+
+def require_known(across: Sequence[str], names: Iterable[str]) -> None:
+    """Refuse to let differ what nothing is called; `names`: what the runs state."""
+    stated = {*names, SOFTWARE, MACHINE, *WAYS}
+    stated |= {name.split(".", 1)[0] for name in stated}
+    for name in across:
+        if name not in stated:
+            raise UserError(f"across={name}: the runs state nothing of this name – {closest(name, stated)}")
 
 
 def cells_of(runs: Iterable[Run], across: Sequence[str] = ()) -> list[Cells]:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from launchers.atomic import make_folder, opened, read
+from launchers.atomic import opened, read
 from launchers.checked import parse_json, to_compact_json
 from launchers.errors import UserError
 from launchers.text import plural, some
@@ -33,7 +33,6 @@ def with_entry(path: Path, entry: Entry) -> tuple[History, bool]:
     known = read_history(path)
     if any((old.study, old.at, old.cells) == (entry.study, entry.at, entry.cells) for old in known.entries):
         return known, False
-    make_folder(path.parent)
     text = to_compact_json(entry) + b"\n"
     file = opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:

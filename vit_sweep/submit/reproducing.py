@@ -20,6 +20,7 @@ from launchers.checked import field_names, parse_json
 from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import some
+from vit_sweep.analysis.pairing import MACHINE, require_known
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import expanded
 from vit_sweep.config.words import word
@@ -31,6 +32,7 @@ from vit_sweep.plan.point import Point
 from vit_sweep.plan.rerun import PLACE, Offer, Sample, changed_fields, point_of, sampled
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours
+from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.code.provenance import require_engines, require_models, require_optimizers, require_tasks
 from vit_sweep.study.trust import programs
 from vit_sweep.submit.sweep import same_python
@@ -47,8 +49,6 @@ _OF_A_GRID = frozenset(
 """Settings that would choose other cells than the sample's."""
 _OPTIONS = tuple(name for name in field_names(JobOptions) if name in field_names(Settings) and name != "logging")
 """How a published job behaved beside its work, which the same settings ask for."""
-_MACHINE = "machine"
-"""Of `across`: whatever the hardware is."""
 _FILES = re.compile(r"path|dir|file|url|weights|checkpoint|cache")
 """In the name of an argument of a library's model: it may read or write there."""
 _CURVE = Series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="")
@@ -113,6 +113,7 @@ def rerun(published: Published, wish: Wish) -> Rerun:
     _check(wish)
     words = _with_study(_words(wish), published.study)
     files, excluded = _readable(published.cells)
+    require_known(wish.across, (name for file in files.values() for name, _ in conditions(file.cell)))
     partitions = _partitions(words, {file.cell.partition for file in files.values()}, wish.config_dir)
     built: dict[str, _Built] = {}
     for cell_id, file in files.items():
@@ -273,7 +274,7 @@ def _built(file: CellFile, partition: _Partition, across: Sequence[str]) -> _Bui
 
 def _may_differ(name: str, across: Sequence[str]) -> bool:
     """Of what a partition decides, the layout over nodes must be the same; what a cell trains must be in any case."""
-    accepted = {_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])}
+    accepted = {MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])}
     return name in PLACE and name != "nodes" and bool(accepted & {*across})
 
 
@@ -322,7 +323,7 @@ def _as_published(options: JobOptions, words: Sequence[str]) -> dict[str, Any]:
 def _across(across: Sequence[str], *, renamed: bool) -> tuple[str, ...]:
     """A partition's name says where something ran, not what; of another machine the GPU's model goes with it."""
     implied = ["partition"] if renamed else []
-    implied += ["gpu_model"] if _MACHINE in across else []
+    implied += ["gpu_model"] if MACHINE in across else []
     return tuple(dict.fromkeys([*across, *implied]))
 
 

@@ -34,8 +34,6 @@ MEMORY = "peak_memory_bytes"
 SLOWER = 0.05
 TOLERANCE = {MEMORY: 0.01}
 """An allocator rounds, and its caches depend on what was freed when."""
-SOFTWARE, MACHINE = "software", "machine"
-"""What may differ beside conditions, where `across` names it."""
 
 
 @checked

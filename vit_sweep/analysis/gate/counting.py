@@ -7,8 +7,9 @@ where the least of the study is more than the most of the baseline.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vit_sweep.analysis.gate.checks import MACHINE, MEMORY, SOFTWARE, Check, Kind, Rules, Standing, exact
+from vit_sweep.analysis.gate.checks import MEMORY, Check, Kind, Rules, Standing, exact
 from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_machine, unlike_software
+from vit_sweep.analysis.pairing import MACHINE, SOFTWARE
 
 _OF_MACHINE = ("kernels", "synchronisations", MEMORY)
 """Counts that are those of one kind of machine."""

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from launchers.text import plural
 from vit_sweep.analysis.compare import in_words, shared_runs
-from vit_sweep.analysis.gate.checks import MACHINE, Check, Kind, Rules, Standing
+from vit_sweep.analysis.gate.checks import Check, Kind, Rules, Standing
 from vit_sweep.analysis.gate.paired_cell import PairedCell, unlike_machine
 from vit_sweep.analysis.gate.power import MOST, Sides, detectable_slowdown, least_runs, more_runs, reach
+from vit_sweep.analysis.pairing import MACHINE
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import half_width

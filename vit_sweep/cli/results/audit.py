@@ -20,6 +20,7 @@ from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.options.output import output_file
 from vit_sweep.cli.terminal.options.study import MaybeStudy
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.runs.reshaping import reading_of
@@ -44,7 +45,7 @@ def audit(
     constants: Set = None,
     decimal: Decimal = None,
     sheet: Sheet = None,
-    output: Annotated[Path | None, typer.Option(help="Also write all of it as JSON: FILE.json.")] = None,
+    output: Annotated[Path | None, output_file(help="Also write all of it as JSON: FILE.json.")] = None,
 ) -> None:
     """Say which claims the figures can carry: exit 0 if none falls, 1 if one does or nothing has a time."""
     if output is not None and output.suffix != ".json":

@@ -14,6 +14,7 @@ from launchers.text import plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role
 from vit_sweep.cli.terminal.options.completing import studies
+from vit_sweep.cli.terminal.options.output import output_file
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.form.text import to_csv, to_markdown
 from vit_sweep.runs.reshaping import reading_of
@@ -38,7 +39,7 @@ def compare(
     across: Annotated[
         list[str] | None, typer.Option(help="A condition that may differ: engine, partition, ...; several times.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the table: FILE.csv or FILE.md.")] = None,
+    output: Annotated[Path | None, output_file(help="Also write the table: FILE.csv or FILE.md.")] = None,
     columns: Map = None,
     constants: Set = None,
     decimal: Decimal = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from launchers.atomic import make_folder, write
+from launchers.atomic import write, write_bytes
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.text import plural
@@ -17,6 +17,7 @@ from vit_sweep.api.gating import gate as gate_of
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OPEN
 from vit_sweep.cli.terminal.options.completing import studies
+from vit_sweep.cli.terminal.options.output import output_file
 from vit_sweep.cli.terminal.options.study import StudyName
 from vit_sweep.runs.baseline import baseline_of, commit_here, write_baseline
 from vit_sweep.runs.sources import Source
@@ -46,20 +47,18 @@ def gate(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 where nobody can tell; else it is 0.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as JUnit XML.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also append it as Markdown: $GITHUB_STEP_SUMMARY.")
-    ] = None,
+    junit: Annotated[Path | None, output_file(help="Also write it as JUnit XML.")] = None,
+    markdown: Annotated[Path | None, output_file(help="Also append it as Markdown: $GITHUB_STEP_SUMMARY.")] = None,
     history: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Add a line to FILE.jsonl; say since when what is otherwise."),
+        output_file(help="Add a line to FILE.jsonl; say since when what is otherwise."),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Draw the history there: times by commit.")
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option("--write-baseline", metavar="FILE", help="Keep the study as the baseline FILE.json."),
+        output_file("--write-baseline", help="Keep the study as the baseline FILE.json."),
     ] = None,
 ) -> None:
     """Say whether a study got worse than a baseline: counts of a step first, then times. Exit 1 if it did."""
@@ -103,10 +102,10 @@ def _print_gate(gated: Gated, *, strict: bool, as_json: bool, junit: Path | None
             console.print(line, style=_STYLES.get(line.partition(":")[0], "dim"), soft_wrap=not console.is_terminal)
         console.print(gated.sentence, style=_STYLES[gated.verdict], soft_wrap=not console.is_terminal)
     if junit is not None:
-        _write(junit, as_junit(gated.gate, *names, strict=strict))
+        write(junit, as_junit(gated.gate, *names, strict=strict))
     if markdown is not None:
-        before = markdown.read_text() if markdown.is_file() else ""
-        _write(markdown, before + as_markdown(gated.gate, *names))
+        before = markdown.read_bytes() if markdown.is_file() else b""
+        write_bytes(markdown, before + as_markdown(gated.gate, *names).encode())
     if gated.gate.verdict is Standing.WORSE:
         return EXIT_FAILED
     return EXIT_OPEN if strict and gated.gate.verdict is Standing.OPEN else EXIT_DONE
@@ -142,11 +141,6 @@ def _add_to_history(console: Console, source: Source, path: Path, figure: Path |
             console.print(f"no figure: {figure_drawn.reason}", soft_wrap=True)
         for file in figure_drawn.paths.values():
             console.print(f"  {file}", soft_wrap=True)
-
-
-def _write(path: Path, text: str) -> None:
-    make_folder(path.parent)
-    write(path, text)
 
 
 def _parts(words: Sequence[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from launchers.atomic import make_folder, write
+from launchers.atomic import write
 from launchers.errors import UserError
 from launchers.invocation import called
 from launchers.text import visible
@@ -19,6 +19,7 @@ from vit_sweep.cli.check import capsule_is_whole
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OPEN, EXIT_UNDER_WAY
 from vit_sweep.cli.terminal.options.completing import studies
+from vit_sweep.cli.terminal.options.output import output_file
 from vit_sweep.runs.baseline import Baseline, parsed_baseline
 from vit_sweep.study.code.provenance import installed_versions, require_extra, versions
 from vit_sweep.submit.reproducing import PART, Rerun, Wish, lines, rerun
@@ -51,7 +52,7 @@ def reproduce(
         Path | None, typer.Option("--config-dir", help="With --run: your folder with partition/*.yaml and data/*.yaml.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it as JUnit XML.")] = None,
+    junit: Annotated[Path | None, output_file(help="Also write it as JUnit XML.")] = None,
 ) -> None:
     """Verify a capsule and say how to run it again, or run a sample with --run; judge STUDY against it.
 
@@ -86,7 +87,6 @@ def reproduce(
     if junit is not None:
         from vit_sweep.report.tables.comparisons.reproduction import junit as as_junit
 
-        make_folder(junit.parent)
         write(junit, as_junit(reproduced.reproduction, reproduced.study.name, reproduced.capsule))
     raise typer.Exit({"differs": EXIT_FAILED, "reproduced": EXIT_DONE}.get(reproduced.outcome, EXIT_OPEN))
 

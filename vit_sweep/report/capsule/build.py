@@ -104,6 +104,9 @@ def make_capsule(study: Study, out: Path, request: Request) -> Capsule:
     return Capsule(path=out, files=written.files, digest=written.digest, notes=tuple(notes))
 
 
+_OTHER_ARCHIVES = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+
+
 class _Written(NamedTuple):
     """The files of a capsule that has no name yet."""
 
@@ -115,6 +118,8 @@ class _Written(NamedTuple):
 
 
 def _check_place(out: Path, study: Study) -> None:
+    if out.suffix in _OTHER_ARCHIVES:
+        raise UserError(f"out={out}: a capsule is a .zip file or a folder; write {out.with_suffix('').stem}.zip")
     if os.path.lexists(out):  # a link that leads nowhere is there, too
         raise UserError(f"out={out}: that is there already; name another place with --out, or put it away")
     if out.resolve().is_relative_to(study.folder.resolve()):

@@ -305,6 +305,8 @@ def test_a_damaged_zip_is_a_sentence(desk, capsys):
         (["mine", "--license", "MIT", "--author", " "], "author=' ': a name, perhaps with an ORCID"),
         (["mine", "--license", "MIT"], "author=: who is to be cited? git knows no user.name here"),
         (["mine", *WORDS, "--out", "mine.zip"], "out=mine.zip: that is there already; name another place with --out"),
+        (["mine", *WORDS, "--out", "mine.tar.gz"], "a capsule is a .zip file or a folder; write mine.zip"),
+        (["mine", *WORDS, "--out", "mine.zip/a.zip"], "mine.zip: no folder can be made"),
         (["mine", *WORDS, "--out", "outputs/mine/a.zip"], "that lies in the study, which the capsule copies"),
     ],
 )
