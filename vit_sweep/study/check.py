@@ -1,19 +1,21 @@
 """Whether a study's folder is consistent: read everything, change nothing, say what is wrong. An edge."""
 
 import fcntl
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launchers.atomic import opened, remove
+from launchers.atomic import opened, read, remove
 from launchers.checked import checked
 from launchers.process.environment import JOB_ID
 from launchers.queue.files import read_handle
 from launchers.queue.handle import process_of
 from launchers.slurm.handle import parts_of
 from vit_sweep.record.record import Record
+from vit_sweep.study.code.snapshot import is_altered
 from vit_sweep.study.consistency import LEFTOVER, Kind, kind_of, of_attempts, of_cells, of_journal
 from vit_sweep.study.journal import JobEntry, in_doubt
 from vit_sweep.study.reading import RecordProblem
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _NOT_ENTERED = re.compile(r"\.code/[^/]+|tables|figures|tensorboard|wandb|mlflow|cells/[^/]+/checkpoint")
 """Folders whose content has rules of its own."""
+_READ = {"plan.json", "cell.json", "record.json", "exit.json", "progress.json"}
+"""What is read for what it says, and named with what is wrong with it."""
 
 
 @checked
@@ -66,7 +70,14 @@ def check(study: Study) -> Consistency:
         f"process {process.pid} ({process.name()}) runs this study's code, and no living queue or job has it"
         for process in unknown
     ]
-    leftovers, strangers = _names(study.folder)
+    leftovers, strangers, known = _names(study.folder)
+    findings += _damaged(study.folder, known)
+    findings += [
+        f".code/{folder.name} is not the code that its name stands for: files in it were changed, are missing or were "
+        "added; put it away, and the same command writes it anew"
+        for folder in sorted(study.folder.glob(".code/*"))
+        if kind_of(f".code/{folder.name}") is Kind.KNOWN and is_altered(folder)
+    ]
     findings += [f"{path} is nothing that vit_sweep writes" for path in strangers]
     notes = [f"{entry.batch}: its submission is in doubt; resume looks it up" for entry in in_doubt(entries)]
     if busy or of_study:
@@ -90,8 +101,23 @@ def _planned(study: Study) -> set[str]:
     return {cell for point in study.points() if (cell := point.cell_id) is not None}
 
 
-def _names(folder: Path) -> tuple[list[str], list[str]]:
-    """Leftovers, and what is not known, relative to the folder."""
+def _damaged(folder: Path, paths: Iterable[str]) -> Iterator[str]:
+    """The JSON files that make no sense, of those that nothing else here reads."""
+    for path in paths:
+        if not path.endswith(".json") or path.rpartition("/")[2] in _READ:
+            continue
+        try:
+            json.loads(read(folder / path))
+        except FileNotFoundError:
+            continue  # of a job that goes on
+        except OSError as error:
+            yield f"{path} cannot be read: {error.strerror}"
+        except (ValueError, RecursionError):
+            yield f"{path} is not valid JSON: it was cut off or changed"
+
+
+def _names(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Leftovers, what is not known, and the rest, relative to the folder."""
     by_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for directory, folders, files in os.walk(folder):
         relative = os.path.relpath(directory, folder)
@@ -101,7 +127,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
         folders[:] = [
             name for name in folders if kind_of(paths[name]) is Kind.KNOWN and not _NOT_ENTERED.fullmatch(paths[name])
         ]
-    return by_kind[Kind.LEFTOVER], by_kind[Kind.UNKNOWN]
+    return by_kind[Kind.LEFTOVER], by_kind[Kind.UNKNOWN], by_kind[Kind.KNOWN]
 
 
 def _is_locked(study: Study) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.conftest import OLD_STUDY, ROOT
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study.check import check, remove_leftovers
+from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.consistency import Kind, kind_of
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -125,7 +127,39 @@ def lost_cell(study):
     return f"plan.json names cell {name}"
 
 
+def cut_off(study):
+    """Of a file that nothing else here reads."""
+    path = study.folder / "study.json"
+    path.write_text(path.read_text()[:-9])
+    return "study.json is not valid JSON"
+
+
+def cut_off_batch(study):
+    (study.batch_dir(f"b-{first(study)}-1") / "batch.json").write_text('{"name": ')
+    return "batch.json is not valid JSON"
+
+
+def edited_code(study):
+    """That queued jobs would run."""
+    snapshot = take(study.folder)
+    assert check(study).wrong == ()
+    file = Path(snapshot.folder, "vit_sweep/job/task.py")
+    file.chmod(0o644)
+    file.write_text("import os")
+    return f".code/{snapshot.digest} is not the code that its name stands for"
+
+
+def code_beside(study):
+    snapshot = take(study.folder)
+    Path(snapshot.folder, "torch.py").touch()
+    return f".code/{snapshot.digest} is not the code that its name stands for"
+
+
 PLANTED = (
+    cut_off,
+    cut_off_batch,
+    edited_code,
+    code_beside,
     stranger,
     leftover,
     reserve,

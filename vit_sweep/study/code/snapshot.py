@@ -91,6 +91,18 @@ def digest_of(contents: Mapping[str, bytes]) -> str:
     return digest.hexdigest()[:12]
 
 
+def is_altered(folder: Path) -> bool:
+    """Whether a copy holds other code than its name stands for, or beside it what its jobs would import first."""
+    contents: Contents = {}
+    try:
+        strangers = {path.name for path in folder.iterdir() if path.name[0] != "."} - set(_PACKAGES)
+        for package in _PACKAGES:
+            contents |= contents_of(folder / package, package)
+    except OSError:
+        return True
+    return bool(strangers) or digest_of(contents) != folder.name
+
+
 def contents_of(folder: Path, package: str) -> Contents:
     """Everything of one package that is code or its data, read at once; `folder` is the package's own."""
     return {path: _read(place) for path, place in _files(str(folder), package)}
