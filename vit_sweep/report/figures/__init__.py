@@ -5,7 +5,6 @@ hatch, so that the figures read in grey too.
 """
 
 import gc
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from launchers.atomic import remove
-from launchers.checked import parse, to_json
 from vit_sweep.analysis.series.intervals import measured
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
@@ -33,7 +31,7 @@ from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
-from vit_sweep.report.figures.sheet.processes import Codec, side_by_side
+from vit_sweep.report.figures.sheet.processes import side_by_side
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
@@ -45,14 +43,6 @@ __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw
 
 
 Drawer = Callable[[], Figure | Skipped]
-
-
-def _decoded(text: str) -> Figure | Skipped:
-    fields = json.loads(text)
-    return parse(Skipped, fields, source="a figure") if "reason" in fields else parse(Figure, fields, source="a figure")
-
-
-_CODEC: Codec[Figure | Skipped] = Codec(encode=to_json, decode=_decoded)
 
 
 def draw_all(
@@ -75,7 +65,7 @@ def draw_all(
         strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
     )
     with theme(), _released_one_by_one(draw_by_name.values()) as draws:
-        results = [draw() for draw in draws] if alone else side_by_side(draws, _CODEC)
+        results = [draw() for draw in draws] if alone else side_by_side(draws)
     for drawn in results:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):

@@ -9,7 +9,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, legend
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
-from vit_sweep.report.figures.sheet.axes import Sheet, columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import Sheet, sheet_of, width_of
 from vit_sweep.report.figures.sheet.style import CurveStyle, gpu_axis
 
 PanelCurves = Sequence[tuple[ScalingSeries, CurveStyle]]
@@ -32,7 +32,8 @@ def draw_panels(
     panels, name = curves.layout.panels, quantity.value
     fits = fitted(overlays, scaling, quantity, max(curves.gpus))
     handles = legend(curves, name, *ideal, *overlay_handles(fits))
-    sheet, axes = sheet_of(len(panels), handles, left_out=curves.layout.left_out)
+    titles, left = [panel.title for panel in panels], curves.layout.left_out
+    sheet, axes = sheet_of(titles, handles, x="GPUs", y=label, left_out=left)
     width = width_of(len(panels))
     for panel_axes, panel in zip(axes, panels, strict=True):
         draw(panel_axes, curves.on(panel))
@@ -41,8 +42,6 @@ def draw_panels(
             draw_reference(panel_axes, published, order, name)
         for order, line in enumerate(fits):
             draw_overlay(panel_axes, line, order)
-        title_panel(panel_axes, panel.title, width)
     for panel_axes in axes:
         gpu_axis(panel_axes, curves.gpus, width_in=width, label="")
-    label_panels(axes, x="GPUs", y=label, columns=columns_of(len(panels)))
     return sheet, axes

@@ -11,7 +11,7 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.save import save, settle
 from vit_sweep.report.figures.sheet.style import QUIET, SMALL, curve_handles, number, plain_log
 
@@ -38,13 +38,12 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | 
     handles: list[Any] = [*curve_handles(curves.styles, line=False)]
     handles.append(Line2D([], [], color=QUIET, lw=1.0, drawstyle="steps-post", label="none is faster and cheaper"))
     panels = curves.layout.panels
-    sheet, axes = sheet_of(len(panels), handles, left_out=curves.layout.left_out)
+    titles, left = [panel.title for panel in panels], curves.layout.left_out
+    sheet, axes = sheet_of(titles, handles, x="time of an epoch (s)", y="GPU-hours of an epoch", left_out=left)
     fronts = []
-    for index, (panel_axes, panel) in enumerate(zip(axes, panels, strict=True)):
+    for index, panel_axes in enumerate(axes):
         fronts.append(pareto(_offers(curves, index)))
         _draw_panel(panel_axes, curves, index, fronts[-1])
-        title_panel(panel_axes, panel.title, width_of(len(axes)))
-    label_panels(axes, x="time of an epoch (s)", y="GPU-hours of an epoch", columns=columns_of(len(axes)))
     _scales(axes, [offer for index in range(len(panels)) for offer in _offers(curves, index)])
     settle(sheet)
     for panel_axes, front in zip(axes, fronts, strict=True):
@@ -56,9 +55,9 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | 
         title="Cost against time",
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
         "Numbers: GPUs of the points that no other beats in both time and cost, by their values alone."
-        + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
+        + (f" {left}." if left else ""),
         pooled=[run for curve in timed for run in curve.timed_runs],
-        alt=_alt(fronts, [panel.title for panel in panels]),
+        alt=_alt(fronts, titles),
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from launchers.text import plural
 from vit_sweep.analysis.gate.history import Entry, Step, Times
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import COLORS, QUIET, SMALL, theme
@@ -39,13 +39,12 @@ def _drawn(
     handles = [Line2D([], [], color=COLORS[0], marker="o", ms=3, lw=0.8, label="median over runs")]
     handles += [Line2D([], [], color=COLORS[2], lw=2.5, alpha=0.5, label="change of the time")] if changed else []
     handles += [Line2D([], [], color=QUIET, lw=1.0, linestyle=":", label="change of a count")] if counted else []
-    sheet, axes = sheet_of(len(histories), handles, share_x=False, share_y="none", wide=len(histories) == 1)
-    machines = {series.machine for series in histories}
+    several = len({series.machine for series in histories}) > 1
+    titles = [f"{s.cell} ({s.machine})" if several and s.machine else s.cell for s in histories]
+    x, y, wide = "commit", "epoch time (s)", len(histories) == 1
+    sheet, axes = sheet_of(titles, handles, x=x, y=y, share_x=False, share_y="none", wide=wide)
     for panel, series in zip(axes, histories, strict=True):
         _panel(panel, series, [step for step in steps if step.cell == series.cell], entries)
-        where = f" ({series.machine})" if len(machines) > 1 and series.machine else ""
-        title_panel(panel, f"{series.cell}{where}", width_of(len(histories)))
-    label_panels(axes, x="commit", y="epoch time (s)", columns=columns_of(len(histories)))
     clauses = [
         f"{series.cell}: {change.ratio - 1:+.1%} at {_commit(series.moments[change.at].entry)}"
         for series in histories

@@ -14,7 +14,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import draw_estimates
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of, width_of
 from vit_sweep.report.figures.sheet.panels import arrange, key_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, curve_handles, curve_styles, gpu_axis, number, plain_log
@@ -38,11 +38,10 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path | None, rat
     titled = [(panel.title, crossed[panel.curves[0][0]]) for panel in layout.panels]
     styles = curve_styles(_PERCENT)
     lines = any(len(_known(plane, target)) > 1 for _, plane in titled for target in TARGETS)
-    sheet, axes = sheet_of(len(titled), _legend(styles, [plane for _, plane in titled]), left_out=layout.left_out)
-    for panel, (title, plane) in zip(axes, titled, strict=True):
+    titles, handles = [title for title, _ in titled], _legend(styles, [plane for _, plane in titled])
+    sheet, axes = sheet_of(titles, handles, x="GPUs", y="images of a step", left_out=layout.left_out)
+    for panel, (_, plane) in zip(axes, titled, strict=True):
         _draw_panel(panel, plane, styles)
-        title_panel(panel, title, width_of(len(titled)))
-    label_panels(axes, x="GPUs", y="images of a step", columns=columns_of(len(titled)))
     _scales(axes, [plane for _, plane in titled])
     return save(
         sheet,
@@ -116,7 +115,7 @@ def _scales(axes: Sequence[Axes], planes: Sequence[Plane]) -> None:
     images = [cell.images for plane in planes for cell in plane.cells]
     gpus = [cell.gpus for plane in planes for cell in plane.cells]
     for panel in axes:
-        gpu_axis(panel, gpus, label=panel.get_xlabel(), width_in=width_of(len(axes)))
+        gpu_axis(panel, gpus, label="", width_in=width_of(len(axes)))
         panel.set(yscale="log", ylim=(min(images) / 1.4, max(images) * 1.4))
         plain_log(panel.yaxis, log10(max(images) / min(images)))
 

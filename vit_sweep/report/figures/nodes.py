@@ -11,7 +11,7 @@ from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoin
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text, whiskers
 from vit_sweep.report.figures.fills import Box, draw_boxes
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of, width_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, left_out, without_placement
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import SMALL, number, value_axis
@@ -52,11 +52,10 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         for count, (color, hatch) in fills.items()
     ]
     left = left_out(len(groups) - len(titled))
-    sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True, left_out=left)
-    for panel, (title, times) in zip(axes, titled, strict=True):
+    titles, y = [title for title, _ in titled], "time of an epoch (s)"
+    sheet, axes = sheet_of(titles, handles, x="GPUs", y=y, share_x=False, share_y="none", wide=True, left_out=left)
+    for panel, (_, times) in zip(axes, titled, strict=True):
         _draw_node_bars(panel, times, fills, width_in=width_of(len(titled)))
-        title_panel(panel, title, width_of(len(titled)))
-    label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
     return save(
         sheet,
         folder,

@@ -143,7 +143,7 @@ def draw_simulated(
         banded = any(line.low and line.high for line in lines)
         if banded:
             handles.append(Patch(facecolor="0.6", alpha=_BAND_ALPHA, label=f"band: {BAND}"))
-        sheet, axes = sheet_of(len(quantities), handles, share_y="none")
+        sheet, axes = sheet_of([""] * len(quantities), handles, share_y="none")
         gpus = sorted({round(count) for line in lines for count in line.gpus})
         powers = [count for count in gpus if count & (count - 1) == 0] or gpus
         for panel, quantity in zip(axes, quantities, strict=True):

@@ -13,7 +13,7 @@ from vit_sweep.record.stats import SlowestRank
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, arrange, differing, label_of, left_out, series_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import number, value_axis
@@ -117,7 +117,7 @@ def _draw(
     columns = len(titled) if len(kinds) == 2 else columns_of(len(titled))
     alike = _alike(titled)
     sheet, axes = sheet_of(
-        len(titled),
+        [label for label, _ in titled],
         handles,
         rows_each=len(kinds),
         share_x=False,
@@ -128,10 +128,8 @@ def _draw(
     )
     for kind, share in enumerate(kinds):
         row_axes = axes[kind :: len(kinds)]
-        for panel, (label, some) in zip(row_axes, titled, strict=True):
+        for panel, (_, some) in zip(row_axes, titled, strict=True):
             draw_bars(panel, some, share=share)
-            if kind == 0:
-                title_panel(panel, label, width_of(len(titled)))
         for panel in row_axes:
             if share:
                 panel.set_ylim(0, 1)

@@ -59,7 +59,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: 
         ]
         if any(a.run.timed for _, members, _ in drawn for member in members for a in member.apart):
             handles.append(apart_handle())
-    sheet, axes = sheet_of(2 if curves else 1, handles, share_x=False, share_y="none")
+    sheet, axes = sheet_of([""] * (2 if curves else 1), handles, share_x=False, share_y="none")
     gpus = sorted({p.gpus for _, _, pairs in drawn for p, _ in pairs})
     if curves:
         _draw_times(axes[0], [members for _, members, _ in drawn], styles)

@@ -21,7 +21,7 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.plan.choices import Scaling, Task
 from vit_sweep.record.metrics import metrics_of
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of, width_of
 from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, by_mode, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
@@ -106,12 +106,9 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
     along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
     points = _points(items, layout, lambda run: [(run.global_batch, _last(measure.values(run)))])
-    sheet, axes = _draw(points, layout, measure, ordinal=_only_gpus(layout))
+    sheet, axes = _draw(points, layout, measure, x=f"{counted(with_batch)} per step (global batch)")
     for panel in axes:
         gpu_axis(panel, sorted({run.global_batch or 0 for run in with_batch}), label="", width_in=width_of(len(axes)))
-    label_panels(
-        axes, x=f"{counted(with_batch)} per step (global batch)", y=measure.words, columns=columns_of(len(axes))
-    )
     return save(
         sheet,
         folder,
@@ -134,10 +131,9 @@ def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
     items, stopped = _without_stopped(by_mode(measured))
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
     points = _points(items, layout, lambda run: list(enumerate(measure.values(run), start=1)))
-    sheet, axes = _draw(points, layout, measure, ordinal=_only_gpus(layout))
+    sheet, axes = _draw(points, layout, measure, x="epoch")
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    label_panels(axes, x="epoch", y=measure.words, columns=columns_of(len(axes)))
     return save(
         sheet,
         folder,
@@ -204,15 +200,15 @@ def _points(
     return grouped
 
 
-def _draw(points: Points, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:
+def _draw(points: Points, layout: Arrangement, measure: _Measure, *, x: str) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
-    styles = curve_styles(layout.labels, ordinal=ordinal)
-    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), left_out=layout.left_out)
-    for index, (panel_axes, panel) in enumerate(zip(axes, layout.panels, strict=True)):
+    styles = curve_styles(layout.labels, ordinal=_only_gpus(layout))
+    titles = [panel.title for panel in layout.panels]
+    sheet, axes = sheet_of(titles, curve_handles(styles), x=x, y=measure.words, left_out=layout.left_out)
+    for index, panel_axes in enumerate(axes):
         for label in layout.labels:
             if (index, label) in points:
                 _curve(panel_axes, points[index, label], styles[label])
-        title_panel(panel_axes, panel.title, width_of(len(axes)))
         if measure.of_one:
             panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         panel_axes.yaxis.set_major_locator(MaxNLocator(nbins=6))

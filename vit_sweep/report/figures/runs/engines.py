@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
@@ -53,15 +53,13 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     styles = curve_styles(list(dict.fromkeys(engine.name for panel in panels for engine in panel)))
     expected = any(engine.expected for panel in panels for engine in panel)
     hollow = any(not engine.certified for panel in panels for engine in panel)
-    sheet, axes = sheet_of(
-        len(panels), _legend(styles, hollow=hollow, expected=expected), share_x=False, share_y="none"
-    )
-    traits = [_without_engine(work[0]) for work in works_shown]
-    for panel_axes, panel, trait in zip(axes, panels, traits, strict=True):
-        _draw_panel(panel_axes, panel, styles)
-        title_panel(panel_axes, label_of(trait, differing(traits)), width_of(len(axes)))
+    traits = [dict(without(tuple(run_traits(work[0]).items()), "engine")) for work in works_shown]
+    titles = [label_of(trait, differing(traits)) for trait in traits]
     unit = counted(run for work in works_shown for run in work)
-    label_panels(axes, x=f"{unit}/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
+    handles, y = _legend(styles, hollow=hollow, expected=expected), "memory of a GPU (GiB)"
+    sheet, axes = sheet_of(titles, handles, x=f"{unit}/s", y=y, share_x=False, share_y="none")
+    for panel_axes, panel in zip(axes, panels, strict=True):
+        _draw_panel(panel_axes, panel, styles)
     notes = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
     if expected:
         notes += (
@@ -82,10 +80,6 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
 
 def _work(run: Run) -> Hashable:
     return (without(run.conditions, "engine"), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
-
-
-def _without_engine(run: Run) -> dict[str, str]:
-    return dict(without(tuple(run_traits(run).items()), "engine"))
 
 
 def _engines(runs: Sequence[Run], certificates: Certificates, labels: Mapping[Conditions, str]) -> list[Engine]:

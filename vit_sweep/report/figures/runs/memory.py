@@ -43,7 +43,7 @@ def draw_memory(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     labels = _labels(layout, len(known))
     styles = curve_styles(list(dict.fromkeys(labels)))
     handles = _legend(styles, full=bool(full), both=bool(predicted))
-    sheet, axes = sheet_of(2 if predicted else 1, handles, share_x=False, share_y="none")
+    sheet, axes = sheet_of([""] * (2 if predicted else 1), handles, share_x=False, share_y="none")
     _against_batch(axes[0], known, labels, styles)
     if predicted:
         _against_prediction(axes[1], measured, labels, styles)

@@ -11,7 +11,7 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text, whiskers
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import COLORS, QUIET, number
@@ -60,14 +60,13 @@ def draw_optimizers(rows: Sequence[Cells], runs: Sequence[Run], folder: Path | N
         for work in works_shown
     ]
     never = any(optimizer.time_s is None for panel in panels for optimizer in panel)
-    sheet, axes = sheet_of(len(panels), _legend() if never else (), share_x=False, share_y="none")
     traits = [_traits(work[0]) for work in works_shown]
     titles = [label_of(trait, differing(traits)) for trait in traits]
-    for panel_axes, panel, title in zip(axes, panels, titles, strict=True):
-        _draw_panel(panel_axes, panel)
-        title_panel(panel_axes, title, width_of(len(axes)))
     targets = sorted({row["target_accuracy"] for work in works_shown for row in work})
-    label_panels(axes, x=f"time to {_percent(targets)} test accuracy (s)", y="", columns=columns_of(len(axes)))
+    x = f"time to {_percent(targets)} test accuracy (s)"
+    sheet, axes = sheet_of(titles, _legend() if never else (), x=x, share_x=False, share_y="none")
+    for panel_axes, panel in zip(axes, panels, strict=True):
+        _draw_panel(panel_axes, panel)
     run_ids = {name for work in works_shown for row in work for name in row["cell_id"].split()}
     not_drawn = len(several) - len(works_shown)
     return save(

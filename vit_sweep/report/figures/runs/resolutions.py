@@ -37,10 +37,10 @@ def draw_resolutions(runs: Sequence[Run], folder: Path | None) -> Figure | Skipp
     if not groups:
         return Skipped(name=NAME, reason="no two image sizes were run on equal GPUs")
     drawn = groups if len(groups) <= MOST_STYLES else _on_most_gpus(groups)[:MOST_STYLES]
-    styles = _styles(drawn)
+    styles = curve_styles(list(dict.fromkeys(_labels(drawn, *_OF_EACH[1:]))))
     memory = any(run.memory_mib for group in drawn for runs in group.trained.values() for run in runs)
-    sheet, axes = sheet_of(3 if memory else 2, curve_handles(styles), share_x=False, share_y="none")
-    for group, style in zip(drawn, _style_of_each(drawn, styles), strict=True):
+    sheet, axes = sheet_of([""] * (3 if memory else 2), curve_handles(styles), share_x=False, share_y="none")
+    for group, style in zip(drawn, [styles[label] for label in _labels(drawn, *_OF_EACH[1:])], strict=True):
         rates = [(size, _rate(runs)) for size, runs in group.trained.items()]
         _curve(axes[0], [(size, rate) for size, rate in rates if rate], style)
         if memory:
@@ -74,14 +74,6 @@ def _labels(groups: Sequence[Resolutions], *but: str) -> list[str]:
     traits = [{k: v for k, v in run_traits(group.first).items() if k not in but} for group in groups]
     telling = differing(traits)
     return [label_of(trait, telling) for trait in traits]
-
-
-def _styles(groups: Sequence[Resolutions]) -> dict[str, CurveStyle]:
-    return curve_styles(list(dict.fromkeys(_labels(groups, *_OF_EACH[1:]))))
-
-
-def _style_of_each(groups: Sequence[Resolutions], styles: dict[str, CurveStyle]) -> list[CurveStyle]:
-    return [styles[label] for label in _labels(groups, *_OF_EACH[1:])]
 
 
 def _rate(runs: Sequence[Run]) -> float | None:

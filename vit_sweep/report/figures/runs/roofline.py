@@ -37,12 +37,11 @@ def draw_roofline(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         Line2D([], [], color=QUIET, lw=1.0, label="rate of copies in memory, then of matrix products (preflight)"),
         *curve_handles(styles, line=False),
     ]
-    sheet, (axes,) = sheet_of(1, handles)
+    sheet, (axes,) = sheet_of([""], handles, x="FLOP per byte of memory traffic", y="TFLOP/s of a GPU")
     _draw_roofs(axes, roofs, memory, [under for _, under in points])
     for label, style in styles.items():
         labelled = [under for (_, under), of in zip(points, labels, strict=True) if of == label]
         scatter(axes, [(under.flop_per_byte, under.tflops) for under in labelled], style, size=20)
-    axes.set(xlabel="FLOP per byte of memory traffic", ylabel="TFLOP/s of a GPU")
     return save(
         sheet,
         folder,

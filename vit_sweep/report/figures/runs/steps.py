@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from launchers.text import plural
-from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.record.stats import TAIL
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import arrange, series_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, number, plain_log
@@ -29,22 +29,23 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         (traits | {"scaling": of.key.scaling.value, "gpus": str(point.gpus), "nodes": str(point.nodes or "")}, ladders)
         for of, traits in zip(series, series_traits(series), strict=True)
         for point in of.timed
-        if not point.oversubscribed and (ladders := _ladders(point))
+        if not point.oversubscribed
+        and (ladders := [run.step_percentiles_ms for run in point.runs if run.step_percentiles])
     ]
     if not curves:
         return Skipped(name=NAME, reason="no run has enough steps that count")
     layout = arrange([traits for traits, _ in curves], apart=_NEVER_TOGETHER, together=("gpus",))
     styles = curve_styles(layout.labels, ordinal=len(layout.labels) > 2)
-    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), share_x=False, left_out=layout.left_out)
+    titles, left = [panel.title for panel in layout.panels], layout.left_out
+    x, y = "optimizer step (ms)", "steps that take no longer"
+    sheet, axes = sheet_of(titles, curve_handles(styles), x=x, y=y, share_x=False, left_out=left)
     for panel_axes, panel in zip(axes, layout.panels, strict=True):
         means = [[fmean(step) for step in zip(*curves[index][1], strict=True)] for index, _ in panel.curves]
         for percentiles, (_, label) in zip(means, panel.curves, strict=True):
             _draw(panel_axes, percentiles, styles[label])
-        title_panel(panel_axes, panel.title, width_of(len(axes)))
         panel_axes.set_ylim(0, 1.05)  # room for the marks at 99 %
         panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         _scale(panel_axes, means, ticks=6 if len(axes) <= 2 else 4)
-    label_panels(axes, x="optimizer step (ms)", y="steps that take no longer", columns=columns_of(len(axes)))
     runs = {run.run_id: run for of in series for point in of.timed for run in point.runs if run.step_percentiles}
     return save(
         sheet,
@@ -56,14 +57,10 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         "Marks: half, "
         + " and ".join(f"{100 * quantile:.0f}%" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."
-        + (f" {layout.left_out}." if layout.left_out else ""),
+        + (f" {left}." if left else ""),
         pooled=runs.values(),
         alt=f"Cumulative distribution of step times of {plural(len(runs), 'run')}. {_widest(list(runs.values()))}",
     )
-
-
-def _ladders(point: SeriesPoint) -> list[tuple[float, ...]]:
-    return [run.step_percentiles_ms for run in point.runs if run.step_percentiles]
 
 
 def _draw(axes: Axes, percentiles: Sequence[float], style: CurveStyle) -> None:

@@ -45,9 +45,11 @@ def width_of(panels: int) -> float:
 
 
 def sheet_of(
-    panels: int,
+    titles: Sequence[str],
     handles: Sequence[Any],
     *,
+    x: str = "",
+    y: str = "",
     height_in: float = 0.0,
     share_x: bool = True,
     share_y: Literal["all", "row", "none"] = "all",
@@ -56,11 +58,13 @@ def sheet_of(
     wide: bool = False,
     left_out: str = "",
 ) -> tuple[Sheet, list[Axes]]:
-    """Make a sheet with so many panels (each `rows_each` axes, one below the other) and a legend of `handles` below.
+    """Make a sheet with a panel for each title (`rows_each` axes, one below the other) and a legend of `handles` below.
 
-    One panel has the width of a column of print, several that of two; `wide`: one panel too. Axes come panel by
-    panel; those that the last row does not need are gone. `left_out`: what is not drawn, said above the legend.
+    `x`, `y`: labels of the axes, where a row or a column of panels needs one; empty: they are set panel by panel. One
+    panel has the width of a column of print, several that of two; `wide`: one panel too. Axes come panel by panel;
+    those that the last row does not need are gone. `left_out`: what is not drawn, said above the legend.
     """
+    panels = len(titles)
     columns = columns or columns_of(panels)
     rows = math.ceil(panels / columns)
     width = ONE_COLUMN if columns == 1 and not wide else TWO_COLUMNS
@@ -81,6 +85,10 @@ def sheet_of(
             below = panel + columns >= panels and part == rows_each - 1
             if share_x:
                 axes.tick_params(labelbottom=below)
+            if titles[panel] and part == 0:
+                axes.set_title(wrap(titles[panel], width_of(panels)))
+    if x or y:
+        label_panels(all_axes, x=x, y=y, columns=columns)
     if handles or left_out:
         title = (
             {"title": f"{left_out}.", "title_fontproperties": {"size": SMALL, "style": "italic"}} if left_out else {}
@@ -96,12 +104,6 @@ def label_panels(axes: Sequence[Axes], *, x: str, y: str, columns: int) -> None:
     for index, panel in enumerate(axes):
         panel.set_xlabel(x if index + columns >= len(axes) else "")
         panel.set_ylabel(y if index % columns == 0 else "")
-
-
-def title_panel(axes: Axes, title: str, width_in: float) -> None:
-    """What a panel is about, in as many lines as it takes."""
-    if title:
-        axes.set_title(wrap(title, width_in))
 
 
 def note(axes: Axes, text: str, *, width_in: float, low: bool = True, right: bool = True) -> None:

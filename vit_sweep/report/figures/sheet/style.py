@@ -159,7 +159,8 @@ def gpu_axis(axes: Axes, gpus: Sequence[int], *, label: str = "GPUs", width_in: 
     axes.xaxis.set_major_locator(FixedLocator([float(count) for count in counts]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if round(value) in numbered else ""))
-    axes.set_xlabel(label)
+    if label:
+        axes.set_xlabel(label)
 
 
 def _with_room(counts: Sequence[int], width_in: float) -> set[int]:
