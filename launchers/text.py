@@ -18,6 +18,16 @@ def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:
     return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
+def joined(names: Iterable[str]) -> str:
+    """All of them.
+
+    >>> joined("abc"), joined("a")
+    ('a, b and c', 'a')
+    """
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def short(value: object, most: int = 60) -> str:
     """What somebody wrote, as a sentence can hold it.
 

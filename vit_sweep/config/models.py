@@ -1,7 +1,8 @@
-"""Models that others build are counted before they are planned, once, by a process of their own. An edge.
+"""What is looked at of models before they are planned: those that others build, and files of weights. An edge.
 
-That process may import torch and run the model's code; the planner does neither. The answer is kept in the user's cache
-folder, by what was asked, the library's version, and the source of a module of somebody's own.
+The former are counted, once, by a process that may import torch and run the model's code; the planner does neither. The
+answer is kept in the user's cache folder, by what was asked, the library's version, and the source of a module of
+somebody's own.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launchers.atomic import make_folder, read, user_folder, write
+from launchers.atomic import make_folder, read, reading, user_folder, write
 from launchers.batch import importing_from
 from launchers.checked import parse_json, to_json, to_plain
 from launchers.errors import UserError
 from launchers.process.environment import clean_environment
-from vit_sweep.plan.models import LIBRARIES, REFUSED, CountRequest
+from vit_sweep.plan.models import LIBRARIES, REFUSED, CountRequest, Shape, digest, weights_mismatch
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.specs import ModelCounts, ModelSpec
 
@@ -124,3 +125,45 @@ def _digest_of_source(module: str) -> str | None:
                     digest.update(read(path))
             return digest.hexdigest()
     return None
+
+
+Known = tuple[dict[str, Shape], str]
+"""Shapes by name, and the digest of the file."""
+
+
+def with_init(points: Iterable[Point]) -> list[Point]:
+    """The points, whose `model.init` fits and has its digest; raises `UserError` where one does not."""
+    files: dict[str, Known] = {}
+    checked_points = []
+    for point in points:
+        if point.model.init is not None:
+            path = str(Path(point.model.init).expanduser().absolute())
+            if path not in files:
+                files[path] = _shapes_and_digest(path)
+            shapes, digest = files[path]
+            problem = weights_mismatch(point.model, shapes)
+            if problem:
+                raise UserError(problem)
+            point = replace(point, model=replace(point.model, init=path, init_content=digest))  # noqa: PLW2901
+        checked_points.append(point)
+    return checked_points
+
+
+def _shapes_and_digest(path: str) -> Known:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise UserError(
+            f"model.init={path}: safetensors is not installed here: pip install 'vit_sweep[train]', or leave it out"
+        ) from None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+        with reading(Path(path)) as stream:
+            return shapes, digest(stream)
+    except OSError as error:
+        raise UserError(
+            f"model.init={path}: it cannot be read ({error.strerror or error}); give another file"
+        ) from None
+    except SafetensorError as error:
+        raise UserError(f"model.init={path}: it is no whole safetensors file ({error}); give another file") from None

@@ -3,19 +3,40 @@
 To import Hydra takes as long as everything else that `explain` and `profiles list` do.
 """
 
+import re
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, resolvers
+from omegaconf import DictConfig, OmegaConf, _utils, resolvers
 
 from launchers.checked import field_names
 from launchers.references import reference
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.words import Plain
-from vit_sweep.config.yaml_numbers import read_digits_alone
 from vit_sweep.data.request import Request
 from vit_sweep.plan.point import Point
 
-read_digits_alone()
+_INT = "tag:yaml.org,2002:int"
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0b[0-1_]+|0x[0-9a-fA-F_]+)$")
+_made_by_omegaconf = _utils.get_yaml_loader
+
+
+def _loader() -> Any:
+    """What reads whole numbers as people write them, digits alone.
+
+    PyYAML follows YAML 1.1, where `24:00:00` is 86400, a number to the base 60, and `010` is 8: values that nobody
+    meant, and that pass every check. YAML 1.2 has neither; here both are text, and whoever reads the key says what it
+    is.
+    """
+    loader = _made_by_omegaconf()
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, _WHOLE if tag == _INT else pattern) for tag, pattern in resolvers]
+        for first, resolvers in loader.yaml_implicit_resolvers.items()
+    }
+    return loader
+
+
+# For every YAML file of this process, Hydra's too; OmegaConf has no other place to say it.
+_utils.get_yaml_loader = _loader
 
 
 def known_keys(group: str = "") -> list[str]:
@@ -36,12 +57,7 @@ def _keys_of(group: str, config: Plain) -> list[str]:
     set_here = config[group] if isinstance(config.get(group), dict) else {}
     inside = [f"{key}.{name}" for key, value in set_here.items() if isinstance(value, dict) for name in value]
     class_keys = field_names(field.type) if field is not None else []
-    return list(dict.fromkeys([*class_keys, *set_here, *_request_keys(group), *inside]))
-
-
-def _request_keys(group: str) -> list[str]:
-    """The keys of data of somebody's own, which become a data set's."""
-    return field_names(Request) if group == "data" else []
+    return list(dict.fromkeys([*class_keys, *set_here, *(field_names(Request) if group == "data" else []), *inside]))
 
 
 def plain(config: DictConfig, *, resolve: bool = True) -> Plain:

@@ -6,8 +6,9 @@ forbids everything else, so that nothing is asked of a network, and nothing in a
 
 import base64
 import hashlib
+import io
+import math
 import re
-import struct
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from launchers.atomic import write
 from launchers.text import plural, visible
@@ -26,7 +28,7 @@ from vit_sweep.report.page.audit import merged
 from vit_sweep.report.page.content import ReportContent
 from vit_sweep.report.page.curves import data_of
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
-from vit_sweep.report.page.proposal_text import markdown
+from vit_sweep.report.page.proposal import markdown
 from vit_sweep.report.page.rows import body, unbroken
 from vit_sweep.report.tables.form.rounding import plain
 
@@ -146,14 +148,9 @@ def _points(data: bytes, suffix: str) -> tuple[float, float]:
         opening = data[: data.find(b">", data.find(b"<svg")) + 1]
         sizes = [re.search(rb"\s" + name + rb'="([\d.]+)(pt|px)?"', opening) for name in (b"width", b"height")]
         return (float(sizes[0][1]), float(sizes[1][1])) if sizes[0] and sizes[1] else (0.0, 0.0)
-    # A PNG begins with its size; pHYs, pixels a metre, comes before its data.
-    density = data[: data.find(b"IDAT")].find(b"pHYs")
-    if data[12:16] != b"IHDR" or density < 0:
-        return 0.0, 0.0
-    pixels = struct.unpack(">II", data[16:24])
-    per_metre = struct.unpack(">II", data[density + 4 : density + 12])
-    width, height = (72 * count / (per * 0.0254) if per else 0.0 for count, per in zip(pixels, per_metre, strict=True))
-    return width, height
+    with Image.open(io.BytesIO(data)) as image:
+        per_inch = image.info.get("dpi", (math.inf, math.inf))
+        return 72 * image.width / per_inch[0], 72 * image.height / per_inch[1]
 
 
 def _digest(text: str) -> str:

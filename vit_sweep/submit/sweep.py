@@ -17,7 +17,7 @@ from launchers.profile import Scheduler
 from launchers.text import plural, some
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.config import algebra, models
-from vit_sweep.config.init import with_init
+from vit_sweep.config.models import with_init
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result

@@ -7,7 +7,7 @@ import pytest
 from launchers.errors import UserError
 from tests.e2e.train.ranks import Job, small_cell
 from tests.unit.builders import point
-from vit_sweep.config.init import with_init
+from vit_sweep.config.models import with_init
 from vit_sweep.plan.choices import Pool, Task
 
 pytestmark = pytest.mark.train

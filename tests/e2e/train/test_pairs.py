@@ -10,12 +10,11 @@ from tests.e2e.train.ranks import SMALL, small_cell
 from tests.e2e.train.trainers import run
 from tests.unit.builders import DATA
 from vit_sweep.plan.choices import Pipeline, Precision, Task
-from vit_sweep.plan.pairs.text import END, TextSpec
 from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.memory import kept_bytes
 from vit_sweep.plan.predict.pairs import gathering, loss_bytes, loss_flop
 from vit_sweep.plan.predict.vit import parameters, train_flop
-from vit_sweep.plan.specs import EngineSpec
+from vit_sweep.plan.specs import END, EngineSpec, TextSpec
 
 pytestmark = pytest.mark.train
 

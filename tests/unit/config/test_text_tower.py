@@ -5,7 +5,7 @@ import pytest
 from launchers.errors import UserError
 from vit_sweep.config.explain import explain
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.pairs.text import TextSpec
+from vit_sweep.plan.specs import TextSpec
 
 
 def test_a_text_tower_is_there_with_captions_alone_and_its_words_are_axes(ask):

@@ -10,7 +10,7 @@ from tests.unit.data.packing import pack, refusal
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Kind, kind_of, request_of
 from vit_sweep.plan.choices import Task
-from vit_sweep.plan.pairs.text import BEGIN, END, TextSpec
+from vit_sweep.plan.specs import BEGIN, END, TextSpec
 
 pytestmark = pytest.mark.train
 

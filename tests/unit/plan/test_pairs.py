@@ -11,14 +11,13 @@ from vit_sweep.plan.choices import Attention, BatchPer, DataSource, OptimizerKin
 from vit_sweep.plan.curve_groups import _curve
 from vit_sweep.plan.grid import cell_of, series_of
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.pairs.text import TextSpec
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.cost import exchanges_s
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.pairs import gathering, loss_flop
 from vit_sweep.plan.predict.vit import forward_flop, parameters, train_flop
-from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec
+from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec, TextSpec
 
 TEXT = TextSpec()
 TWO = replace(MODEL, text=TEXT)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import MODEL, cell, record
-from vit_sweep.plan.measuring import LEAST_ROUNDS, ROUNDS
 from vit_sweep.plan.predict import ring
+from vit_sweep.plan.predict.measuring import LEAST_ROUNDS, ROUNDS
 from vit_sweep.record.breakdown import (
     Breakdown,
     Phase,

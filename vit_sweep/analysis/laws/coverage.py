@@ -11,7 +11,7 @@ from functools import partial
 from operator import attrgetter
 
 from launchers.checked import checked
-from launchers.text import plural
+from launchers.text import joined, plural
 from vit_sweep.analysis.laws.crossing import Layout, layout_of
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.further import further, may_run, missing
@@ -257,7 +257,7 @@ def _verdict(
     end = "" if room else "; no further count can run there"
     if not fitted:
         return f"{subject} support{'s' if len(known) == 1 else ''} no scaling fit ({needs}){end}"
-    return f"{subject} support {_joined(fitted)}" + (f"; {needs}" if needs else "") + end
+    return f"{subject} support {joined(fitted)}" + (f"; {needs}" if needs else "") + end
 
 
 def _not_counted(crowded: Collection[int]) -> str:
@@ -298,15 +298,11 @@ def _short_names(laws: Sequence[Law]) -> list[str]:
 
 
 def _fits(names: Sequence[str]) -> str:
-    return f"{'a fit' if len(names) == 1 else 'fits'} of {_joined(names)}" if names else ""
+    return f"{'a fit' if len(names) == 1 else 'fits'} of {joined(names)}" if names else ""
 
 
 def _listed(counts: Iterable[int]) -> str:
     return ", ".join(map(str, counts))
-
-
-def _joined(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 # --- which cells are one curve -----------------------------------------------------------------------------

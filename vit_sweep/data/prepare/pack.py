@@ -25,8 +25,7 @@ from vit_sweep.data import datasets
 from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
 from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import exclusively, make_root
-from vit_sweep.data.prepare.readers import requested
-from vit_sweep.data.prepare.source import Reader, Source, Sources, Target, Tell, shape_of
+from vit_sweep.data.prepare.source import Reader, Source, Sources, Target, Tell, requested, shape_of
 from vit_sweep.data.request import NAMED, Corrupt, Fit, Pixels, Request
 from vit_sweep.plan.choices import Task
 from vit_sweep.plan.specs import DataSpec

@@ -1,6 +1,7 @@
 """What is to be packed, whatever it comes from: lists of images with labels, and a reader that workers share."""
 
 import hashlib
+import importlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from torchvision.transforms.v2 import functional as transforms
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.data.prepare.worker import begin_worker
-from vit_sweep.data.request import Fit, Pixels, Request
+from vit_sweep.data.request import Fit, Kind, Pixels, Request
 from vit_sweep.plan.choices import Task
 from vit_sweep.plan.specs import DataSpec
 
@@ -212,3 +213,29 @@ def planes_of(values: NDArray[Any], *, channels_first: bool = False) -> Tensor:
         lost = math.prod(planes.shape) - int(torch.isfinite(planes).sum())
         raise ValueError(f"not finite: {plural(lost, 'value')}")
     return planes
+
+
+_MODULES = {
+    Kind.IMAGEFOLDER: "image_folder",
+    Kind.HDF5: "hdf5",
+    Kind.WEBDATASET: "shards",
+    Kind.HUGGINGFACE: "arrow",
+    Kind.MEDMNIST: "medical",
+    Kind.GTDB: "pages",
+    Kind.CAPTIONS: "captions",
+}
+"""Who reads what lies at a path; imported only when it is asked for."""
+
+
+def requested(request: Request, tell: Tell) -> Sources:
+    """What `request` names, listed and checked; raises `UserError`, also where a package is missing that reads it."""
+    try:
+        module = importlib.import_module(f"vit_sweep.data.prepare.{_MODULES[request.source]}")
+    except ModuleNotFoundError as error:
+        package = str(error.name).split(".")[0]
+        raise UserError(
+            f"data={request.name}: {package}, which reads {request.source.value}, is not installed here: "
+            "pip install 'vit_sweep[data]'"
+        ) from None
+    sources: Sources = module.requested(request, tell)
+    return sources

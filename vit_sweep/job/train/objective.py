@@ -20,7 +20,7 @@ from vit_sweep.job.train.metrics import of_labels, of_numbers
 from vit_sweep.job.train.pairs.loss import contrastive_loss
 from vit_sweep.job.train.pairs.retrieval import recalls
 from vit_sweep.plan.choices import Task
-from vit_sweep.plan.pairs.text import BEGIN, END
+from vit_sweep.plan.specs import BEGIN, END
 
 
 class Units(NamedTuple):

@@ -17,11 +17,10 @@ from launchers.checked import Quantity, checked
 from launchers.hosts import choose_hosts
 from launchers.profile import Network, PartitionProfile, Positive
 from launchers.text import plural
-from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.choices import Precision, SequenceMethod
 from vit_sweep.plan.engine.kinds import hides
-from vit_sweep.plan.predict import offload, pairs, ring, traffic
+from vit_sweep.plan.predict import measuring, offload, pairs, ring, traffic
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
 

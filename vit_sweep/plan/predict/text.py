@@ -7,7 +7,7 @@ point. Attention is causal, and counted whole, as is usual: a fused kernel skips
 import math
 
 from vit_sweep.plan.choices import Precision
-from vit_sweep.plan.pairs.text import VOCABULARY, TextSpec
+from vit_sweep.plan.specs import VOCABULARY, TextSpec
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from launchers.checked import checked
-from launchers.text import plural, some
+from launchers.text import joined, plural, some
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
@@ -182,8 +182,7 @@ def prediction_beyond(fits: Sequence[Fit]) -> str:
     predicted = predict(laws, gpus)
     if isinstance(predicted, Refusal):
         return f"No prediction for {plural(gpus, 'GPU')}: {predicted.reason.rstrip('.')}."
-    *others, last = (NAMES[law] for law in predicted.laws)
-    names = f"{', '.join(others)} and {last}" if others else last
+    names = joined(NAMES[law] for law in predicted.laws)
     where = f"On {plural(gpus, 'GPU')}, a count that was not measured"
     text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:

@@ -6,21 +6,23 @@ as it was. The chosen count is the largest measured one whose efficiency stays a
 interval where there is one, so that noise does not buy GPUs.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from launchers.text import plural
+from launchers.text import joined, plural
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure
-from vit_sweep.report.page.content import Proposal
+from vit_sweep.report.page.content import Formula, Proposal, ReportContent
 from vit_sweep.report.page.laws import capital, name_of
-from vit_sweep.report.page.layout import table_of
+from vit_sweep.report.page.layout import head, heading, shown, table_of, whole
 from vit_sweep.report.page.published import MEASURED, measured
 from vit_sweep.report.tables.form.columns import with_bounds
-from vit_sweep.report.tables.form.rounding import estimate_text
+from vit_sweep.report.tables.form.rounding import estimate_text, is_number
 from vit_sweep.report.tables.form.table import SOURCE_RUNS, Column, Table
+from vit_sweep.report.tables.form.text import pipe_table
 from vit_sweep.report.tables.parts import estimate
 from vit_sweep.runs.run import Run
 
@@ -60,7 +62,7 @@ def choose(series: ScalingSeries, threshold: float) -> SeriesPoint | None:
     for point in series.timed:
         if point.efficiency is None:
             continue
-        if _lower_end(point.efficiency) < threshold:
+        if (point.efficiency.value if point.efficiency.low is None else point.efficiency.low) < threshold:
             break
         best = point
     return best
@@ -175,8 +177,7 @@ def _of_series(series: ScalingSeries, chosen: SeriesPoint | None, threshold: flo
     caveats = []
     single = sorted({point.gpus for point in series.timed if len(point.runs) == 1})
     if single:
-        *others, last = map(str, single)
-        counts = f"{', '.join(others)} and {last} GPUs" if others else plural(single[0], "GPU")
+        counts = f"{joined(map(str, single))} GPUs" if len(single) > 1 else plural(single[0], "GPU")
         caveats.append(f"{counts} ran once each, so nothing is known of the spread between runs")
     if series.key.scaling is Scaling.STRONG and series.key.batch_per == "gpu" and len(series.timed) > 1:
         caveats.append(
@@ -206,10 +207,6 @@ def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, s
     return tuple(stored)
 
 
-def _lower_end(estimate: Estimate) -> float:
-    return estimate.value if estimate.low is None else estimate.low
-
-
 def _sum(costs: Sequence[Estimate]) -> Estimate:
     """The sum, with the sums of the ends where all have some: wider than it need be, never too narrow."""
     total = sum(cost.value for cost in costs)
@@ -225,3 +222,66 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError("TB has no end")
+
+
+_TERMS = (
+    "Epoch time",
+    "Speedup, strong scaling",
+    "Efficiency, strong scaling",
+    "Efficiency and scaled speedup, weak scaling",
+    "Intervals",
+    "GPU-hours",
+)
+"""The definitions that an application needs."""
+
+
+def markdown(content: ReportContent, *, figure: str = "") -> str:
+    """The proposal of a report as text; `figure`: the path of its figure from where the text will lie.
+
+    Raises ValueError for a report without a proposal.
+    """
+    proposal = content.proposal
+    if proposal is None:
+        raise ValueError("this report has no proposal")
+    parts = [f"# Compute time proposal: {_words(content.study)}", _words(content.subtitle), _words(content.status)]
+    parts += [_words(sentence) for sentence in proposal.summary]
+    parts += [*_table(proposal.resources), *_table(proposal.evidence)]
+    if figure and proposal.figure is not None:
+        parts += [f"![{_words(proposal.figure.alt)}]({figure.replace(' ', '%20')})", _words(proposal.figure.caption)]
+        parts += map(_words, proposal.figure.notes)
+    storage = "\n".join(f"- {_words(name)}: {_words(value)}" for name, value in proposal.storage)
+    parts += ["## Storage", storage or "Nothing is known of its storage."]
+    caveats = "\n".join(f"- {_words(caveat)}" for caveat in proposal.caveats)
+    parts += ["## What a reviewer should know", caveats or "Nothing speaks against these figures."]
+    chosen = [formula for formula in content.methods if formula.term in _TERMS]
+    parts += ["## Methods", *(_words(line) for line in content.methods_lead), *(_definition(f) for f in chosen)]
+    if content.commands:
+        newest = content.commands[-1]
+        parts += ["## How it was measured", f"```\n{newest.line}\n```"]
+        parts += [f"Commit `{newest.commit}`."] if newest.commit else []
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(table: Table) -> list[str]:
+    title, _ = heading(table)
+    if not table.height:
+        return [f"## {_words(title)}", _words(table.empty)]
+    columns, rows, *_ = whole(table)
+    heads = [", ".join(filter(None, head(column))) for column in columns]
+    lines = pipe_table(
+        heads,
+        [[shown(column, row).text for column in columns] for row in rows],
+        right=[any(is_number(row[column.name]) for row in rows) for column in columns],
+        escape=_words,
+    )
+    return [f"## {_words(title)}", "\n".join([*lines, *(f"\n{_words(note)}" for note in table.notes)])]
+
+
+def _definition(formula: Formula) -> str:
+    plain = f" `{formula.plain}`" if formula.plain else ""
+    return f"**{formula.term}.** {formula.text}{plain} ({formula.source})"
+
+
+def _words(text: str) -> str:
+    """Text that stays text in Markdown, on one line."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))

@@ -13,7 +13,7 @@ from vit_sweep.analysis.series.spreads import values_interval
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
-from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, middle, pools, runs_behind
+from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, middle, pools, runs_behind, sizes_of
 from vit_sweep.report.tables.runs import energy_to_accuracy_j
 from vit_sweep.runs.run import Run
 
@@ -50,10 +50,7 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
     measured = {} if never else _measured(runs, ends)
     return variants.configuration(first.conditions) | {
         "work": first.work,
-        "gpus": first.gpus,
-        "nodes": first.nodes,
-        "micro_batch": first.micro_batch,
-        "accum": first.accum,
+        **sizes_of(first),
         "global_batch": first.global_batch,
         "target_accuracy": target,
         **measured,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES
 from vit_sweep.report.tables.form.table import SOURCE_RUNS, Table, table
-from vit_sweep.report.tables.parts import Variants, last_learnt, names_of
+from vit_sweep.report.tables.parts import Variants, last_learnt, names_of, sizes_of
 from vit_sweep.runs.run import Run
 
 CONTINUED_COLUMNS = (
@@ -25,10 +25,7 @@ def continued_table(runs: Iterable[Run]) -> Table | None:
         | {
             "continued_from": run.continued_from,
             "work": run.work,
-            "gpus": run.gpus,
-            "nodes": run.nodes,
-            "micro_batch": run.micro_batch,
-            "accum": run.accum,
+            **sizes_of(run),
             "global_batch": run.global_batch,
             **last_learnt([run]),
             "gpu_hours": run.gpu_hours,

@@ -9,7 +9,7 @@ from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error, used_mib
 from vit_sweep.report.tables.form.columns import COLUMNS, CONFIGURATION, SIZES, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
-from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools
+from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools, sizes_of
 from vit_sweep.report.tables.scaling import infeasible
 from vit_sweep.runs.run import Run
 
@@ -114,11 +114,4 @@ def _by_configuration(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def _configuration(runs: Sequence[Run], variants: Variants) -> Cells:
-    first = runs[0]
-    return variants.configuration(first.conditions) | {
-        "gpus": first.gpus,
-        "nodes": first.nodes,
-        "micro_batch": first.micro_batch,
-        "accum": first.accum,
-        **names_of(runs),
-    }
+    return variants.configuration(runs[0].conditions) | sizes_of(runs[0]) | names_of(runs)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.record.metrics import METRICS
-from vit_sweep.report.tables.form.columns import CONFIGURATION
+from vit_sweep.report.tables.form.columns import CONFIGURATION, SIZES
 from vit_sweep.report.tables.form.table import HIGH, LOW, SOURCE_RUNS, Cells
 from vit_sweep.runs.run import Run, in_order, within
 
@@ -134,6 +134,11 @@ def _whole(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdigit() else text
 
 
+def sizes_of(run: Run) -> Cells:
+    """How large a run is."""
+    return {name: getattr(run, name) for name in SIZES}
+
+
 def pooled(runs: Sequence[Run], times: Times) -> Cells:
     """What any table says of repeats of one configuration; at least one run, all with a time."""
     first = runs[0]
@@ -141,10 +146,7 @@ def pooled(runs: Sequence[Run], times: Times) -> Cells:
     images = {run.images for run in runs}
     rate = time.inverse(float(first.images)) if first.images is not None and len(images) == 1 else None
     return {
-        "gpus": first.gpus,
-        "nodes": first.nodes,
-        "micro_batch": first.micro_batch,
-        "accum": first.accum,
+        **sizes_of(first),
         "global_batch": first.global_batch,
         **estimate("epoch_s", time),
         "n": len(runs),

@@ -18,12 +18,11 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.api.simulating import read_words
 from vit_sweep.plan.choices import BatchPer, Placement, Precision, Scaling, Task
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.pairs.text import TextSpec
 from vit_sweep.plan.predict.cost import Throughput
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
-from vit_sweep.plan.specs import EngineSpec
+from vit_sweep.plan.specs import EngineSpec, TextSpec
 from vit_sweep.record.stats import throughput
 from vit_sweep.runs.sources import from_reference
 

@@ -119,6 +119,6 @@ def test_the_devices_clock_waits_for_the_device_only_when_it_is_read_and_makes_i
     ],
 )
 def test_long_steps_and_steps_of_short_runs_are_repeated_less_often(step_s, trained, rounds, block):
-    from vit_sweep.plan.measuring import rounds_and_steps
+    from vit_sweep.plan.predict.measuring import rounds_and_steps
 
     assert rounds_and_steps(step_s, trained) == (rounds, block)

@@ -19,7 +19,7 @@ from vit_sweep.job.train.pairs.loss import local_contrastive_loss
 from vit_sweep.job.train.pairs.retrieval import recalls, summed_loss
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.choices import DataSource, Task
-from vit_sweep.plan.pairs.text import BEGIN, END, VOCABULARY, TextSpec
+from vit_sweep.plan.specs import BEGIN, END, VOCABULARY, TextSpec
 from vit_sweep.study.code import provenance
 
 pytestmark = pytest.mark.train

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vit_sweep.job.train.measure import preflight
 from vit_sweep.job.train.measure.preflight import rounds
 from vit_sweep.plan.choices import Precision
-from vit_sweep.plan.measuring import sizes
+from vit_sweep.plan.predict.measuring import sizes
 from vit_sweep.record.machine import AllReduce
 
 pytestmark = pytest.mark.train

@@ -12,11 +12,20 @@ from launchers.profile import Device, Link, Network, OffloadLinks
 from tests.unit.builders import MODEL, cell, point, profile, record
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
 from vit_sweep.plan.choices import Offload, Precision, SequenceMethod
-from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, certificate_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
 from vit_sweep.plan.predict import offload, ring
 from vit_sweep.plan.predict.cost import STARTUP_S, Throughput, communicates_s, gradient_bytes, predict
+from vit_sweep.plan.predict.measuring import (
+    AT_MOST_S,
+    DEVICE_S,
+    ONE_S,
+    PROFILER_S,
+    after_s,
+    certificate_s,
+    preflight_s,
+    sizes,
+)
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.specs import EngineSpec, ModelCounts
 from vit_sweep.record.stats import throughput

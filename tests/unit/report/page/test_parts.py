@@ -19,8 +19,7 @@ from vit_sweep.report import render
 from vit_sweep.report.page import audit, laws, machines, methods, request
 from vit_sweep.report.page.layout import MOST_ROWS, compact, exact, head, heading, numeric, shown, table_of, whole
 from vit_sweep.report.page.methods import METHODS
-from vit_sweep.report.page.proposal import choose, propose, run_hours
-from vit_sweep.report.page.proposal_text import markdown
+from vit_sweep.report.page.proposal import choose, markdown, propose, run_hours
 from vit_sweep.report.tables.form.table import Column, Table, by_column
 from vit_sweep.runs.imported import load_reference
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 from tests.unit.report.page.contents import HOSTILE, empty, figure, full, scaling_table
 from vit_sweep.report import render
@@ -136,11 +137,12 @@ def test_the_same_content_makes_the_same_page(tmp_path):
 def test_a_very_large_drawing_is_put_in_as_pixels(tmp_path):
     drawn = figure(tmp_path)
     pixels = tmp_path / "strong-speedup.png"
-    pixels.write_bytes(b"\x89PNG small")
+    Image.new("L", (30, 20)).save(pixels, dpi=(300, 300))
     both = replace(drawn, paths=drawn.paths | {".png": pixels})
     assert render.picture(both).address.startswith("data:image/svg+xml;base64,")
     (tmp_path / "strong-speedup.svg").write_text("<svg>" + " " * render.LARGEST_SVG + "</svg>")
-    assert base64.b64decode(render.picture(both).address.split(",")[1]) == b"\x89PNG small"
+    assert base64.b64decode(render.picture(both).address.split(",")[1]) == pixels.read_bytes()
+    assert (render.picture(both).width, render.picture(both).height) == (12, 8)  # 7.2 x 4.8 points
 
 
 def test_a_figure_without_a_picture_is_an_error_with_its_name(tmp_path):

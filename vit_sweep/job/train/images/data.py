@@ -30,8 +30,7 @@ from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import DataSource, Task
-from vit_sweep.plan.pairs.text import TextSpec
-from vit_sweep.plan.specs import DataSpec
+from vit_sweep.plan.specs import DataSpec, TextSpec
 
 _SPLIT_SEED = 0
 _SYNTHETIC_SIDE = 32

@@ -22,7 +22,7 @@ from vit_sweep.job.train.measure.collectives import Counted
 from vit_sweep.job.train.measure.memory_traffic import bytes_of, moved, tensors_in
 from vit_sweep.job.train.measure.readback import agreed, gathered
 from vit_sweep.job.train.measure.window import DeviceCalls
-from vit_sweep.plan.measuring import SETTLING_STEPS
+from vit_sweep.plan.predict.measuring import SETTLING_STEPS
 from vit_sweep.record.counts import CollectiveKind, RankCounts, StepCounts, step_counts
 
 _COLLECTIVES = {

@@ -9,7 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.plan.measuring import rounds_and_steps
+from vit_sweep.plan.predict.measuring import rounds_and_steps
 from vit_sweep.record.breakdown import Exposed, exposed
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vit_sweep.job.train.clock import Marks, marks_of
 from vit_sweep.job.train.model import DTYPES
 from vit_sweep.plan.choices import Precision
-from vit_sweep.plan.measuring import DEVICE_S, ONE_S, repetitions, sizes
+from vit_sweep.plan.predict.measuring import DEVICE_S, ONE_S, repetitions, sizes
 from vit_sweep.record.machine import AllReduce, Preflight
 
 _COPY_BYTES = {"cuda": 512 * 2**20, "cpu": 64 * 2**20}

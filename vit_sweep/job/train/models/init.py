@@ -12,7 +12,7 @@ from vit_sweep.job.rank_log import say
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.choices import Pool
-from vit_sweep.plan.init import (
+from vit_sweep.plan.models import (
     CLASS_TOKEN,
     HEAD,
     POSITIONS,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from launchers.text import plural
 from vit_sweep.job.rank_log import say
-from vit_sweep.plan.pairs.text import BEGIN, END
+from vit_sweep.plan.specs import BEGIN, END
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _STROKES = ("a thin handwritten {}", "a handwritten {}", "a bold handwritten {}")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
-from vit_sweep.plan.pairs.text import BEGIN, END, VOCABULARY, TextSpec
+from vit_sweep.plan.specs import BEGIN, END, VOCABULARY, TextSpec
 
 _FIRST_SCALE, _MOST_SCALE = 1 / 0.07, 100.0
 """Of the products of two points: CLIP's, where it is learnt as well."""

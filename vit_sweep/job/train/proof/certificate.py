@@ -27,7 +27,7 @@ from vit_sweep.job.train.proof.rehearsal import (
 )
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import OptimizerKind
-from vit_sweep.plan.measuring import CERTIFIED_STEPS
+from vit_sweep.plan.predict.measuring import CERTIFIED_STEPS
 from vit_sweep.plan.specs import EngineSpec
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 

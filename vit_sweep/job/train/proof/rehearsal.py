@@ -23,7 +23,7 @@ from vit_sweep.job.train.objective import inputs_of, loss_of, random_targets
 from vit_sweep.job.train.pairs.loss import local_contrastive_loss
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Attention, Precision, Task
-from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
+from vit_sweep.plan.predict.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
 from vit_sweep.plan.specs import OptimizerSpec
 
 _DROPS = {"p", "drop_prob", "dropout"}
