@@ -18,34 +18,9 @@ from launchers.errors import UserError, closest
 from launchers.invocation import SCRIPT, called
 from vit_sweep import __version__
 from vit_sweep.cli.terminal.user_errors import reported
+from vit_sweep.cli.verbs import VERBS
 from vit_sweep.config import shorthand, spelling
 from vit_sweep.submit import interrupt
-
-VERBS = (
-    "audit",
-    "cancel",
-    "capsule",
-    "check",
-    "collect",
-    "compare",
-    "completion",
-    "data",
-    "doctor",
-    "drop",
-    "explain",
-    "gate",
-    "list",
-    "next",
-    "open",
-    "plan",
-    "profiles",
-    "render-diff",
-    "report",
-    "reproduce",
-    "resume",
-    "simulate",
-    "status",
-)
 
 _OURS = ("vit_sweep", "launchers")
 _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}

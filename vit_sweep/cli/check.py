@@ -49,11 +49,11 @@ def capsule_is_whole(path: Path, *, stderr: bool = False) -> bool:
     console = show.console(stderr=stderr)
     _print_sentences("wrong", verified.wrong, console)
     end = f"{plural(len(verified.wrong), 'thing')} wrong" if verified.wrong else f"all as {MANIFEST} says"
-    console.print(f"capsule {path}: {plural(verified.files, 'file')}: {end}", soft_wrap=True, highlight=False)
-    console.print(f"  sha256 of its manifest: {verified.digest}", soft_wrap=True, highlight=False)
+    console.print(f"capsule {path}: {plural(verified.files, 'file')}: {end}", soft_wrap=True)
+    console.print(f"  sha256 of its manifest: {verified.digest}", soft_wrap=True)
     return not verified.wrong
 
 
 def _print_sentences(mark: str, sentences: tuple[str, ...], console: Console) -> None:
     for sentence in sentences:
-        console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"{mark}: {sentence}", soft_wrap=True)

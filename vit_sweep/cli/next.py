@@ -38,7 +38,7 @@ def next_cells(
         return
     console = show.console()
     for line in lines(proposal.entry):
-        console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+        console.print(line, soft_wrap=not console.is_terminal)
     rule = opened.decide_rule()
     if not proposal.entry.settled and rule is not None and rule.until == proposal.entry.until:
         console.print(f"  to run them: {called()} resume {study}", soft_wrap=True)

@@ -11,7 +11,7 @@ from benchmarks.orchestrator.start import COMMANDS
 from benchmarks.run import SHORT
 from tests.conftest import ROOT
 from tests.warm import clean_environment
-from vit_sweep.__main__ import VERBS
+from vit_sweep.cli.verbs import VERBS
 
 SMALLEST = {
     "judging/accuracy_coverage": ["--studies=20"],

@@ -5,8 +5,8 @@ from pathlib import Path
 import typer
 import yaml
 
-from vit_sweep.__main__ import VERBS
 from vit_sweep.cli.app import app_with
+from vit_sweep.cli.verbs import VERBS
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.plain_yaml import known_keys
 

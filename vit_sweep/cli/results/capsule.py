@@ -43,9 +43,9 @@ def capsule(
     packed = make_capsule(opened, place, request)
     console = show.console()
     for note in packed.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(f"capsule of study {opened.name}: {packed.files:,} files", soft_wrap=True)
-    console.print(f"  sha256 of its manifest: {packed.digest}", soft_wrap=True, highlight=False)
+    console.print(f"  sha256 of its manifest: {packed.digest}", soft_wrap=True)
     names = "partitions and accounts" if without_hosts else "partitions, accounts and hosts (--without-hosts)"
     console.print(f"  names that it tells: {names}", soft_wrap=True)
     console.print(f"  whether it is whole: {called()} check {show.shown_path(place)}", soft_wrap=True)

@@ -1,10 +1,9 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from launchers.invocation import SCRIPT, called
 from vit_sweep.cli.results.audit import print_notes
@@ -14,14 +13,9 @@ from vit_sweep.cli.terminal.options.study import MaybeStudy, Quiet
 from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.report.output_paths import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
-from vit_sweep.runs.sources import Source, source_of, words_of
+from vit_sweep.runs.sources import source_of, words_of
 from vit_sweep.study.code.provenance import require_extra
 from vit_sweep.study.store import open_study
-
-if TYPE_CHECKING:
-    # They import numpy and more, which `--help` does not need.
-    from vit_sweep.report.assemble import ReportOptions
-    from vit_sweep.report.page.content import ReportContent
 
 
 def report(
@@ -55,62 +49,39 @@ def report(
         else source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
     )
     require_extra("report")
-    from vit_sweep.report.assemble import ReportOptions
+    from vit_sweep.report.assemble import ReportOptions, content_of, content_of_tables
     from vit_sweep.report.render import write_report
 
-    console = show.console(quiet=quiet)
+    console, beside = show.console(quiet=quiet), output.parent if output is not None else None
     options = ReportOptions(
         reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target
     )
     if tables is not None:
-        words = words_of(csv or (), read_as, reference)
-        content, path = _of_tables(tables, words, output, options, console)
+        # The page lies beside its tables and figures, in outputs/ and the file's name.
+        folder = folder_of(tables, beside).absolute()
+        print_notes(console, tables)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = page_path(output, folder)
+        command = f"{SCRIPT} report {words_of(csv or (), read_as, reference)}"
+        content = content_of_tables(tables, folder, command=command, options=options)
+        problems, nothing = tables.problems, f"no run of {tables.name} has a time, so there is nothing to report"
     else:
-        content, path = _of_study(str(study), output, options, console)
+        opened = open_study(str(study))
+        folder = print_place(opened, console, output=beside)
+        path = page_path(output, folder)
+        content = content_of(opened, options, folder=folder)
+        show.problems(console, opened.problems)
+        problems = tuple(opened.problems)
+        nothing = (
+            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
+            f"{called()} status {study} says what became of each"
+        )
+    if quiet:
+        show.errors((), problems)
+    if content is None:
+        show.console(stderr=quiet).print(nothing, soft_wrap=True)
+        raise typer.Exit(1)
     for written in write_report(content, path):
         show.console().print(str(written), soft_wrap=True)
     if open_page:
         show.page(show.console(), path)
-
-
-def _of_study(
-    name: str, output: Path | None, options: "ReportOptions", console: Console
-) -> "tuple[ReportContent, Path]":
-    from vit_sweep.report.assemble import content_of
-
-    opened = open_study(name)
-    folder = print_place(opened, console, output=output.parent if output is not None else None)
-    path = page_path(output, folder)
-    content = content_of(opened, options, folder=folder)
-    show.problems(console, opened.problems)
-    if console.quiet:
-        show.errors((), opened.problems)
-    if content is None:
-        show.console(stderr=console.quiet).print(
-            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
-            f"{called()} status {name} says what became of each",
-            soft_wrap=True,
-        )
-        raise typer.Exit(1)
-    return content, path
-
-
-def _of_tables(
-    source: Source, words: str, output: Path | None, options: "ReportOptions", console: Console
-) -> "tuple[ReportContent, Path]":
-    """The page lies beside its tables and figures, in outputs/ and the file's name."""
-    from vit_sweep.report.assemble import content_of_tables
-
-    folder = folder_of(source, output.parent if output is not None else None).absolute()
-    print_notes(console, source)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = page_path(output, folder)
-    content = content_of_tables(source, folder, command=f"{SCRIPT} report {words}", options=options)
-    if console.quiet:
-        show.errors((), source.problems)
-    if content is None:
-        show.console(stderr=console.quiet).print(
-            f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True
-        )
-        raise typer.Exit(1)
-    return content, path

@@ -118,7 +118,7 @@ def _print_verdict(console: Console, reproduced: Reproduced, *, as_json: bool) -
         return
     show.problems(console, reproduced.study.problems)
     for line in reproduced.remarks:
-        console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+        console.print(line, soft_wrap=not console.is_terminal)
     console.print(reproduced.sentence, soft_wrap=not console.is_terminal)
 
 
@@ -130,7 +130,7 @@ def _print_differences(console: Console, capsule: Path) -> Baseline:
     baseline = parsed_baseline(content_of(capsule, "baseline.json"), f"{capsule}: baseline.json")
     installed = installed_versions({package for packages in baseline.software for package in packages}) | versions()
     for line in unlike([tuple(packages.items()) for packages in baseline.software], [tuple(installed.items())]):
-        console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"changed: {line}", soft_wrap=True)
     return baseline
 
 
@@ -142,13 +142,13 @@ def _print_commands(capsule: Path) -> None:
     study = _print_differences(console, capsule).study
     name, place = f"{study}-again", shlex.quote(str(capsule))
     console.print("to run a sample of it again, with your vit_sweep and a partition of yours:")
-    console.print(f"  {called()} reproduce {place} --run partition=NAME", soft_wrap=True, highlight=False)
+    console.print(f"  {called()} reproduce {place} --run partition=NAME", soft_wrap=True)
     console.print("or all of it; read the words before you type them:")
     for words in _commands(content_of(capsule, f"outputs/{study}/study.json")):
         line = visible(shlex.join([*words, f"study={name}"]))
-        console.print(f"  {called()} {line}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"  {called()} {line}", soft_wrap=True)
     console.print("then, of all cells or some:")
-    console.print(f"  {called()} reproduce {place} {name}", soft_wrap=True, highlight=False)
+    console.print(f"  {called()} reproduce {place} {name}", soft_wrap=True)
 
 
 def _commands(text: bytes) -> list[list[str]]:

@@ -20,7 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from launchers.text import some
+from launchers.text import joined, some
 from vit_sweep.report.tables.form.rounding import EMPTY
 
 _REMARK = 24
@@ -296,6 +296,4 @@ def _width(table: Table, console: Console) -> int:
 
 def _listed(names: Sequence[str]) -> str:
     """The names, the first ones of many."""
-    if len(names) > _NAMED:
-        return some(names, _NAMED - 1)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return some(names, _NAMED - 1) if len(names) > _NAMED else joined(names)

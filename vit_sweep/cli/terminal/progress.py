@@ -93,18 +93,14 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
                     f"{result.file.cell_id} {result.status}"
                     + (f": {result.detail}" if result.detail else "")
                     + (f" | {left}" if left and result is changes_shown[-1] else ""),
-                    highlight=False,
                     soft_wrap=True,
-                    markup=False,
                 )
         for reason, waiting in _by_reason(results).items():
             if reason not in reasons_printed:
                 why = "; ".join(filter(None, [reason[0], _starts(waiting)]))
                 console.print(
                     f"[{time.monotonic() - started:6.1f} s] {plural(len(waiting), 'cell')} queued: {why}",
-                    highlight=False,
                     soft_wrap=True,
-                    markup=False,
                 )
             reasons_printed.add(reason)
         finished = sum(result.status is Status.DONE for result in results)

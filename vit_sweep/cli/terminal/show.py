@@ -216,7 +216,7 @@ def batches(console: Console, planned: Sequence[Batch], remarks: Sequence[str] =
 def expected_starts(console: Console, foretold: "Foretold", *, dry_run: bool = False) -> None:
     """Say when the arrays are expected to start; a dry run on a machine without a queue to look at says nothing."""
     for line in foretold.lines if foretold.seen or not dry_run else ():
-        console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+        console.print(line, soft_wrap=not console.is_terminal)
 
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:

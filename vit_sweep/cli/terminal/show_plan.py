@@ -149,7 +149,7 @@ def _summary(fields: Sequence[Field], remarks: Field) -> Fitted:
 def _range_text(values: Sequence[str]) -> str:
     """All values, or the ends of many numbers.
 
-    >>> _reach(["1", "2"]), _reach([str(seed) for seed in range(100)])
+    >>> _range_text(["1", "2"]), _range_text([str(seed) for seed in range(100)])
     ('1, 2', '0 to 99 (100 values)')
     """
     if len(values) <= _VALUES:
@@ -258,11 +258,11 @@ def _by_heading(values_by_name: Mapping[str, tuple[str, ...]]) -> dict[str, tupl
     """Values by the last part of their names; by the whole name where two with equal ends have different values.
     `model.name` beside an equal `model` says nothing.
 
-    >>> _headed({"data.channels": ("1", "3"), "model.channels": ("1", "3")})
+    >>> _by_heading({"data.channels": ("1", "3"), "model.channels": ("1", "3")})
     {'channels': ('1', '3')}
-    >>> _headed({"model": ("a",), "model.name": ("a",)})
+    >>> _by_heading({"model": ("a",), "model.name": ("a",)})
     {'model': ('a',)}
-    >>> _headed({"data.name": ("a",), "model.name": ("b",)})
+    >>> _by_heading({"data.name": ("a",), "model.name": ("b",)})
     {'data.name': ('a',), 'model.name': ('b',)}
     """
     ends: dict[str, set[tuple[str, ...]]] = {}

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.unit.builders import planned_study, point
-from vit_sweep.__main__ import VERBS, main
+from vit_sweep.__main__ import main
+from vit_sweep.cli.verbs import VERBS
 from vit_sweep.config.completing import complete, menu
 
 SHELLS = ["bash", "zsh", "fish"]
