@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from launchers.batch import Batch
-from launchers.checked import checked
+from launchers.checked import Line, checked
 from launchers.queue_snapshot import Moment
 
 
@@ -52,6 +52,8 @@ class TaskStatus:
     """Where it runs or ran, in the scheduler's own notation (`vector[01-02]`)."""
     expected_s: Moment | None = None
     """When the scheduler expects to start one that waits, as far as it says so."""
+    held: Line | None = None
+    """Why one that waits would not start though there were room, in the scheduler's word: a limit, a hold."""
 
 
 @checked

@@ -90,7 +90,8 @@ def _read(words: list[str]) -> int:
     from vit_sweep.config.quick import composed_by_hydra, quick
     from vit_sweep.config.quick.cache import user_cache
 
-    words = shorthand.with_default_partition(shorthand.expanded(words), os.environ)
+    if not {"--help", "-h"} & set(words):
+        words = shorthand.with_default_partition(shorthand.expanded(words), os.environ)
     words = shorthand.options_first(shorthand.question_quoted(words))
     kept, own_files = user_cache(os.environ), SITE_VARIABLE in os.environ
     if words in (["--help"], ["-h"]) and kept.known:

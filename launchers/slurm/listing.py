@@ -7,7 +7,7 @@ from itertools import product
 from launchers.errors import UserError
 from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueState
 from launchers.slurm.scontrol import UNUSABLE, Fields, gpus, minutes, pairs
-from launchers.slurm.states import indices_of
+from launchers.slurm.states import COMPETES, indices_of
 
 _FIELDS = (
     "JobArrayID",
@@ -39,8 +39,6 @@ RESERVATIONS = ("scontrol", "show", "reservation", "--oneliner")
 WHOLE_LISTS = {"SLURM_BITSTR_LEN": "0"}
 """A variable that has squeue print which tasks of an array wait, however many there are."""
 
-_COMPETES = re.compile(r"(|None|Priority|Resources|JobArrayTaskLimit|ReqNodeNotAvail.*|Prolog|Cleaning|Nodes_?req.*)")
-"""Reasons to wait of a job that starts as soon as there is room."""
 _HOLDS = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT")
 _IN_SECONDS = re.compile("[0-9]{1,10}")
 _NOTHING = ("", "N/A", "(null)", "None assigned")
@@ -82,7 +80,7 @@ def _job(row: Mapping[str, str]) -> Iterator[QueuedJob]:
         limit_s=limit,
         started_s=float(row["StartTime"]) if runs and _IN_SECONDS.fullmatch(row["StartTime"]) else None,
         priority=float(row["PriorityLong"]) if row["PriorityLong"].isdecimal() else None,
-        held=None if runs or _COMPETES.fullmatch(reason) else reason,
+        held=None if runs or COMPETES.fullmatch(reason) else reason,
         tasks=tasks,
         at_once=at_once,
     )

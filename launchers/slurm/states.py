@@ -91,14 +91,23 @@ _GLOSSES = (
     ("AssociationJobLimit", "the account runs as many jobs as it may"),
 )
 _LIMITS = (
-    (r"(QOS|Assoc).*Max(Submit)?Jobs?", "you have as many jobs as you may"),
-    (r"(QOS|Assoc)GrpJobs", "your group runs as many jobs as it may"),
-    (r"(QOS|Assoc)Grp.*Minutes", "your group has used up its hours"),
+    (r"(QOS|Assoc)Max(Submit)?Jobs?", "you have as many jobs as you may"),
+    (r"(QOS|Assoc)Grp(Submit)?Jobs", "your group has as many jobs as it may"),
+    (r"(QOS|Assoc)Grp.*RunMinutes", "what your group runs would take more time than it may at once"),
+    (r"(QOS|Assoc)Grp.*(Minutes|Wall)", "your group has used up its hours"),
     (r"(QOS|Assoc)Grp", "your group uses as much as it may"),
-    (r"(QOS|Assoc)Max.*PerJob", "will never start: more than one job may have"),
-    (r"(QOS|Assoc)Max|Max.*PerAccount", "you use as much as you may"),
+    (r"(QOS|Assoc)Max.*Per(Job|Node)|MaxMemPerLimit", "will never start: more than one job may have"),
+    (r"(QOS|Assoc)Max", "you use as much as you may"),
+    (r"Max(Submit)?Jobs?PerAccount", "your account has as many jobs as it may"),
+    (r"Max.*PerAccount", "your account uses as much as it may"),
     (r"QOSMin", "will never start: less than a job must ask for"),
+    (r"QOSUsageThreshold", "you have used more of this QOS than it allows"),
+    (r"(QOS|Account)NotAllowed", "will never start: the partition does not allow its QOS or account"),
+    (r"(QOS|Association)(Job|Resource|Time)Limit|AccountingPolicy", "a limit of your account or QOS is reached"),
 )
+"""Of an account or a QOS, of which no forecast knows: slurm 22.05 to 25.11 (job_state_reason.c)."""
+COMPETES = re.compile(r"(|None|Priority|Resources|JobArrayTaskLimit|ReqNodeNotAvail.*|Prolog|Cleaning|Nodes_?req.*)")
+"""Reasons to wait of a job that starts as soon as there is room."""
 
 
 def explained(reason: str) -> str:
@@ -131,7 +140,10 @@ def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
             detail = ": ".join(filter(None, words))
         case _:
             detail = f"Slurm says {printed}" if name in STATES else f"Slurm says {printed!r}, which we do not know"
-    return TaskStatus(state=state, detail=detail, ended=how, hosts=hosts)
+    waits_for_more = state is TaskState.QUEUED and not COMPETES.fullmatch(reason.replace(" ", "_"))
+    return TaskStatus(
+        state=state, detail=detail, ended=how, hosts=hosts, held=reason if waits_for_more and reason else None
+    )
 
 
 def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:

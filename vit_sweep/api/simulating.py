@@ -18,7 +18,7 @@ from vit_sweep.api.results import as_html
 from vit_sweep.config.models import with_counts
 from vit_sweep.config.quick import configuration
 from vit_sweep.config.settings import read
-from vit_sweep.config.shorthand import expanded
+from vit_sweep.config.shorthand import expanded, with_default_partition
 from vit_sweep.plan.point import Point
 from vit_sweep.record.stats import throughputs
 from vit_sweep.report.tables.simulation import simulated_table
@@ -115,7 +115,7 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
     word."""
     counts: tuple[int, ...] = ()
     overrides = []
-    for override in expanded(words):
+    for override in with_default_partition(expanded(words), os.environ):
         if override.startswith("gpus="):
             counts = _counts(override)
         elif re.match(r"nodes=(?!null$)", override):

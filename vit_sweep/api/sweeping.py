@@ -1,6 +1,7 @@
 """A sweep from Python: planned and submitted as the command does it. An edge."""
 
 import logging
+import os
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from vit_sweep.api.study import Study
 from vit_sweep.config.python_words import grid, words_of
 from vit_sweep.config.settings import Settings, read
+from vit_sweep.config.shorthand import with_default_partition
 from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
 from vit_sweep.submit.start_forecast import foretell
@@ -29,7 +31,7 @@ def sweep(*, config_dir: str | PathLike[str] | None = None, **words: object) -> 
     interrupt ends the waiting, not the jobs.
     """
     own_config = Path(fspath(config_dir)) if config_dir is not None else None
-    overrides = words_of(words, own_config)
+    overrides = with_default_partition(words_of(words, own_config), os.environ, own_config)
     requested, settings = read(grid(overrides, config_dir=own_config))
     arguments = ["-m", *([f"--config-dir={own_config}"] if own_config is not None else []), *overrides]
     return of_points(requested, settings, arguments=arguments, overrides=overrides)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from launchers.checked import checked, words_under
 from launchers.checked.schema import Schema, schema_of
 from launchers.errors import UserError
-from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.folders import DEFAULT_PARTITION, conf_dir
 from vit_sweep.config.plain_yaml import known_keys
 from vit_sweep.config.settings import Settings
 from vit_sweep.config.spelling import likely_key
@@ -167,13 +167,14 @@ def _defaults() -> dict[str, object]:
     """By key what the shipped files say: those of `config.yaml`, and of each group the file that it chooses."""
     config: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
     chosen = [next(iter(entry.items())) for entry in config.pop("defaults") if isinstance(entry, dict)]
-    groups = {str(group): _in_words(name) for group, name in chosen if " " not in str(group)}
+    groups = {str(group): name for group, name in chosen if " " not in str(group)}
     defaults: dict[str, object] = {key: value for key, value in config.items() if not isinstance(value, dict)}
     for group, name in groups.items():
-        file: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name.split(',')[0]}.yaml"))
+        file: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
         inside = {f.name: f.default for f in _fields(_fields(Point)[group].type).values()} if group != "grid" else {}
         of_config = config.get(group) or {}
         defaults |= {group: name} | {f"{group}.{key}": value for key, value in (inside | file | of_config).items()}
+    defaults["partition"] = f"{groups['partition']}, or what {DEFAULT_PARTITION} says"
     nested = {key: value for key, value in defaults.items() if isinstance(value, dict) and "." in key}
     defaults |= {f"{key}.{name}": value for key, values in nested.items() for name, value in values.items()}
     return {key: _in_words(value) for key, value in defaults.items() if not _is_open(value)}

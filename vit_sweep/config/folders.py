@@ -10,7 +10,8 @@ SITE_VARIABLE = "VIT_SWEEP_CONF"
 DEFAULT_PARTITION = "VIT_SWEEP_PARTITION"
 VARIABLES = {
     SITE_VARIABLE: "a site's own folder of partitions, models and data sets, like conf/",
-    DEFAULT_PARTITION: "the partition where a command names none; `a+b`: whichever of both starts a cell first",
+    DEFAULT_PARTITION: "the partition where neither a command nor its named grid names one; `a+b`: whichever of both "
+    "starts a cell first; `a,b`: each",
     "VIT_SWEEP_DATA": "the folder of the data files, `data_root` where a command names none",
     "VIT_SWEEP_FIGURES": "on (the default) draws figures with the tables, off leaves them to `report`; svg, png or "
     "pdf, several with a comma, draws these only",

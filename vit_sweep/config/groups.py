@@ -18,7 +18,7 @@ from vit_sweep.config.words import Plain
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
 """Bytes of a file, aliases in it, and lists within lists."""
-_NOUNS = {"partition": "profile", "data": "data set"}
+_NOUNS = {"partition": "profile", "data": "data set", "grid": "named grid"}
 """What a file of each group is."""
 
 
@@ -83,9 +83,6 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = (), changes: Seq
     )
     search = ",".join(f"'{folder}'" for folder in folders)
     words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]", *changes]
-    if group != "partition":
-        # The site's default partition need not lie in these folders; one that is shipped is always there.
-        words.append("partition=local")
     try:
         composed: dict[str, Any] = composed_words(words)[group]
     except UserError as error:

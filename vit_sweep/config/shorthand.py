@@ -43,17 +43,36 @@ def expanded(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
     return spelled
 
 
-def with_default_partition(words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """The words with the partitions of the environment, where it names several (`a+b`) and the words name none.
+def with_default_partition(
+    words: Sequence[str], environ: Mapping[str, str], config_dir: Path | None = None
+) -> list[str]:
+    """The words of a sweep with the partition of the environment, where neither they nor their named grid name one.
 
-    A single one is composed as any default is; a named grid may say its own. Raises `UserError` for a name that is
-    missing beside the sign.
+    It means what it would in the command: `a+b` whichever starts a cell first, `a,b` each; so does `a+b` in a grid.
+    `config_dir` as in `expanded`. Raises `UserError` for a name that is missing beside the sign.
     """
-    value = environ.get(DEFAULT_PARTITION, "")
-    named = any(word.lstrip("+").startswith(("partition=", "grid=")) for word in words)
-    if named or JOIN not in value or _is_group_file("partition", value, _config_dir(words)):
+    if any(word.lstrip("+").startswith("partition=") for word in words):
         return [*words]
-    return [*words, *_partition_alternatives(f"{DEFAULT_PARTITION}={value}", value)]
+    own_config, source, value = config_dir or _config_dir(words), DEFAULT_PARTITION, environ.get(DEFAULT_PARTITION, "")
+    if of_grid := _partition_of_grid(words, own_config, always=bool(value)):
+        source, value = "partition", of_grid if JOIN in of_grid else ""  # a single one is among the grid's own words
+    if JOIN in value and not _is_group_file("partition", value, own_config):
+        return [*words, *_partition_alternatives(f"{source}={value}", value)]
+    return [*words, f"partition={value}"] if value else [*words]
+
+
+def _partition_of_grid(words: Sequence[str], config_dir: Path | None, *, always: bool) -> str:
+    """What the named grid of a command says of partitions; without `always` only where it may name several."""
+    name = next((word.removeprefix("grid=") for word in words if word.startswith("grid=")), "")
+    path = _group_file("grid", name, config_dir)
+    if path is None or not (always or JOIN in path.read_text(errors="replace")):
+        return ""
+    from vit_sweep.config.groups import Entry, keys_of
+
+    keys = keys_of("grid", Entry(name=name, path=str(path), origin="site"))
+    parts = [part for part in (keys.get("axes"), keys.get("set")) if isinstance(part, dict)]
+    stated = next((part["partition"] for part in parts if "partition" in part), ())
+    return stated if isinstance(stated, str) else ",".join(map(str, stated))
 
 
 def _partition_alternatives(word: str, value: str) -> list[str]:
@@ -84,9 +103,14 @@ def _is_path(name: str, config_dir: Path | None) -> bool:
 
 
 def _is_group_file(group: str, name: str, config_dir: Path | None) -> bool:
-    """Whether a name is that of a file in one of the folders of configuration."""
+    return _group_file(group, name, config_dir) is not None
+
+
+def _group_file(group: str, name: str, config_dir: Path | None) -> Path | None:
+    """The file of this name in one of the folders of configuration."""
     places = (conf_dir(), config_dir, site_dir(os.environ))
-    return any((place / group / f"{name}.yaml").exists() for place in places if place is not None)
+    files = (place / group / f"{name}.yaml" for place in places if place is not None)
+    return next((file for file in files if file.exists()), None)
 
 
 def options_first(words: Sequence[str]) -> list[str]:

@@ -30,7 +30,8 @@ class Waiting:
     def expected(self, attempt: SubmittedAttempt, status: TaskStatus) -> StartForecast | None:
         """When a queued `attempt` is expected to start: by the scheduler's `status`, else by our own forecast.
 
-        None where it does not wait, or where no expected time lies ahead.
+        None where it does not wait, where no expected time lies ahead, or where it waits for more than room, of which
+        our forecast knew nothing: a limit, a hold.
         """
         if attempt.scheduler is not Scheduler.SLURM or status.state is not TaskState.QUEUED:
             return None
@@ -45,7 +46,7 @@ class Waiting:
                 with suppress(OSError):  # a reader without write access notes nothing
                     self._study.write_forecast(attempt.batch, updated)
             return forecast
-        prediction = file.before if file is not None else None
+        prediction = file.before if file is not None and status.held is None else None
         return prediction if prediction is not None and seconds(prediction.start) > at_s else None
 
     def _from_slurm(self, batch: str, at_s: float, start_s: float) -> StartForecast | None:

@@ -131,13 +131,6 @@ def test_a_wrong_swept_value_names_the_key(hydra):
         fast(hydra, ["model.depth=1,2"])
 
 
-def test_the_default_partition_comes_from_the_environment(hydra, monkeypatch):
-    monkeypatch.setenv("VIT_SWEEP_PARTITION", "vector_t4v2")
-    assert compose("config").partition.name == "vector_t4v2"
-    monkeypatch.delenv("VIT_SWEEP_PARTITION")
-    assert compose("config").partition.name == "local"
-
-
 def test_shipped_yaml_has_no_key_that_hydra_would_lose():
     for path in conf_dir().glob("*/*.yaml"):
         assert OmegaConf.load(path), path

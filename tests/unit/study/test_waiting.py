@@ -50,6 +50,15 @@ def queued(expected_s=None):
     return TaskStatus(state=TaskState.QUEUED, detail="Priority", expected_s=expected_s)
 
 
+def test_a_job_that_a_limit_holds_back_is_not_said_to_start_when_there_is_room(study):
+    start_s = time.time() + HOUR
+    study.write_forecast("b", forecast_file(batch(), before(start_s)))
+    limited = replace(queued(), held="QOSMaxJobsPerUserLimit")
+    assert Waiting(study).expected(sent(), queued()) is not None
+    assert Waiting(study).expected(sent(), limited) is None
+    assert Waiting(study).expected(sent(), replace(limited, expected_s=start_s)).basis.startswith(SLURMS_PLAN)
+
+
 def before(start_s):
     """A forecast that was made before the submission."""
     return start_forecast(from_slurm(time.time(), start_s), [], QUEUE)

@@ -99,7 +99,10 @@ def from_draws(
     snapshot: QueueSnapshot, jobs: Sequence[PlannedJob], draws: Sequence[Sequence[Sequence[Stay]]]
 ) -> tuple[Starts, ...]:
     """The same of a simulation that has been done (`backfill.starts`)."""
-    return tuple(_forecasts(snapshot, one, [stays[place] for stays in draws]) for place, one in enumerate(jobs))
+    return tuple(
+        absent_partition(snapshot, one) or _forecasts(snapshot, one, [stays[place] for stays in draws])
+        for place, one in enumerate(jobs)
+    )
 
 
 def draws_of(snapshot: QueueSnapshot) -> int:
@@ -137,6 +140,13 @@ def _forecasts(snapshot: QueueSnapshot, job: PlannedJob, draws: Sequence[Sequenc
     return why_never(snapshot, job) if forecasts and forecasts[0].start_s == inf else forecasts
 
 
+def absent_partition(snapshot: QueueSnapshot, job: PlannedJob) -> str:
+    """Say that a partition is not there, for which Slurm refuses a job, also beside others; empty where all are."""
+    known = {name for room in snapshot.nodes for name in room.partitions}
+    absent = [name for name in job.partitions if name not in known]
+    return f"the queue shows no node of partition {' or '.join(absent)}" if absent else ""
+
+
 def why_never(snapshot: QueueSnapshot, job: PlannedJob) -> str:
     """Why nothing that is known lets a job start."""
     partitions = job.partitions or snapshot.default_partitions
@@ -146,8 +156,6 @@ def why_never(snapshot: QueueSnapshot, job: PlannedJob) -> str:
     in_partition = [room for room in snapshot.nodes if set(room.partitions) & set(partitions)]
     fitting = [room for room in in_partition if room.gpus >= job.gpus_per_node]
     usable = [room for room in fitting if room.usable]
-    if not in_partition:
-        return f"the queue shows no node of partition {names}"
     if len(fitting) < job.nodes:
         return (
             f"partition {names} has {plural(len(fitting), 'node')} with {plural(job.gpus_per_node, 'GPU')} or more, "

@@ -14,7 +14,7 @@ from launchers.profile import PartitionProfile
 from launchers.queue_snapshot import QueueSnapshot
 from launchers.text import lasting, plural
 from vit_sweep.plan.waiting.backfill import NEVER, PlannedJob, makespan_s, starts
-from vit_sweep.plan.waiting.expected import Starts, draws_of, from_draws, why_never
+from vit_sweep.plan.waiting.expected import Starts, absent_partition, draws_of, from_draws, why_never
 from vit_sweep.plan.waiting.forecast_file import Choice, Strategy
 
 ALIKE_S = 60.0
@@ -52,6 +52,8 @@ def expected(
     `seconds`: how long each cell runs, by its id.
     """
     jobs = planned_jobs(batches, seconds)
+    if absent := next(filter(None, (absent_partition(snapshot, one) for one in jobs)), ""):
+        return absent
     draws = starts(snapshot, jobs, draws=draws_of(snapshot))
     stuck = next((one for one, stays in zip(jobs, draws[0], strict=True) if NEVER in stays), None)
     if stuck is not None:

@@ -1,6 +1,7 @@
 """Slurm's words for a task, in ours: every state, the reasons of those that wait, and what sacct and squeue print."""
 
 import doctest
+import re
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,15 @@ def test_a_word_that_says_nothing_of_the_task_is_kept():
         ("QOSMaxGRESPerJob", "more than one job may have"),
         ("AssocGrpGRES", "your group uses as much"),
         ("AssocGrpGRESMinutes", "your group has used up its hours"),
+        ("AssocGrpWallLimit", "your group has used up its hours"),
+        ("QOSGrpCPURunMinutesLimit", "would take more time than it may at once"),
+        ("QOSMaxGRESPerNode", "more than one job may have"),
+        ("QOSMaxNodePerUserLimit", "you use as much as you may"),
+        ("MaxGRESPerAccount", "your account uses as much"),
+        ("MaxJobsPerAccount", "your account has as many jobs"),
+        ("AssociationResourceLimit", "a limit of your account or QOS"),
+        ("QOSUsageThreshold", "more of this QOS than it allows"),
+        ("AccountNotAllowed", "does not allow its QOS or account"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-2]", "down, drained or reserved"),
         ("ReqNodeNotAvail, Reserved for maintenance", "often for maintenance"),
         ("PartitionDown", "the partition is down"),
@@ -131,6 +141,42 @@ def test_a_word_that_says_nothing_of_the_task_is_kept():
 def test_a_reason_begins_with_slurms_own_word_and_says_what_it_means(reason, gloss):
     assert explained(reason).startswith(f"{reason} (")
     assert gloss in explained(reason)
+
+
+RESOURCES = ("Cpu", "CPU", "Mem", "Memory", "Node", "Energy", "GRES", "License", "BB", "Billing", "Unknown")
+LIMITS = [
+    *(
+        f"{who}Grp{what}{time}"
+        for who in ("QOS", "Assoc")
+        for what in RESOURCES
+        for time in ("", "Minutes", "RunMinutes")
+    ),
+    *(f"{who}Grp{what}Limit" for who in ("QOS", "Assoc") for what in ("Cpu", "Jobs", "SubmitJobs", "Mem", "Wall")),
+    *(f"{who}Max{what}Per{per}" for who in ("QOS", "Assoc") for what in RESOURCES for per in ("Job", "Node", "User")),
+    *(f"Max{what}PerAccount" for what in (*RESOURCES, "Jobs", "SubmitJobs")),
+    *("QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit", "AssocMaxSubmitJobLimit", "QOSMaxWallDurationPerJobLimit"),
+    *("AssociationJobLimit", "AssociationTimeLimit", "QOSJobLimit", "QOSResourceLimit", "AccountingPolicy"),
+]
+"""What Slurm says of an account's or a QOS's limit: its pattern in job_state_reason.c, 22.05 to 25.11."""
+
+
+@pytest.mark.parametrize("reason", LIMITS)
+def test_a_limit_of_an_account_or_a_qos_is_explained_and_room_does_not_start_the_job(reason):
+    waiting = status_of("PENDING", reason=reason)
+    assert waiting.held == reason
+    assert re.fullmatch(rf"{reason} \(.+\)", waiting.detail)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("", "None", "Priority", "Resources", "JobArrayTaskLimit", "ReqNodeNotAvail, Reserved for maintenance"),
+        "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+    ],
+)
+def test_what_waits_for_room_is_held_by_nothing(reason):
+    assert status_of("PENDING", reason=reason).held is None
+    assert status_of("RUNNING", reason="QOSMaxJobsPerUserLimit").held is None
 
 
 def test_a_reason_that_we_do_not_know_is_kept_to_the_letter():

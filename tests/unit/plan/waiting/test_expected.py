@@ -56,6 +56,7 @@ def test_each_task_of_an_array_has_a_start():
         ("no squeue on this machine", wants(1, 1), "no squeue on this machine"),
         (look(hidden="PrivateData=jobs"), wants(1, 1), "PrivateData=jobs"),
         (look(), wants(1, 1, partitions=("q",)), "the queue shows no node of partition q"),
+        (look(), wants(1, 1, partitions=("p", "q")), "the queue shows no node of partition q"),
         (look(), wants(9, 1), "partition p has 0 nodes with 9 GPUs or more, and 1 are asked for"),
         (look(on=nodes(2)), wants(8, 1, nodes=3), "partition p has 2 nodes with 8 GPUs or more, and 3 are asked for"),
         (look(on=nodes(1, usable=False)), wants(1, 1), "1 of 1 node in partition p are down or drained"),
