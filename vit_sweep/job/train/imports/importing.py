@@ -1,8 +1,10 @@
 """How a process imports what it will keep: no torch here, which is among it."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -20,3 +22,16 @@ def without_collector() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def instead_of(module: str, stand_in: ModuleType | None) -> Iterator[None]:
+    """Let `import module` find another meanwhile, or none as if not installed, unless it is imported already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = stand_in  # type: ignore[assignment]  # None is Python's own mark of what cannot be imported
+    try:
+        yield
+    finally:
+        del sys.modules[module]

@@ -10,27 +10,13 @@ Nothing here may start CUDA: a forked process could not use it.
 """
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
-from vit_sweep.job.train.imports.importing import without_collector
-
-
-@contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Let `import module` fail meanwhile, as if it were not installed, unless it is imported already."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # Python's own mark of a module that cannot be imported
-    try:
-        yield
-    finally:
-        del sys.modules[module]
+from vit_sweep.job.train.imports.importing import instead_of, without_collector
 
 
 @contextmanager
@@ -56,7 +42,7 @@ def _compiling_at_the_first_call() -> Iterator[None]:
         torch.compile = real
 
 
-with without_collector(), _hidden("mlflow"), _hidden("triton"), _compiling_at_the_first_call():
+with without_collector(), instead_of("mlflow", None), instead_of("triton", None), _compiling_at_the_first_call():
     with suppress(ImportError):  # DeepSpeed has had it here since 0.17
         import deepspeed.runtime.zero.muon.muon_optimizer
     with suppress(ImportError):  # of every engine that it makes, though it has no experts

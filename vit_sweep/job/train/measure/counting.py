@@ -8,6 +8,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vit_sweep.job.train.imports.importing import instead_of
 from vit_sweep.job.train.imports.without_compiler import is_loaded
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.collectives import Counted
@@ -61,6 +63,18 @@ _READS = (Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.__array__)
 """On a CPU device torch dispatches nothing for these."""
 
 
+def _formulas() -> dict[Any, Any]:
+    """What torch knows of the work of its operations; imported late, since no rank needs it to start.
+
+    It asks for a type of Triton's, which is forty times all else that it imports, and of whose kernels it knows none.
+    """
+    triton = ModuleType("triton.runtime.jit")
+    vars(triton)["JITFunction"] = NoneType  # torch's own where there is no Triton, but that it warns of it
+    with instead_of(triton.__name__, triton):
+        from torch.utils.flop_counter import flop_registry
+    return flop_registry
+
+
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Counts what is dispatched, below autograd."""
 
@@ -69,10 +83,8 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     def __init__(self, device: str) -> None:
         """Begin with nothing; `device`: the kind of device that computes."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
-        from torch.utils.flop_counter import flop_registry  # here, since no rank needs it to start
-
         self._device = device
-        self._formulas = flop_registry
+        self._formulas = _formulas()
         self.operations = self.flop = self.host_reads = self.moved_bytes = 0
         self.memory = LiveMemory()
         self._communicated = Counted()
