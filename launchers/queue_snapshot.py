@@ -79,6 +79,21 @@ class Closure:
 
 
 @checked
+class OwnerLimit:
+    """What an account, or a quality of service, lets its users have at once; no simulation here counts it."""
+
+    account: Line = ""
+    """Of this user's; empty: of a QOS."""
+    qos: Line = ""
+    default: bool = False
+    """Whether jobs that name none are of this one."""
+    partitions: tuple[Line, ...] = ()
+    """Those that have this QOS, whoever's job it is; of an account: the only one where it holds, none: all."""
+    allows: Line
+    """In the scheduler's words: `MaxJobs=3 GrpTRES=gres/gpu=5`."""
+
+
+@checked
 class QueueSnapshot:
     """What a scheduler said at one moment."""
 
@@ -91,6 +106,8 @@ class QueueSnapshot:
     """Of jobs that name none."""
     hidden: Line | None = None
     """Why jobs of other users are missing here (`PrivateData=jobs`); None: all are shown."""
+    limits: tuple[OwnerLimit, ...] | None = None
+    """Of this user's jobs; None: not known."""
 
     @property
     def default_partitions(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from launchers.errors import UserError
-from launchers.queue_snapshot import Closure, NodeRoom, QueuedJob, QueueState
+from launchers.queue_snapshot import Closure, NodeRoom, OwnerLimit, QueuedJob, QueueState
 from launchers.slurm.scontrol import UNUSABLE, Fields, gpus, minutes, pairs
 from launchers.slurm.states import COMPETES, indices_of
 
@@ -165,6 +165,53 @@ def read_reservations(text: str) -> tuple[Closure, ...]:
         for hosts, begin, end in closures
         if hosts and _IN_SECONDS.fullmatch(begin) and _IN_SECONDS.fullmatch(end)
     )
+
+
+ASSOCIATIONS = (
+    *("sacctmgr", "--parsable2", "show", "associations", "where"),
+    "user={user}",
+    "format=Cluster,Account,Partition,DefaultQOS,GrpJobs,GrpSubmit,GrpTRES,GrpTRESMins,MaxJobs,MaxSubmit,MaxTRES,MaxWall",
+)
+QOS_LIMITS = (
+    *("sacctmgr", "--parsable2", "show", "qos"),
+    "format=Name,GrpJobs,GrpSubmit,GrpTRES,GrpTRESMins,GrpWall,MaxJobsPA,MaxJobsPU,MaxSubmitPU,MaxTRES,MaxTRESPU,MaxWall",
+)
+_NO_LIMITS = ("Cluster", "Account", "Partition", "Name", "DefaultQOS", "Def QOS")
+"""Columns of who has limits."""
+_USUAL_QOS = "normal"
+
+
+def read_limits(associations: str, qos: str, partitions: str, *, cluster: str) -> tuple[OwnerLimit, ...]:
+    """The limits that `ASSOCIATIONS`, `QOS_LIMITS` and `discover.PARTITIONS` printed, of accounts first.
+
+    A user's jobs are of the default QOS of their associations where they name none; without one, of `normal`.
+    """
+    of_user = [row for row in _table(associations) if row.get("Cluster") == cluster]
+    defaults = {row.get("Def QOS") or _USUAL_QOS for row in of_user} or {_USUAL_QOS}
+    places: dict[str, list[str]] = {}
+    for row in (pairs(line) for line in partitions.splitlines() if line.startswith("PartitionName=")):
+        places.setdefault(row.get("QoS", ""), []).append(row["PartitionName"])
+    accounts = [
+        OwnerLimit(account=row["Account"], partitions=tuple(filter(None, [row.get("Partition", "")])), allows=allows)
+        for row in of_user
+        if (allows := _allows(row)) and row.get("Account")
+    ]
+    of_qos = [
+        OwnerLimit(qos=name, default=name in defaults, partitions=tuple(places.get(name, ())), allows=allows)
+        for row in _table(qos)
+        if (allows := _allows(row)) and (name := row.get("Name"))
+    ]
+    return (*accounts, *of_qos)
+
+
+def _table(text: str) -> Iterator[dict[str, str]]:
+    """The rows that sacctmgr printed below its heading."""
+    heading, *lines = text.splitlines() or [""]
+    return (dict(zip(heading.split("|"), line.split("|"), strict=False)) for line in lines)
+
+
+def _allows(row: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.items() if value and name not in _NO_LIMITS)
 
 
 def hosts_of(listed: str) -> tuple[str, ...]:

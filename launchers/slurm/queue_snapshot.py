@@ -4,15 +4,26 @@ What changes seldom is asked for seldom, and a user's clients on one machine sha
 """
 
 import os
+import pwd
 import shlex
 import shutil
 import time
 from collections.abc import Sequence
 
-from launchers.queue_snapshot import QueueSnapshot
-from launchers.slurm.discover import CONFIG, NODES
+from launchers.queue_snapshot import OwnerLimit, QueueSnapshot
+from launchers.slurm.discover import CONFIG, NODES, PARTITIONS
 from launchers.slurm.handle import cluster_options
-from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
+from launchers.slurm.listing import (
+    ASSOCIATIONS,
+    QOS_LIMITS,
+    QUEUE,
+    RESERVATIONS,
+    WHOLE_LISTS,
+    read_jobs,
+    read_limits,
+    read_nodes,
+    read_reservations,
+)
 from launchers.slurm.programs import printed
 from launchers.slurm.scontrol import config, hides_jobs
 from launchers.slurm.squeue_cache import newest
@@ -51,8 +62,29 @@ def look(clusters: str | None = None) -> QueueSnapshot | str:
     if not rooms:
         return f"scontrol showed no node (PrivateData={_private(settings) or 'none'}), so nobody can foresee anything"
     return QueueSnapshot(
-        at_s=ask.at_s, nodes=rooms, jobs=listed, closed=read_reservations(reserved), hidden=_hidden(settings)
+        at_s=ask.at_s,
+        nodes=rooms,
+        jobs=listed,
+        closed=read_reservations(reserved),
+        hidden=_hidden(settings),
+        limits=_limits(settings, ask),
     )
+
+
+def _limits(settings: str, ask: "_Questions") -> tuple[OwnerLimit, ...] | None:
+    """What accounts and QOS let this user have; None where nobody says so."""
+    read = config(settings)
+    if not {"limits", "safe", "all"} & set(read.get("AccountingStorageEnforce", "").split(",")):
+        return ()
+    if shutil.which("sacctmgr") is None:
+        return None
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None
+    associations = ask([word.format(user=user) for word in ASSOCIATIONS], CONFIG_AGE_S)
+    qos, partitions = ask(QOS_LIMITS, CONFIG_AGE_S), ask(PARTITIONS, CONFIG_AGE_S)
+    return None if ask.error else read_limits(associations, qos, partitions, cluster=read.get("ClusterName", ""))
 
 
 def blind(clusters: str | None = None) -> str:
@@ -75,7 +107,9 @@ class _Questions:
         """What a program prints; empty where nobody answered, or was asked, since one before it did not answer."""
         if self.error:
             return ""
-        words = [command[0], *cluster_options(self._clusters), *command[1:]]
+        # The database that sacctmgr asks is that of all clusters.
+        options = [] if command[0] == "sacctmgr" else cluster_options(self._clusters)
+        words = [command[0], *options, *command[1:]]
         question = shlex.join([*words, *(f"{name}={value}" for name, value in _VARIABLES.items())])
         now = time.monotonic()
 

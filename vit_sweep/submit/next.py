@@ -11,6 +11,7 @@ from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.process.environment import clean_environment
 from launchers.profile import PartitionProfile
+from launchers.queue_snapshot import OwnerLimit
 from launchers.references import references
 from launchers.text import plural, some
 from vit_sweep.outcome.result import Result
@@ -89,6 +90,8 @@ class Written(NamedTuple):
     """Of `pack=auto`, as what follows."""
     starts: Mapping[str, "Starts"] = MappingProxyType({})
     """By the batch's name: when it starts by the simulation that chose."""
+    limits: tuple[OwnerLimit, ...] | None = None
+    """Of this user's jobs, by the same look."""
 
 
 def write(
@@ -122,7 +125,7 @@ def write(
     rendered = rendered_of(sending.batches)
     for item in rendered:
         study.write_rendered(item)
-    return Written(rendered, sending.remarks, sending.choice, sending.starts)
+    return Written(rendered, *sending[1:])
 
 
 def _require_budget(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from launchers.batch import Batch, throttle
 from launchers.errors import UserError
 from launchers.profile import Scheduler
-from launchers.queue_snapshot import QueueSnapshot
+from launchers.queue_snapshot import OwnerLimit, QueueSnapshot
 from launchers.slurm.handle import users_clusters
 from launchers.text import plural, some
 from vit_sweep.plan.plan import PlannedCell
@@ -33,6 +33,8 @@ class Sending(NamedTuple):
     """Of `pack=auto`: what was expected of each way."""
     starts: Mapping[str, "Starts"] = MappingProxyType({})
     """By the batch's name: when it starts by the simulation that this choice rests on."""
+    limits: tuple[OwnerLimit, ...] | None = None
+    """Of this user's jobs, by the same look."""
 
 
 def sending_of(
@@ -68,6 +70,7 @@ def _by_expected_wait(
     cells: Mapping[str, PlannedCell], exclusions: Mapping[str, object], throttled: BatchesOf
 ) -> Sending:
     from vit_sweep.plan.waiting.strategy import candidates, choose, expected
+    from vit_sweep.plan.waiting.wording import not_counted
 
     unpacked = throttled(NOTHING)
 
@@ -97,7 +100,8 @@ def _by_expected_wait(
     choice = choose([outlook.strategy for _, outlook in ways.values()])
     batches, outlook = ways[choice.pack]
     verdict = f"packed by {choice.pack}" if choice.pack > 1 else "nothing is packed"
-    return Sending(batches, (f"pack=auto: {choice.why}: {verdict}",), choice, outlook.starts)
+    unknown = f" ({limits})" if (limits := not_counted(batches, snapshot.limits)) else ""
+    return Sending(batches, (f"pack=auto: {choice.why}: {verdict}{unknown}",), choice, outlook.starts, snapshot.limits)
 
 
 def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
+from launchers.queue_snapshot import OwnerLimit
 from launchers.slurm.handle import users_clusters
 from vit_sweep.plan.waiting.forecast_file import QUEUE, ForecastFile, forecast_file
 from vit_sweep.plan.waiting.wording import lines_of
@@ -15,9 +16,6 @@ from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.next import Written
-
-if TYPE_CHECKING:
-    from vit_sweep.plan.waiting.expected import Starts
 
 
 class Foretold(NamedTuple):
@@ -38,30 +36,37 @@ def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foreto
     for batch in batches:
         by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
     forecasts: dict[str, ForecastFile] = {}
+    limits: list[OwnerLimit] | None = []
     for cluster, on_cluster in by_cluster.items():
-        forecasts |= _by_look(study, cluster, on_cluster, todo, written.starts)
+        of_cluster, known = _by_look(study, cluster, on_cluster, todo, written)
+        forecasts |= of_cluster
+        limits = None if limits is None or known is None else [*limits, *known]
     if (choice := written.choice) is not None:
         forecasts = {
             name: replace(file, strategies=choice.strategies, pack=choice.pack) for name, file in forecasts.items()
         }
     any_predicted = any(file.before is not None for file in forecasts.values())
     files = [forecasts[batch.name] for batch in batches]
-    lines = lines_of(batches, files, now=datetime.now(UTC)) if batches else []
+    lines = lines_of(batches, files, limits, now=datetime.now(UTC)) if batches else []
     return Foretold(forecasts, tuple(lines), any_predicted)
 
 
 def _by_look(
-    study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo], known: Mapping[str, "Starts"]
-) -> dict[str, ForecastFile]:
+    study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo], written: Written
+) -> tuple[dict[str, ForecastFile], Sequence[OwnerLimit] | None]:
+    """By the batch's name, and the limits of this user's jobs there."""
     # The simulation comes along, which a sweep on this machine does not need.
     from launchers.slurm.queue_snapshot import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import planned_jobs, unmodelled_request
 
+    known, limits = written.starts, written.limits
     if not all(batch.name in known for batch in batches):
-        simulated = from_queue(look(cluster), planned_jobs(batches, _seconds(batches, todo)))
+        snapshot = look(cluster)
+        simulated = from_queue(snapshot, planned_jobs(batches, _seconds(batches, todo)))
         known = {batch.name: starts for batch, starts in zip(batches, simulated, strict=True)}
+        limits = None if isinstance(snapshot, str) else snapshot.limits
     past = earlier(waited(study), QUEUE)
     files = {}
     for batch in batches:
@@ -69,7 +74,7 @@ def _by_look(
         unknown = unmodelled_request(batch.profile) or (starts if isinstance(starts, str) else "")
         forecast = start_forecast(starts[0], past, QUEUE) if not unknown and not isinstance(starts, str) else None
         files[batch.name] = forecast_file(batch, forecast, unknown or "in most of the simulated queues it never starts")
-    return files
+    return files, limits
 
 
 def _seconds(batches: Sequence[Batch], todo: Mapping[str, Todo]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from launchers.errors import UserError
-from launchers.queue_snapshot import NodeRoom, QueueSnapshot
+from launchers.queue_snapshot import NodeRoom, OwnerLimit, QueueSnapshot
 from launchers.slurm import queue_snapshot
 from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
@@ -91,6 +91,7 @@ ONE_GPU_LEFT = QueueSnapshot(
     at_s=1.8e9,
     nodes=(NodeRoom(name="n1", partitions=("vector",), gpus=1),),
     jobs=(),
+    limits=(),
 )
 KNOWN = profile(partition="vector", peak_tflops={"fp32": 8.1}, max_minutes=2000)
 AUTO = [point(batch=8, accum=accum, partition=KNOWN) for accum in range(1, 17)]
@@ -115,7 +116,7 @@ def queue(monkeypatch):
 
 def test_auto_packs_where_that_ends_sooner_and_says_both_predictions(queue, written):
     queue(ONE_GPU_LEFT)
-    rendered, (remark,), choice, _ = written(*AUTO, pack="auto")
+    rendered, (remark,), choice, *_ = written(*AUTO, pack="auto")
     assert choice.pack == 8, "one job of 16 would end a minute sooner at most"
     assert [(item.batch.shared, len(item.batch.tasks)) for item in rendered] == [(True, 8), (True, 8)]
     assert [one.pack for one in choice.strategies] == [1, 2, 4, 8, 16]
@@ -141,6 +142,13 @@ def test_arrays_are_compared_as_they_are_throttled(queue, written):
     assert throttled.pack == 8, "two jobs, which run side by side"
 
 
+def test_auto_says_which_limits_it_does_not_count(queue, written):
+    limits = (OwnerLimit(qos="normal", default=True, allows="MaxJobsPU=2"),)
+    for known, said in ((limits, "count limits: QOS normal MaxJobsPU=2"), (None, "know limits of a user")):
+        queue(replace(ONE_GPU_LEFT, limits=known))
+        assert f": packed by 8 (it does not {said}" in written(*AUTO, pack="auto").remarks[0]
+
+
 def test_auto_looks_at_the_default_partition_for_cells_whose_profile_names_none(queue, written):
     queue(ONE_GPU_LEFT)
     assert written(*NAMELESS, pack="auto").choice == written(*AUTO, pack="auto").choice
@@ -148,7 +156,7 @@ def test_auto_looks_at_the_default_partition_for_cells_whose_profile_names_none(
 
 def test_auto_packs_nothing_where_cells_run_side_by_side(queue, written):
     queue(replace(ONE_GPU_LEFT, nodes=(replace(ONE_GPU_LEFT.nodes[0], gpus=64),)))
-    rendered, (remark,), choice, _ = written(*AUTO, pack="auto")
+    rendered, (remark,), choice, *_ = written(*AUTO, pack="auto")
     assert choice.pack == 1
     assert [item.batch.shared for item in rendered] == [False]
     assert remark.endswith("later: nothing is packed")
@@ -202,7 +210,7 @@ def test_auto_leaves_out_what_would_use_more_gpus_at_once_than_are_allowed(queue
 )
 def test_where_nothing_can_be_foreseen_auto_packs_nothing_and_says_why(queue, written, outlook, points, why):
     queue(outlook)
-    rendered, (remark,), choice, _ = written(*points, pack="auto")
+    rendered, (remark,), choice, *_ = written(*points, pack="auto")
     assert choice is None
     assert not any(item.batch.shared for item in rendered)
     assert re.match(f"pack=auto.*{why}", remark), remark

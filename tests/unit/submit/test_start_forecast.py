@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from launchers.profile import Scheduler
-from launchers.queue_snapshot import NodeRoom, QueuedJob, QueueSnapshot, QueueState
+from launchers.queue_snapshot import NodeRoom, OwnerLimit, QueuedJob, QueueSnapshot, QueueState
 from launchers.slurm import queue_snapshot
 from tests.unit.builders import planned_study, point, profile
 from vit_sweep.cli.terminal import show
@@ -74,6 +74,43 @@ def test_a_forecast_names_the_limits_that_it_does_not_know(prepared, queue, stat
     queue(full(time.time() + 3600, time.time()))
     said = foretell(study, Written(rendered, (), None), todo).lines[0]
     assert said.endswith(f"it does not know limits of a user {named}")
+
+
+LIMITS = (
+    OwnerLimit(account="physics", allows="MaxJobs=3"),
+    OwnerLimit(account="other", allows="MaxJobs=4"),
+    OwnerLimit(account="physics", partitions=("elsewhere",), allows="MaxJobs=5"),
+    OwnerLimit(qos="normal", default=True, allows="GrpJobs=6"),
+    OwnerLimit(qos="two", allows="MaxJobsPU=1 MaxTRESPU=gres/gpu=4"),
+    OwnerLimit(qos="pair", partitions=("lab",), allows="MaxSubmitPU=2"),
+)
+
+
+@pytest.mark.parametrize(
+    ("limits", "stated", "named"),
+    [
+        ((), {}, ""),
+        ((), {"max_submit": 3}, "max_submit=3"),
+        (LIMITS[4:5], {}, ""),
+        (LIMITS[:1], {"account": "other"}, ""),
+        (
+            LIMITS,
+            {"account": "physics", "qos": "two"},
+            "account physics MaxJobs=3, QOS two MaxJobsPU=1 MaxTRESPU=gres/gpu=4, QOS pair MaxSubmitPU=2",
+        ),
+        (
+            LIMITS,
+            {},
+            "account physics MaxJobs=3, account other MaxJobs=4, QOS normal GrpJobs=6, QOS pair MaxSubmitPU=2",
+        ),
+    ],
+)
+def test_limits_that_hold_for_the_jobs_are_named_and_no_others(prepared, queue, limits, stated, named):
+    study, rendered, todo = prepared(profile(partition="lab", peak_tflops={"fp32": 8.1}, **stated))
+    queue(replace(full(time.time() + 3600, time.time()), limits=limits))
+    said = foretell(study, Written(rendered, (), None), todo).lines[0]
+    assert said.partition("it does not count limits: ")[2].removesuffix("):") == named
+    assert "does not know" not in said
 
 
 def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_its_interval(prepared, queue):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from launchers.queue_snapshot import Closure, NodeRoom, QueueState
 from launchers.slurm import listing
-from launchers.slurm.listing import hosts_of, read_jobs, read_nodes, read_reservations
+from launchers.slurm.listing import hosts_of, read_jobs, read_limits, read_nodes, read_reservations
 
 QUEUES = Path(__file__).parent / "queues"
 ROW = (QUEUES / "jobs.txt").read_text().splitlines()[0]
@@ -159,3 +159,37 @@ def test_no_reservations_close_nothing():
 def test_a_list_of_absurdly_many_hosts_is_none():
     assert hosts_of("a[0-999]b[0-999]c[0-999]") == ()
     assert hosts_of("n[1-99999999999]") == ()
+
+
+ASSOCIATIONS_SAID = """\
+Cluster|Account|Partition|Def QOS|GrpJobs|GrpSubmit|GrpTRES|GrpTRESMins|MaxJobs|MaxSubmit|MaxTRES|MaxWall
+lab|physics||two|||gres/gpu=5||3|9|gres/gpu=2|02:00:00
+lab|root|vector||||||7|||
+lab|free||||||||||
+other|physics|||1|||||||
+"""
+QOS_SAID = """\
+Name|GrpJobs|GrpSubmit|GrpTRES|GrpTRESMins|GrpWall|MaxJobsPA|MaxJobsPU|MaxSubmitPU|MaxTRES|MaxTRESPU|MaxWall
+normal|||||||||||
+two|10||cpu=64,gres/gpu=16||||1|2||gres/gpu=4|01:00:00
+pair||||||||2|||
+"""
+PARTITIONS_SAID = "PartitionName=vector QoS=N/A\nPartitionName=two QoS=pair\n"
+
+
+def test_limits_are_those_of_this_cluster_in_slurms_words():
+    limits = read_limits(ASSOCIATIONS_SAID, QOS_SAID, PARTITIONS_SAID, cluster="lab")
+    assert [(limit.account or limit.qos, limit.default, limit.partitions, limit.allows) for limit in limits] == [
+        ("physics", False, (), "GrpTRES=gres/gpu=5 MaxJobs=3 MaxSubmit=9 MaxTRES=gres/gpu=2 MaxWall=02:00:00"),
+        ("root", False, ("vector",), "MaxJobs=7"),
+        (
+            *("two", True, ()),
+            "GrpJobs=10 GrpTRES=cpu=64,gres/gpu=16 MaxJobsPU=1 MaxSubmitPU=2 MaxTRESPU=gres/gpu=4 MaxWall=01:00:00",
+        ),
+        ("pair", False, ("two",), "MaxSubmitPU=2"),
+    ]
+
+
+@pytest.mark.parametrize("said", ["", "\n", "nonsense", "Name|MaxJobsPU", "Cluster|Account\nlab", "|||\n|||"])
+def test_what_sacctmgr_does_not_say_is_no_limit(said):
+    assert read_limits(said, said, said, cluster="lab") == ()

@@ -24,9 +24,11 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     note = f'echo "${{0##*/}} $* $SLURM_TIME_FORMAT $SLURM_BITSTR_LEN" >> {tmp_path}/calls'
 
-    def put(squeue=f"cat {QUEUES}/jobs.txt", private="none", scheduler="sched/backfill", **others):
+    def put(squeue=f"cat {QUEUES}/jobs.txt", private="none", scheduler="sched/backfill", enforce="none", **others):
         config = tmp_path / "config.txt"
-        config.write_text(f"PrivateData = {private}\nSchedulerType = {scheduler}\n")
+        settings = {"ClusterName": "lab", "PrivateData": private, "SchedulerType": scheduler}
+        settings["AccountingStorageEnforce"] = enforce
+        config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         bodies = {"squeue": squeue, "scontrol": SCONTROL.format(config=config)} | others
         put_programs(tmp_path / "bin", **{name: f"{note}\n{body}" for name, body in bodies.items()})
 
@@ -40,6 +42,24 @@ def test_one_look_has_the_jobs_the_nodes_and_the_reservations(slurm):
     assert isinstance(snapshot, QueueSnapshot)
     assert (len(snapshot.jobs), len(snapshot.nodes), len(snapshot.closed), snapshot.hidden) == (10, 5, 1, None)
     assert abs(time.time() - snapshot.at_s) < 60
+
+
+SAID = 'case "$*" in *qos*) printf "Name|MaxJobsPU\\nnormal|2\\n";; *) echo "Cluster|Account";; esac'
+
+
+def test_limits_are_asked_of_sacctmgr_where_slurm_enforces_them(slurm):
+    assert look().limits == ()
+    assert not any(call.startswith("sacctmgr") for call in slurm.calls())
+    slurm(enforce="associations,limits,qos", sacctmgr=SAID)
+    (limit,) = look("lab").limits
+    assert (limit.qos, limit.default, limit.allows) == ("normal", True, "MaxJobsPU=2")
+    assert not any("--clusters" in call for call in slurm.calls() if call.startswith("sacctmgr"))
+
+
+def test_limits_are_not_known_where_sacctmgr_does_not_answer_and_the_queue_is_all_the_same(slurm):
+    slurm(enforce="safe", sacctmgr="echo away >&2; exit 1")
+    snapshot = look()
+    assert (snapshot.limits, len(snapshot.jobs)) == (None, 10)
 
 
 def test_it_asks_squeue_once_and_in_seconds_with_whole_lists(slurm):
