@@ -53,45 +53,6 @@ from launchers.checked.sentences import field_names, sentences
 from launchers.errors import UserError
 from launchers.text import indented
 
-__all__ = [
-    "ANY_FLOAT",
-    "CLUSTER",
-    "CONTROLS",
-    "After",
-    "AttemptName",
-    "Below",
-    "ClusterName",
-    "End",
-    "Ge",
-    "Gt",
-    "Handle",
-    "HostList",
-    "InFile",
-    "Instant",
-    "Le",
-    "Line",
-    "Loss",
-    "Lt",
-    "MaxLen",
-    "MinLen",
-    "Name",
-    "Part",
-    "Pattern",
-    "Quantity",
-    "Rule",
-    "Signed",
-    "Whole",
-    "checked",
-    "field_names",
-    "parse",
-    "parse_json",
-    "to_compact_json",
-    "to_json",
-    "to_plain",
-    "varied",
-    "words_under",
-]
-
 T = TypeVar("T")
 
 
