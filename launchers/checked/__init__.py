@@ -49,7 +49,7 @@ from launchers.checked.kinds import (
     Whole,
 )
 from launchers.checked.schema import STRICT, Schema, schema_of_class
-from launchers.checked.sentences import field_names, sentences
+from launchers.checked.sentences import field_names, fields_for, sentences
 from launchers.errors import UserError
 from launchers.text import indented
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from typing import Any, get_args
 
@@ -109,6 +110,17 @@ def _rule(detail: ErrorDetails) -> str:
 def field_names(cls: type[Any]) -> list[str]:
     """Names of the fields of a checked class, in order."""
     return list(getattr(cls, "__dataclass_fields__", {}))
+
+
+def fields_for(cls: Any, value: object) -> dict[str, Any]:
+    """What a checked value has of the fields of another class, by name."""
+    own: Any = type(value)
+    return {name: getattr(value, name) for name in _fields_of_both(cls, own)}
+
+
+@cache
+def _fields_of_both(cls: type[Any], other: type[Any]) -> list[str]:
+    return [name for name in field_names(cls) if name in field_names(other)]
 
 
 def _field_holder(cls: type[Any], path: tuple[int | str, ...]) -> type[Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic_core import ValidationError
 
-from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_plain
+from launchers.checked import Ge, Gt, Le, Line, checked, field_names, fields_for, parse, to_plain
 from launchers.errors import UserError
 from launchers.merged_profile import either
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
@@ -150,18 +150,7 @@ class Settings:
     @property
     def job_options(self) -> JobOptions:
         """What a job is told beside its work."""
-        return JobOptions(
-            checkpoint_epochs=self.checkpoint_epochs,
-            hang_minutes=self.hang_minutes,
-            preflight=self.preflight,
-            certify=bool(self.certify),
-            exposed=self.exposed,
-            profile_steps=self.profile_steps,
-            deepspeed_profilers=self.deepspeed_profilers,
-            logging=self.logging,
-            data_workers=self.data_workers,
-            target_accuracy=self.target_accuracy,
-        )
+        return JobOptions(**fields_for(JobOptions, self) | {"certify": bool(self.certify)})
 
 
 def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from launchers.backend import Ended, TaskState, TaskStatus
-from launchers.checked import checked
+from launchers.checked import checked, fields_for
 from vit_sweep.outcome.ending import Cause, Exit, Progress, RankEnd, RankFile
 from vit_sweep.record.attempt import attempt_of, restart_of
 
@@ -216,20 +216,8 @@ def _of_files(attempt: Attempt, at: str) -> Exit:
 
 
 def _of_rank(rank: RankFile, end: RankEnd, judged_by: str, at: str) -> Exit:
-    return Exit(
-        at=at or end.at,
-        cause=end.cause,
-        message=end.message,
-        rank=rank.rank,
-        host=rank.host,
-        signal=end.signal,
-        epoch=end.epoch,
-        step=end.step,
-        peak_host_mib=end.peak_host_mib,
-        device_memory=end.device_memory,
-        traceback=end.traceback,
-        judged_by=judged_by,
-    )
+    of_rank = {"at": at or end.at, "rank": rank.rank, "host": rank.host, "judged_by": judged_by}
+    return Exit(**fields_for(Exit, end) | of_rank)
 
 
 def _of_silent(

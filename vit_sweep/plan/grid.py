@@ -6,6 +6,7 @@ What follows from a point is worked out first; `refusals` says whether it can be
 import math
 from dataclasses import replace
 
+from launchers.checked import fields_for
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.choices import BatchPer, LrScaling, Placement, Scaling, SequenceMethod
@@ -25,38 +26,20 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     reasons = refusals(point, derived)
     if reasons or derived.engine is None:
         return reasons
-    cell = Cell(
-        gpus=point.gpus,
-        nodes=derived.nodes,
-        micro_batch=derived.micro_batch,
-        accum=point.accum,
-        train_images=derived.train_images,
-        precision=point.precision,
-        epochs=point.epochs,
-        warmup_steps=point.warmup_steps,
-        seed=point.seed,
-        model=point.model,
-        data=point.data,
-        engine=derived.engine,
-        optimizer=_optimizer(point),
-        partition=point.partition.name,
-        device=point.partition.device,
-        gpu_model=derived.gpu_model(point),
-        cpus_per_gpu=point.partition.cpus_per_gpu,
-        pipeline=point.pipeline,
-        lr_scaling=point.lr_scaling,
-        schedule=point.schedule,
-        lr_warmup_epochs=point.lr_warmup_epochs,
-        activation_checkpointing=point.activation_checkpointing,
-        compile=point.compile,
-        allocation=point.allocation,
-        sequence=point.sequence,
+    derived_fields = {
+        "nodes": derived.nodes,
+        "micro_batch": derived.micro_batch,
+        "train_images": derived.train_images,
+        "engine": derived.engine,
+        "optimizer": _optimizer(point),
+        "partition": point.partition.name,
+        "device": point.partition.device,
+        "gpu_model": derived.gpu_model(point),
+        "cpus_per_gpu": point.partition.cpus_per_gpu,
         # Of ranks that share no tokens there is no method.
-        sequence_method=point.sequence_method if point.sequence > 1 else SequenceMethod.ULYSSES,
-        attention=point.attention,
-        task=point.task,
-        origin=point.origin,
-    )
+        "sequence_method": point.sequence_method if point.sequence > 1 else SequenceMethod.ULYSSES,
+    }
+    cell = Cell(**fields_for(Cell, point) | derived_fields)
     return refusals_of(point, cell) or cell
 
 

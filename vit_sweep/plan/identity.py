@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
+from enum import StrEnum
 from functools import partial
+from operator import attrgetter
 from typing import Any, Self
 
 from launchers.checked import to_plain
@@ -35,6 +37,20 @@ def _identity(value: object, serialized: dict[str, Any]) -> dict[str, Any]:
             _identity(field_value, serialized[field.name]) if is_dataclass(field_value) else serialized[field.name]
         )
     return values
+
+
+def readers(cls: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    """What reads each field of a checked class as a command says it: of a specification the name, of a menu the word,
+    true and false in small letters."""
+    return {field.name: _reader(field.name, field.type) for field in fields(cls)}
+
+
+def _reader(name: str, kind: Any) -> Callable[[Any], Any]:
+    if kind is bool:
+        return lambda value: str(getattr(value, name)).lower()
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return attrgetter(f"{name}.value")
+    return attrgetter(f"{name}.name" if is_dataclass(kind) else name)
 
 
 class Repeatable:

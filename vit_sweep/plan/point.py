@@ -26,7 +26,7 @@ from vit_sweep.plan.choices import (
     Task,
 )
 from vit_sweep.plan.continuing.origin import Origin
-from vit_sweep.plan.identity import Repeatable, around_seed, identity
+from vit_sweep.plan.identity import Repeatable, around_seed, identity, readers
 from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 
 
@@ -94,36 +94,7 @@ class Point(Repeatable):
     @property
     def axes(self) -> dict[str, str | int | float | None]:
         """The words a user typed or could have typed, for tables and errors."""
-        return {
-            "gpus": self.gpus,
-            "nodes": self.nodes,
-            "placement": self.placement.value,
-            "batch": self.batch,
-            "batch_per": self.batch_per.value,
-            "accum": self.accum,
-            "scaling": self.scaling.value,
-            "precision": self.precision.value,
-            "epochs": self.epochs,
-            "warmup_steps": self.warmup_steps,
-            "seed": self.seed,
-            "fraction": self.fraction,
-            "weak_fraction": self.weak_fraction,
-            "model": self.model.name,
-            "data": self.data.name,
-            "engine": self.engine.name,
-            "optimizer": self.optimizer.name,
-            "partition": self.partition.name,
-            "zero": self.zero,
-            "pipeline": self.pipeline.value,
-            "lr_scaling": self.lr_scaling.value,
-            "schedule": self.schedule.value,
-            "lr_warmup_epochs": self.lr_warmup_epochs,
-            "activation_checkpointing": str(self.activation_checkpointing).lower(),
-            "compile": str(self.compile).lower(),
-            "allocation": self.allocation.value,
-            "sequence": self.sequence,
-            "sequence_method": self.sequence_method.value,
-            "attention": self.attention.value,
-            "task": self.task.value,
-            "continue_from": self.continue_from,
-        }
+        return {name: read(self) for name, read in _AXES.items()}
+
+
+_AXES = {name: read for name, read in readers(Point).items() if name != "origin"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from launchers.checked import Name, Quantity, checked
+from launchers.checked import Name, Quantity, checked, fields_for
 from launchers.profile import Count, PartitionProfile
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.choices import BatchPer, Placement, Scaling
@@ -23,38 +23,19 @@ def point_of(cell: Cell, series: Series, profile: PartitionProfile) -> Point:
     share = cell.train_images / cell.data.train_images
     weak = series.scaling is Scaling.WEAK
     by_placement = series.placement in list(Placement)
-    return Point(
-        gpus=cell.gpus,
-        nodes=None if by_placement else cell.nodes,
-        placement=Placement(series.placement) if by_placement else Placement.PACKED,
-        batch=cell.micro_batch * ranks_and_steps,
-        batch_per=series.batch_per,
-        accum=cell.accum,
-        scaling=series.scaling,
-        precision=cell.precision,
-        epochs=cell.epochs,
-        warmup_steps=cell.warmup_steps,
-        seed=cell.seed,
+    curve_fields = {
+        "nodes": None if by_placement else cell.nodes,
+        "placement": Placement(series.placement) if by_placement else Placement.PACKED,
+        "batch": cell.micro_batch * ranks_and_steps,
+        "batch_per": series.batch_per,
+        "scaling": series.scaling,
         # Which part of a part it was, no cell says; only the product is in it.
-        fraction=1.0 if weak else share,
-        weak_fraction=share / cell.gpus if weak else 1.0,
-        model=cell.model,
-        data=cell.data,
-        engine=cell.engine,
-        optimizer=cell.optimizer,
-        partition=profile,
-        pipeline=cell.pipeline,
-        lr_scaling=cell.lr_scaling,
-        schedule=cell.schedule,
-        lr_warmup_epochs=cell.lr_warmup_epochs,
-        activation_checkpointing=cell.activation_checkpointing,
-        compile=cell.compile,
-        allocation=cell.allocation,
-        sequence=cell.sequence,
-        sequence_method=cell.sequence_method,
-        attention=cell.attention,
-        task=cell.task,
-    )
+        "fraction": 1.0 if weak else share,
+        "weak_fraction": share / cell.gpus if weak else 1.0,
+        "partition": profile,
+        "origin": None,
+    }
+    return Point(**fields_for(Point, cell) | curve_fields)
 
 
 def changed_fields(published: Cell, rebuilt: Cell) -> tuple[str, ...]:

@@ -234,28 +234,16 @@ class Record:
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
     """Compare what ran with what was asked; one clause per difference, empty when they agree."""
-    expected = {
-        "gpus": requested.gpus,
-        "nodes": requested.nodes,
-        "micro batch": requested.micro_batch,
-        "accum": requested.accum,
-        "global batch": requested.global_batch,
-        "engine": requested.engine.kind,
-        "zero_stage": requested.engine.zero_stage,
-        "precision": requested.precision.value,
-        "sequence": requested.sequence,
-        "steps per epoch": requested.steps_per_epoch,
+    pairs = {
+        "gpus": (requested.gpus, resolved.gpus),
+        "nodes": (requested.nodes, resolved.nodes),
+        "micro batch": (requested.micro_batch, resolved.batch.micro_batch),
+        "accum": (requested.accum, resolved.batch.accum),
+        "global batch": (requested.global_batch, resolved.batch.global_batch),
+        "engine": (requested.engine.kind, resolved.engine),
+        "zero_stage": (requested.engine.zero_stage, resolved.zero_stage),
+        "precision": (requested.precision.value, resolved.precision),
+        "sequence": (requested.sequence, resolved.sequence),
+        "steps per epoch": (requested.steps_per_epoch, resolved.steps_per_epoch),
     }
-    ran = {
-        "gpus": resolved.gpus,
-        "nodes": resolved.nodes,
-        "micro batch": resolved.batch.micro_batch,
-        "accum": resolved.batch.accum,
-        "global batch": resolved.batch.global_batch,
-        "engine": resolved.engine,
-        "zero_stage": resolved.zero_stage,
-        "precision": resolved.precision,
-        "sequence": resolved.sequence,
-        "steps per epoch": resolved.steps_per_epoch,
-    }
-    return tuple(f"{key}: asked {expected[key]}, ran {ran[key]}" for key in expected if expected[key] != ran[key])
+    return tuple(f"{key}: asked {expected}, ran {ran}" for key, (expected, ran) in pairs.items() if expected != ran)

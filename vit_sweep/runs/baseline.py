@@ -18,7 +18,7 @@ from launchers.text import indented
 from vit_sweep import __version__
 from vit_sweep.outcome.result import Status
 from vit_sweep.record.flags import CONTENDED_HOST
-from vit_sweep.record.machine import Fingerprint, Gpu, hardware_words
+from vit_sweep.record.machine import Fingerprint, hardware_words
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.sources import Source
 from vit_sweep.study.code.provenance import git_commit
@@ -291,16 +291,8 @@ def _machine(run: Run, machines: dict[Fingerprint, int]) -> tuple[tuple[int, int
 
 def _kind(rank: Fingerprint) -> Fingerprint:
     """The kind of machine, without which one it was and what its clock and links did at that moment."""
-    gpu = rank.gpu and Gpu(
-        model=rank.gpu.model,
-        memory_mib=rank.gpu.memory_mib,
-        driver=rank.gpu.driver,
-        mig=rank.gpu.mig,
-        nvlinks=rank.gpu.nvlinks,
-        pcie_generation=rank.gpu.pcie_generation,
-        pcie_width=rank.gpu.pcie_width,
-        max_sm_clock_mhz=rank.gpu.max_sm_clock_mhz,
-        power_limit_w=rank.gpu.power_limit_w,
+    gpu = rank.gpu and replace(
+        rank.gpu, serial=None, numa_node=None, sm_clock_mhz=None, other_processes=None, other_mib=None
     )
     return replace(
         rank, rank=0, host="", gpu=gpu, host_memory_mib=None, network_gbit_per_s=None, kernel=None, modules=None

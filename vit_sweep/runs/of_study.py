@@ -14,6 +14,7 @@ from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, note_of, story_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Allocation
+from vit_sweep.plan.identity import readers
 from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.pairs import loss_flop
@@ -184,41 +185,21 @@ def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:
     }
 
 
+_BESIDE = ("gpus", "nodes", "micro_batch", "accum", "train_images", "seed", "device", "origin")
+"""What is no condition of a curve, or follows from others."""
+_SAID_OTHERWISE = {"cpus_per_gpu": "partition.cpus_per_gpu", "pipeline": "data.pipeline"}
+_CONDITIONS = {_SAID_OTHERWISE.get(name, name): read for name, read in readers(Cell).items() if name not in _BESIDE}
+
+
 @_memoised("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
 def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
     """All that must be equal along a curve beside batch, accumulation and work, as words, sorted by name."""
-    values = {
-        "model": cell.model.name,
-        "data": cell.data.name,
-        "precision": cell.precision.value,
-        "engine": cell.engine.name,
-        "optimizer": cell.optimizer.name,
-        "partition": cell.partition,
-        "gpu_model": cell.gpu_model,
-        "epochs": str(cell.epochs),
-        "warmup_steps": str(cell.warmup_steps),
-        "partition.cpus_per_gpu": str(cell.cpus_per_gpu),
-        "data.pipeline": cell.pipeline.value,
-        "lr_scaling": cell.lr_scaling.value,
-        "schedule": cell.schedule.value,
-        "lr_warmup_epochs": f"{cell.lr_warmup_epochs:g}",
-        "activation_checkpointing": str(cell.activation_checkpointing).lower(),
-        "compile": str(cell.compile).lower(),
-        "allocation": cell.allocation.value,
-        "sequence": str(cell.sequence),
-        "sequence_method": cell.sequence_method.value,
-        "attention": cell.attention.value,
-        "task": cell.task.value,
-    }
+    values = {name: str(read(cell)) for name, read in _CONDITIONS.items()}
+    values["lr_warmup_epochs"] = f"{cell.lr_warmup_epochs:g}"
     if cell.origin is not None:
         values["continued_from"] = f"{cell.origin.cell_id}/{cell.origin.checkpoint}"
-    for group, spec in {
-        "model": cell.model,
-        "data": cell.data,
-        "engine": cell.engine,
-        "optimizer": cell.optimizer,
-    }.items():
-        values |= {f"{group}.{name}": value for name, value in _values(spec)}
+    for group in ("model", "data", "engine", "optimizer"):
+        values |= {f"{group}.{name}": value for name, value in _values(getattr(cell, group))}
     return tuple(sorted(values.items()))
 
 

@@ -198,20 +198,17 @@ def as_data(plan: Plan, study: Study, chosen: NextCells, written: Written, remar
     }
 
 
+_NUMBERS = (
+    *("gpus", "nodes", "gpus_per_node", "micro_batch", "accum", "global_batch", "steps_per_epoch", "epochs", "seed"),
+)
+
+
 def _cell_data(planned: PlannedCell) -> dict[str, Any]:
     cell, time = planned.cell, planned.time
     return {
         "cell": cell.cell_id,
         "partition": planned.profile.name,
-        "gpus": cell.gpus,
-        "nodes": cell.nodes,
-        "gpus_per_node": cell.gpus_per_node,
-        "micro_batch": cell.micro_batch,
-        "accum": cell.accum,
-        "global_batch": cell.global_batch,
-        "steps_per_epoch": cell.steps_per_epoch,
-        "epochs": cell.epochs,
-        "seed": cell.seed,
+        **{name: getattr(cell, name) for name in _NUMBERS},
         "scaling": sorted({series.scaling.value for series in planned.series}),
         "limit_minutes": planned.shape.minutes,
         "memory_gib": planned.memory.total_gib if planned.memory else None,

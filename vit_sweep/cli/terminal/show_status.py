@@ -1,7 +1,7 @@
 """What became of every cell, for people: one table by cell, and the scaling tables as far as they are filled."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Scaling
+from vit_sweep.plan.identity import readers
 from vit_sweep.plan.waiting.wording import start_of
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
@@ -45,19 +46,19 @@ _VALUES = 9
 _LONG, _AGAIN = 40, "as above"
 """Characters of a remark that is not repeated in the next row; what stands there."""
 _UNEVENTFUL = (Status.DONE, Status.QUEUED, Status.MISSING, Status.SKIPPED)
-_AXES: dict[str, Callable[[Cell], object]] = {
-    "gpus": lambda cell: cell.gpus,
-    "nodes": lambda cell: cell.nodes,
-    "micro batch": lambda cell: cell.micro_batch,
-    "accum": lambda cell: cell.accum,
-    "precision": lambda cell: cell.precision.value,
-    "engine": lambda cell: cell.engine.name,
-    "optimizer": lambda cell: cell.optimizer.name,
-    "model": lambda cell: cell.model.name,
-    "data": lambda cell: cell.data.name,
-    "partition": lambda cell: cell.partition,
-    "seed": lambda cell: cell.seed,
-}
+_AXES = (
+    "gpus",
+    "nodes",
+    "micro_batch",
+    "accum",
+    "precision",
+    "engine",
+    "optimizer",
+    "model",
+    "data",
+    "partition",
+    "seed",
+)
 
 
 def status(
@@ -98,12 +99,16 @@ def _footer(expected: Forecast, now: datetime, question: "QuestionStatus | None"
 def _by_axis(results: Sequence[Result], title: str) -> Fitted:
     states = [state for state in Status if any(result.status is state for result in results)]
     rows = [("all", *_counts(results, states))]
-    for axis, value_of in _AXES.items():
+    read = readers(Cell)
+    for axis in _AXES:
         members: dict[Any, list[Result]] = {}
         for result in results:
-            members.setdefault(value_of(result.file.cell), []).append(result)
+            members.setdefault(read[axis](result.file.cell), []).append(result)
         if 1 < len(members) <= _VALUES:
-            rows += [(f"{axis} {value}", *_counts(matching, states)) for value, matching in sorted(members.items())]
+            rows += [
+                (f"{axis.replace('_', ' ')} {value}", *_counts(matching, states))
+                for value, matching in sorted(members.items())
+            ]
     columns = [Column("cells", (), Role.KEY, is_text=True), *(Column(str(state), ()) for state in states)]
     return Fitted(columns_of(columns, rows), title=title)
 

@@ -3,6 +3,7 @@
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.report.tables.form.columns import with_bounds
 from vit_sweep.report.tables.form.table import Column, Table, by_column
+from vit_sweep.report.tables.parts import estimate
 
 _COLUMNS = (
     *(
@@ -33,39 +34,22 @@ _COLUMNS = (
     Column(name="gpu_hours_per_epoch", title="GPU-h/epoch", unit="h", meaning="GPUs that are held x epoch_s / 3600."),
     Column(name="beyond", title="beyond", meaning="Whether the partition has fewer GPUs or nodes."),
 )
+_NAMES = tuple(column.name for column in _COLUMNS)
 
 
 def simulated_table(simulation: Simulation) -> Table:
     """Every simulated count, what cannot be and the notes below."""
     rows = [
-        {
-            "gpus": point.gpus,
-            "nodes": point.nodes,
-            "global_batch": point.global_batch,
-            "steps": point.steps,
-            "compute_ms": point.compute_ms,
-            "communication_ms": point.communication_ms,
-            "imbalance_ms": point.imbalance_ms,
-            "step_ms": point.step_ms,
-            "epoch_s": point.epoch_s,
-            "epoch_s_low": point.fast_s,
-            "epoch_s_high": point.slow_s,
-            "images_per_s": point.images_per_s,
-            "speedup": point.speedup.value,
-            "speedup_low": point.speedup.low,
-            "speedup_high": point.speedup.high,
-            "efficiency": point.efficiency.value,
-            "efficiency_low": point.efficiency.low,
-            "efficiency_high": point.efficiency.high,
-            "gpu_hours_per_epoch": point.gpu_hours,
-            "beyond": point.beyond,
-        }
+        {name: getattr(point, name, None) for name in _NAMES}
+        | {"epoch_s_low": point.fast_s, "epoch_s_high": point.slow_s, "gpu_hours_per_epoch": point.gpu_hours}
+        | estimate("speedup", point.speedup)
+        | estimate("efficiency", point.efficiency)
         for point in simulation.points
     ]
     return Table(
         name="simulated",
         title=f"SIMULATED, not measured: {simulation.scaling.value} scaling of {simulation.label}",
         columns=_COLUMNS,
-        values=by_column((column.name for column in _COLUMNS), rows),
+        values=by_column(_NAMES, rows),
         notes=(*(f"cannot be: {reason}" for reason in simulation.impossible), *simulation.notes),
     )

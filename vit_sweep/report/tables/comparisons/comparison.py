@@ -3,6 +3,7 @@
 from launchers.text import plural
 from vit_sweep.analysis.compare import Comparison
 from vit_sweep.report.tables.form.table import Column, Table, by_column
+from vit_sweep.report.tables.parts import estimate
 
 COMPARED_COLUMNS = tuple(
     Column(name=name, title=title, unit=unit, meaning=meaning)
@@ -34,9 +35,7 @@ def compared_table(comparison: Comparison) -> Table:
             "cell": pair.label,
             "a_epoch_s": pair.a_s,
             "b_epoch_s": pair.b_s,
-            "ratio": pair.ratio.value,
-            "ratio_low": pair.ratio.low,
-            "ratio_high": pair.ratio.high,
+            **estimate("ratio", pair.ratio),
             "a_runs": pair.a_runs,
             "b_runs": pair.b_runs,
             "freedom": pair.ratio.freedom,
