@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, product
+from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 from launchers.checked import checked
@@ -24,6 +25,8 @@ Value = str | int | float | None
 Axes = Mapping[str, Value]
 
 NO_GRID = "none"
+MOST_POINTS = 100_000
+"""Of a study: so many are planned in minutes and about a gigabyte (docs/scale.md)."""
 _LONGEST = 1000
 """Characters of a predicate: far above what a person writes, far below what exhausts Python's parser."""
 _HOW = "compare axes with == != < <= > >= or in [...], join with and, or, not: 'gpus==8 and batch==128'"
@@ -67,6 +70,15 @@ def select(
     return _without(_repeated(points, repeats), exclude, grids_own)
 
 
+def require_few(count: float) -> None:
+    """Refuse a grid of so many points that nobody would see the end of its planning."""
+    if count > MOST_POINTS:
+        raise UserError(
+            f"the grid has {count:,.0f} points, and a study holds {MOST_POINTS:,} at most (docs/scale.md); "
+            "take fewer values of an axis, or share them among several studies with study=NAME"
+        )
+
+
 # --- repeats ----------------------------------------------------------------------------------------
 
 
@@ -78,6 +90,7 @@ def _repeated(points: Sequence[Point], repeats: int) -> list[Point]:
             f"repeats={repeats} seed={','.join(map(str, seeds))}: both say which seeds run, and together they would "
             f"overlap; give one seed (then {repeats} runs from it on), or repeats=1"
         )
+    require_few(len(points) * repeats)
     return [p.repeated(p.seed + i) if i else p for i in range(repeats) for p in points]
 
 
@@ -275,7 +288,11 @@ def columns(axes: Sequence[tuple[str, int]], zips: Sequence[Sequence[str]]) -> l
 
 
 def combinations(choices: Sequence[Sequence[T]], grouped: Sequence[Sequence[int]]) -> Iterator[tuple[T, ...]]:
-    """Multiply the columns; inside one, choices advance together. Every result is in the order of `choices`."""
+    """Multiply the columns; inside one, choices advance together. Every result is in the order of `choices`.
+
+    Raises `UserError` for more than a study can hold.
+    """
+    require_few(prod(len(choices[column[0]]) for column in grouped))
     tracks = [list(zip(*(choices[i] for i in column), strict=True)) for column in grouped]
     positions = list(chain.from_iterable(grouped))
     back = sorted(range(len(positions)), key=positions.__getitem__)

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -27,7 +27,7 @@ from yaml import YAMLError
 from launchers.checked import parse
 from launchers.errors import UserError, closest
 from launchers.invocation import called
-from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
+from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips, require_few
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.plain_yaml import known_keys, plain
 from vit_sweep.config.spelling import GROUPS, likely_key, likely_name
@@ -253,6 +253,11 @@ def _choices(override: Override) -> list[str]:
             f"{override.input_line}: a scaling study needs stated values, not an interval; "
             f"write for example {key}=1,2,4 or {key}=range(1,9)"
         )
+    swept = override.value()
+    if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None:
+        if not swept.step:
+            raise UserError(f"{override.input_line}: a step of 0 never arrives; write range(FIRST,BEYOND,STEP)")
+        require_few((swept.stop - swept.start) / swept.step)
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 

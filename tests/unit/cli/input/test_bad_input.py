@@ -29,6 +29,16 @@ MISTAKES = {
     "an empty value": (["-m", "gpus="], ["gpus=", "whole number"]),
     "an empty grid": (["-m", "gpus=range(1,1)"], ["grid is empty"]),
     "an interval": (["-m", "gpus=interval(1,4)"], ["stated values"]),
+    "a range that never ends": (["-m", "seed=range(0,9,0)"], ["a step of 0 never arrives"]),
+    "a grid that no memory holds": (
+        ["-m", "seed=range(0,1000000000000)"],
+        ["1,000,000,000,000 points", "100,000 at most"],
+    ),
+    "axes whose product nobody waits for": (
+        ["-m", "gpus=range(1,9)", "seed=range(0,20000)"],
+        ["160,000 points", "study=NAME"],
+    ),
+    "repeats beyond that": (["-m", "batch=range(1,102)", "repeats=1000"], ["101,000 points"]),
     "a grid without -m": (["gpus=1,2"], ["needs -m", "-m gpus=1,2"]),
     "a swept setting": (["-m", "study=a,b"], ["study cannot be swept"]),
     "a misspelt key": (["gpu=2"], ["gpu: there is no such key", "did you mean gpus"]),
