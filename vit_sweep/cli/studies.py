@@ -66,8 +66,9 @@ def status(
     results, now = (settled_results if needs_records else results_in_short)(opened), datetime.now(UTC)
     if not as_json and not show_status.is_folded(results) and any(result.noted for result in results):
         results = settled_results(opened)
-    # Of a study whose cells have ended nothing is expected, and its plan, megabytes of a large one, is not read.
-    plan = opened.plan_file() if any(result.status.under_way for result in results) else None
+    # Of a study whose cells have ended nothing is expected, and its plan, megabytes of a large one, is read only once.
+    waited_for = any(result.status.under_way for result in results)
+    plan = opened.plan_file() if waited_for or needs_records else None
     expected = forecast(results, plan, now=now, core_flops=core_flops())
     question = _question_status(opened, candidates, results)
     if as_json:

@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("torch", "torchvision", "deepspeed", "sklearn", "pandas", "matplotlib", "seaborn", "scipy", "numpy", "pyarrow")
+HEAVY = (
+    *("torch", "torchvision", "deepspeed", "sklearn", "pandas", "matplotlib", "seaborn", "scipy", "numpy", "pyarrow"),
+    *("rocrate", "jinja2"),
+)
 
 PROBE = """
 import json, sys
@@ -14,14 +17,17 @@ for words in json.loads(sys.argv[1]):
     assert main(words) == expected, words
     print("HEAVY", json.dumps([words, [name for name in {heavy!r} if name in sys.modules]]))
 """
-EXITS = {"status": 3, "compare": 1, "gate": 2}
-"""Of a study that nobody has run: open, no pair to compare, nothing that a gate could judge."""
+EXITS = {"status": 3, "compare": 1, "gate": 2, "report": 1, "open": 1, "capsule": 2}
+"""Of a study that nobody has run: no cell has ended, no pair compares, nothing is to judge, draw or publish."""
 LIGHT = [
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true"],
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "partition=vector_t4v2", "dry_run=true", "study=s"],
     ["status", "outputs/s"],
     ["compare", "outputs/s", "outputs/s"],
     ["gate", "outputs/s", "--against", "outputs/s"],
+    ["report", "outputs/s"],
+    ["open", "outputs/s"],
+    ["capsule", "outputs/s", "--author", "Ada", "--license", "MIT"],
     ["--help"],
     *([verb, "--help"] for verb in ("audit", "collect", "compare", "gate", "status")),
     ["simulate", "partition=vector_t4v2", "gpus=1,2,4", "--no-figure"],

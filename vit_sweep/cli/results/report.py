@@ -1,9 +1,11 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from launchers.invocation import SCRIPT, called
 from vit_sweep.cli.results.audit import print_notes
@@ -15,7 +17,7 @@ from vit_sweep.report.output_paths import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import source_of, words_of
 from vit_sweep.study.code.provenance import require_extra
-from vit_sweep.study.store import open_study
+from vit_sweep.study.store import Study, open_study
 
 
 def report(
@@ -49,10 +51,12 @@ def report(
         else source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
     )
     require_extra("report")
+    console, beside = show.console(quiet=quiet), output.parent if output is not None else None
+    if tables is None:
+        _require_a_record(open_study(str(study)), console)
     from vit_sweep.report.assemble import ReportOptions, content_of, content_of_tables
     from vit_sweep.report.render import write_report
 
-    console, beside = show.console(quiet=quiet), output.parent if output is not None else None
     options = ReportOptions(
         reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target
     )
@@ -71,11 +75,7 @@ def report(
         path = page_path(output, folder)
         content = content_of(opened, options, folder=folder)
         show.problems(console, opened.problems)
-        problems = tuple(opened.problems)
-        nothing = (
-            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
-            f"{called()} status {study} says what became of each"
-        )
+        problems, nothing = tuple(opened.problems), _without_a_time(opened)
     if quiet:
         show.errors((), problems)
     if content is None:
@@ -85,3 +85,21 @@ def report(
         show.console().print(str(written), soft_wrap=True)
     if open_page:
         show.page(show.console(), path)
+
+
+def _require_a_record(opened: Study, console: Console) -> None:
+    """Before what draws is imported: nothing of a study can have a time where no job has left a record."""
+    if not any((opened.cell_dir(name) / "record.json").exists() for name in opened.cell_names()):
+        opened.plan_file(), opened.cell_files(), opened.jobs()  # so that damaged ones are named
+        show.problems(console, opened.problems)
+        if console.quiet:
+            show.errors((), opened.problems)
+        show.console(stderr=console.quiet).print(_without_a_time(opened), soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _without_a_time(opened: Study) -> str:
+    return (
+        f"no run of study {opened.name} has a time yet, so there is nothing to report; "
+        f"{called()} status {shlex.quote(show.shown_path(opened.folder))} says what became of each"
+    )

@@ -75,6 +75,8 @@ _COMPARED = {"placement": ("placement",), "engines": ("engine",)}
 _KEYS = ("gpus", "micro_batch", "accum", "held", "sequence", "target_accuracy")
 """What names a row in any table, beside its conditions and what the table compares."""
 _SHOWN = dict.fromkeys((*_CONDITIONS, *_MEASURES, "note"))
+_MOST_SAID = 20
+"""Columns that are equal in all rows and are all said above a table: three lines at 80 characters."""
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _SHORT = {"images/s": "img/s", "cell_id": "cell"}
@@ -109,12 +111,16 @@ def whole(table: Data) -> Fitted:
     if table.height == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
     columns_shown = [column for column in columns if column not in same]
+    answers = {*_CONDITIONS, *_KEYS, *_ANSWERS.get(table.name, ())}
+    less = same if len(same) <= _MOST_SAID else [column for column in same if column.name in answers]
     drawn = [_drawn(table, column, place=place) for place, column in enumerate(columns_shown)]
-    return _table(table, same, drawn, title=table.title)
+    return _table(table, less, drawn, title=table.title, unsaid=len(same) - len(less))
 
 
-def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title: str) -> Fitted:
+def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title: str, unsaid: int = 0) -> Fitted:
     shared = ", ".join(f"{column.name}={text}" for column, text in said_once(table, same))
+    if unsaid:
+        shared += f"; --json and tables/{table.name}.csv have {unsaid} more columns that are equal in all rows"
     return Fitted(
         columns=tuple(drawn),
         title=Text("\n").join(Text(*part) for part in ((title, ""), (shared, "dim")) if part[0]),

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from launchers.atomic import fill, make_folder, read, remove, replacing, temporary
 from launchers.errors import UserError
@@ -21,9 +21,7 @@ from launchers.invocation import called
 from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
-from vit_sweep.report.assemble import content_of
 from vit_sweep.report.capsule.contents import cleaned_files, cleaner_of, listed
-from vit_sweep.report.capsule.crate import metadata
 from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
 from vit_sweep.report.capsule.metadata import (
     About,
@@ -38,12 +36,13 @@ from vit_sweep.report.capsule.metadata import (
     unfinished_text,
     words_of_hardware,
 )
-from vit_sweep.report.exports import FORMS, export
-from vit_sweep.report.gather import Gathered, gather
 from vit_sweep.report.records import Records
-from vit_sweep.report.render import write_report
 from vit_sweep.runs.baseline import baseline_of, text_of
 from vit_sweep.study.store import Study
+
+if TYPE_CHECKING:
+    # It imports numpy, and what it is used with all that draws: a study that cannot be published needs neither.
+    from vit_sweep.report.gather import Gathered
 
 _NEVER = re.compile(r"\.(runs|done|collected)-\d+")
 """What collecting keeps for this user."""
@@ -168,13 +167,20 @@ def _fill(
         **environment,
         **_baselines(copy, gathered),
     }
+    from vit_sweep.report.capsule.crate import metadata
+
     own[METADATA] = metadata(about, described)
     fill(aside, {name: text.encode() for name, text in own.items()}, mode=0o644)
     return _sealed(aside)
 
 
-def _regenerate(copy: Study, name: str) -> Gathered:
+def _regenerate(copy: Study, name: str) -> "Gathered":
     """Tables, figures, page and exports of the copy, in its folder."""
+    from vit_sweep.report.assemble import content_of
+    from vit_sweep.report.exports import FORMS, export
+    from vit_sweep.report.gather import gather
+    from vit_sweep.report.render import write_report
+
     gathered = gather(copy)
     content = content_of(copy, gathered=gathered)
     if content is None:
@@ -189,7 +195,7 @@ def _regenerate(copy: Study, name: str) -> Gathered:
     return gathered
 
 
-def _about(name: str, people: Sequence[Author], license_: str, gathered: Gathered, code: Sequence[str]) -> About:
+def _about(name: str, people: Sequence[Author], license_: str, gathered: "Gathered", code: Sequence[str]) -> About:
     began = sorted(run.started_at for run in gathered.runs if run.started_at)
     return About(
         name=name,
@@ -206,7 +212,7 @@ def _about(name: str, people: Sequence[Author], license_: str, gathered: Gathere
     )
 
 
-def _fewest(gathered: Gathered) -> int:
+def _fewest(gathered: "Gathered") -> int:
     """Finished runs of the cell that has fewest; 0 where one has none."""
     return min((sum(run.status is Status.DONE for run in cell.runs) for cell in cells_of(gathered.runs)), default=0)
 
@@ -218,7 +224,7 @@ def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
-def _baselines(copy: Study, gathered: Gathered) -> dict[str, str]:
+def _baselines(copy: Study, gathered: "Gathered") -> dict[str, str]:
     """What `gate` takes, and of it the kinds of machine."""
     commits = [command["git_commit"] for command in copy.commands() or () if command.get("git_commit")]
     baseline = baseline_of(copy.name, gathered.runs, commit=str(commits[-1]) if commits else "")

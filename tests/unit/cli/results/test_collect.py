@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -114,6 +115,9 @@ def test_a_table_that_is_asked_for_is_printed_and_nothing_is_written(timed, caps
     assert out.index("What the runs cost") < out.index("Runs: one row each")
     assert "strong scaling" not in out
     assert not (timed.folder / "tables").exists()
+    above = " ".join(out.partition("Runs: one row each")[2].split()).partition(" equal in all rows")[0]
+    assert "model=" in above and "lr_scaling=" not in above
+    assert re.search(r"; --json and tables/runs.csv have \d\d more columns that are$", above)
     assert main(["collect", str(timed.folder), "--table", "all"]) == 0
     assert "strong scaling" in capsys.readouterr().out
 

@@ -69,6 +69,16 @@ def test_no_record_of_a_cell_that_was_done_is_read_again(study, monkeypatch):
     assert were_read(study, monkeypatch) == []
 
 
+@pytest.mark.parametrize("note_from", [1, 50])
+@pytest.mark.parametrize("words", [["status"], ["status", "--all"], ["status", "--json"], ["list"]])
+def test_a_damaged_plan_is_named_though_all_cells_have_ended(note_from, words, study, monkeypatch, capsys):
+    monkeypatch.setattr(done_cells, "NOTE_FROM", note_from)
+    (study.folder / "plan.json").write_text('{"schema_version": 1, "points": [')
+    assert main([*words, str(study.folder.parent if words == ["list"] else study.folder)]) == 0
+    said = capsys.readouterr().out
+    assert ("1 file cannot be read" if words == ["list"] else "plan.json") in said
+
+
 def test_nothing_is_read_of_a_finished_study_but_its_journal_and_the_note(study, monkeypatch):
     """Its plan is megabytes of a large one, and was read three times."""
     monkeypatch.setattr("vit_sweep.cli.terminal.show_status._FOLDED", 1)
