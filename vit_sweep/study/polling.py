@@ -32,7 +32,7 @@ class Silence(NamedTuple):
     """An open cell as the schedule sees it; seconds of one clock."""
 
     since: float
-    """When there was last news of it, from its files or from the scheduler."""
+    """When there was last news of it, from its files or from the scheduler; or when there is to be some."""
     overdue: bool = False
     """Whether news is expected at any moment: it has ended, or the scheduler did not answer."""
 
@@ -41,7 +41,8 @@ def due_at(asked_at: float, cells: Iterable[Silence]) -> float:
     """Return when to ask the scheduler again, which was asked last at `asked_at`.
 
     Seconds after the last question where an answer is overdue, ever less often the longer it stays so; else when the
-    silence of a cell has grown to `GROWTH` times of what it was; after `LONGEST_S` in any case.
+    silence of a cell has grown to `GROWTH` times of what it was; after `LONGEST_S` in any case. What is not to be heard
+    of yet is silent from a moment that is to come.
     """
     moments = (
         asked_at + min(LONGEST_AWAY_S, (asked_at - cell.since) / 2)
@@ -68,7 +69,7 @@ class Poller:
         self._seen: dict[str, tuple[object, float]] = {}
         """By cell, what was last seen of it, and when that was news."""
         self._moved: dict[str, float] = {}
-        """By batch, when there was last news of one of its cells: those that wait come after it."""
+        """By partition, when there was last news of a cell there: those that wait for it come after that one."""
 
     def states(self, latest: Mapping[str, SubmittedAttempt]) -> dict[str, TaskStatus]:
         """The states at the start of a look: asked of the scheduler if that is due, else the last ones."""
@@ -117,18 +118,19 @@ class Poller:
             cell, seen = result.file.cell_id, (result.status, result.attempt, result.detail, result.progress)
             last_seen = previous.get(cell)
             self._seen[cell] = last_seen if last_seen is not None and last_seen[0] == seen else (seen, self._now)
-            if last_seen is not None and last_seen[0] != seen and cell in self._states:
-                self._moved[self._states[cell][0].batch] = self._now
+            if last_seen is not None and last_seen[0] != seen:
+                self._moved[result.file.cell.partition] = self._now
             if result.status.has_job:
                 open_cells.append(result)
         self._due = due_at(self._asked_at, map(self._silence, open_cells))
 
     def _silence(self, result: Result) -> Silence:
-        """Of an open cell; one that waits behind others of its array has news when they begin and end."""
+        """Of an open cell: one that waits behind others of its partition has news when they begin and end, and one that
+        trains is to be heard of at the end of its epoch."""
         cell = result.file.cell_id
-        since, known = self._seen[cell][1], self._states.get(cell)
-        if result.status is Status.QUEUED and known is not None:
-            since = max(since, self._moved.get(known[0].batch, since))
+        since = self._seen[cell][1] + _epoch_left_s(result)
+        if result.status is Status.QUEUED:
+            since = max(since, self._moved.get(result.file.cell.partition, since))
         return Silence(since, overdue=cell in self._overdue)
 
     def due_in_s(self) -> float:
@@ -154,8 +156,17 @@ class Poller:
         return min([(self._now - asked_at) / 2, *(self._now - since for since in news)])
 
 
+def _epoch_left_s(result: Result) -> float:
+    """Seconds from what a cell that trains said last to the end of that epoch, as fast as it was so far; else 0."""
+    progress = result.progress
+    if result.status is not Status.RUNNING or progress is None or not progress.trained_steps:
+        return 0.0
+    epoch_steps = result.file.cell.steps_per_epoch
+    return (epoch_steps - progress.steps % epoch_steps) * progress.trained_s / progress.trained_steps
+
+
 _IN_DOUBT = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
-_SUBMITTED = TaskStatus(state=TaskState.QUEUED, detail="just submitted")
+_SUBMITTED = TaskStatus(state=TaskState.QUEUED, detail="submitted")
 
 
 def _is_young(attempt: SubmittedAttempt) -> bool:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
-from tests.unit.builders import cell, entry, record
+from launchers.profile import Scheduler
+from tests.unit.builders import cell, entry, record, series
 from tests.unit.study.test_status import leave, plan, submit
 from vit_sweep.outcome.ending import Cause, Exit, Progress, RankEnd, RankFile
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.cell import CellFile
 from vit_sweep.study import polling
-from vit_sweep.study.journal import Event
+from vit_sweep.study.journal import Event, SubmittedAttempt
 from vit_sweep.study.lock import now
 from vit_sweep.study.polling import (
     FIRST_S,
@@ -167,9 +171,13 @@ def test_a_rank_that_has_ended_well_is_no_reason_to_ask_while_rank_0_writes_the_
     assert len(watched.asked) == 2
 
 
-@pytest.mark.parametrize(("batch", "asked"), [("b1", 1), ("b2", 2)])
-def test_what_waits_behind_others_of_its_array_is_not_asked_for_while_they_begin_and_end(watched, batch, asked):
-    behind = cell(seed=1)
+@pytest.mark.parametrize(
+    ("batch", "partition", "asked"), [("b1", {}, 1), ("b2", {}, 1), ("b2", {"partition": "other"}, 2)]
+)
+def test_what_waits_behind_others_of_its_partition_is_not_asked_for_while_they_begin_and_end(
+    watched, batch, partition, asked
+):
+    behind = cell(seed=1, **partition)
     plan(watched.study, behind)
     ahead = [(cell().cell_id, 1)] if batch == "b1" else []
     watched.study.journal(entry(Event.SUBMITTED, batch, *ahead, (behind.cell_id, 1), handle="8"))
@@ -179,6 +187,101 @@ def test_what_waits_behind_others_of_its_array_is_not_asked_for_while_they_begin
             watched.folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, steps=step, host="n1")
         )
     assert len(watched.asked) == asked
+
+
+class Job(NamedTuple):
+    """A cell of a made-up queue; seconds since the sweep was handed over."""
+
+    file: CellFile
+    batch: str
+    start: float
+    end: float
+    epoch_s: float = 0.0
+    """None: it trains nothing."""
+
+    def at(self, now):
+        """What its files say."""
+        if now >= self.end:
+            return Result(file=self.file, record=None, status=Status.DONE, attempt="1")
+        if now < self.start:
+            return Result(file=self.file, record=None, status=Status.QUEUED, detail="submitted")
+        epochs = int((now - self.start) / self.epoch_s) if self.epoch_s else 0
+        progress = Progress(
+            phase="training" if self.epoch_s else "starting",
+            epoch=1 + epochs,
+            epochs=100,
+            host="n1",
+            steps=epochs * self.file.cell.steps_per_epoch,
+            trained_steps=epochs * self.file.cell.steps_per_epoch,
+            trained_s=epochs * self.epoch_s,
+        )
+        return Result(file=self.file, record=None, status=Status.RUNNING, attempt="1", progress=progress)
+
+
+def asked_at(monkeypatch, jobs, until_s, every_s=2.0):
+    """When a client that looks at these asks the controller, which says what the files say."""
+    moments, clock = [], SimpleNamespace(now=0.0)
+    attempts = {
+        job.file.cell_id: SubmittedAttempt(
+            batch=job.batch, scheduler=Scheduler.SLURM, handle="7", index=place, tasks=9, attempt=1, since=1, at=now()
+        )
+        for place, job in enumerate(jobs)
+    }
+
+    def ask(study, latest, **options):
+        if latest:
+            moments.append(clock.now)
+        states = {Status.QUEUED: TaskState.QUEUED, Status.RUNNING: TaskState.RUNNING}
+        by_cell = {job.file.cell_id: job.at(clock.now) for job in jobs}
+        return {cell: TaskStatus(state=states[by_cell[cell].status]) for cell in latest}
+
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(polling, "ask", ask)
+    poller = Poller(None)
+    while clock.now < until_s:
+        results = [job.at(clock.now) for job in jobs]
+        under_way = {r.file.cell_id: attempts[r.file.cell_id] for r in results if r.status.under_way}
+        if not under_way:
+            break
+        poller.states(under_way)
+        poller.note(results)
+        clock.now += every_s
+    return moments
+
+
+def files(count):
+    return [
+        CellFile(cell_id=f"c{seed}", cell=cell(seed=seed), series=(series(),), data_root="data")
+        for seed in range(count)
+    ]
+
+
+@pytest.mark.parametrize("cells", [24, 200])
+def test_of_a_short_study_that_goes_well_nothing_is_asked(monkeypatch, cells):
+    """Three cells end each second, one array after another, as Slurm on one machine has it."""
+    jobs = [
+        Job(file, f"array{4 * place // cells}", start=place / 3, end=place / 3 + 2)
+        for place, file in enumerate(files(cells))
+    ]
+    assert asked_at(monkeypatch, jobs, 180) == []
+
+
+def test_cells_that_train_are_asked_for_once_in_three_minutes_however_many_they_are(monkeypatch):
+    jobs = [Job(file, "array", start=7.0 * place, end=1e9, epoch_s=60.0) for place, file in enumerate(files(20))]
+    moments = asked_at(monkeypatch, jobs, 1500, every_s=5.0)
+    assert len([at for at in moments if at > 300]) <= 1200 / LONGEST_S + 1
+
+
+def test_a_cell_that_trains_and_is_late_for_its_next_epoch_is_asked_for(monkeypatch):
+    """Its last news is of 120 s; the next was to come at 180 s."""
+    (file,) = files(1)
+
+    class Stuck(Job):
+        def at(self, now):
+            return super().at(min(now, 130.0))
+
+    moments = asked_at(monkeypatch, [Stuck(file, "array", start=0.0, end=1e9, epoch_s=60.0)], 400, every_s=1.0)
+    assert [at for at in moments if 60 < at < 300] == [180 + 10, 180 + 30, 180 + 90]
 
 
 def test_a_cell_that_says_it_failed_has_the_scheduler_asked_at_once_for_an_answer_of_after_that(watched):
