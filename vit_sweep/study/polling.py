@@ -21,6 +21,8 @@ from vit_sweep.study.store import Study
 SOON_S = 2.0
 FIRST_S = 10.0
 """After news of a cell: its reason to wait has settled by then, and most jobs that die at once have."""
+START_S = 20.0
+"""What a rank takes to import on most file systems."""
 GROWTH = 3.0
 """By how much a cell's silence grows from one question to the next."""
 LONGEST_S = 180.0
@@ -126,9 +128,9 @@ class Poller:
 
     def _silence(self, result: Result) -> Silence:
         """Of an open cell: one that waits behind others of its partition has news when they begin and end, and one that
-        trains is to be heard of at the end of its epoch."""
+        runs is to be heard of once it trains, and at the end of its epoch."""
         cell = result.file.cell_id
-        since = self._seen[cell][1] + _epoch_left_s(result)
+        since = self._seen[cell][1] + _busy_s(result)
         if result.status is Status.QUEUED:
             since = max(since, self._moved.get(result.file.cell.partition, since))
         return Silence(since, overdue=cell in self._overdue)
@@ -156,11 +158,14 @@ class Poller:
         return min([(self._now - asked_at) / 2, *(self._now - since for since in news)])
 
 
-def _epoch_left_s(result: Result) -> float:
-    """Seconds from what a cell that trains said last to the end of that epoch, as fast as it was so far; else 0."""
+def _busy_s(result: Result) -> float:
+    """Seconds after its last news for which nothing has to be heard of a cell that runs: until its ranks have imported
+    what they need, then to the end of its epoch, as fast as it was so far."""
     progress = result.progress
-    if result.status is not Status.RUNNING or progress is None or not progress.trained_steps:
+    if result.status is not Status.RUNNING:
         return 0.0
+    if progress is None or not progress.trained_steps:
+        return START_S
     epoch_steps = result.file.cell.steps_per_epoch
     return (epoch_steps - progress.steps % epoch_steps) * progress.trained_s / progress.trained_steps
 

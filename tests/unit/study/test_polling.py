@@ -256,11 +256,11 @@ def files(count):
     ]
 
 
-@pytest.mark.parametrize("cells", [24, 200])
-def test_of_a_short_study_that_goes_well_nothing_is_asked(monkeypatch, cells):
-    """Three cells end each second, one array after another, as Slurm on one machine has it."""
+@pytest.mark.parametrize(("cells", "takes_s"), [(24, 2.0), (200, 2.0), (200, 25.0)])
+def test_of_a_short_study_that_goes_well_nothing_is_asked(monkeypatch, cells, takes_s):
+    """Three cells begin each second, one array after another, and say nothing before they end."""
     jobs = [
-        Job(file, f"array{4 * place // cells}", start=place / 3, end=place / 3 + 2)
+        Job(file, f"array{4 * place // cells}", start=place / 3, end=place / 3 + takes_s)
         for place, file in enumerate(files(cells))
     ]
     assert asked_at(monkeypatch, jobs, 180) == []
