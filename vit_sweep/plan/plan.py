@@ -22,7 +22,6 @@ from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.cost import Throughput, TimeEstimate
 from vit_sweep.plan.predict.memory import MemoryEstimate
 
-SCHEMA_VERSION = 1
 MARGIN_MEASURED, MARGIN_GUESSED = 1.3, 2.0
 """Factors from a predicted time to a time limit."""
 SPARE_MINUTES, ROUND_MINUTES = 5, 5

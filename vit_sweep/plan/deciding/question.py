@@ -72,7 +72,6 @@ class DecideRule:
 
 
 _NUMBER = r"(?P<{}>\d+(?:\.\d+)?)\s*%"
-_SPACE = r"\s*"
 _AT = rf"(?:\s*at\s*{_NUMBER.format('confidence')})?"
 _WIDTH = re.compile(
     rf"(?P<quantity>[a-z_/]+)\s*\(\s*(?P<gpus>\d+)\s*(?:gpus?)?\s*\)\s*(?:\+-|±|\+/-|-\+)\s*{_NUMBER.format('width')}{_AT}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from launchers.errors import UserError
-from vit_sweep.cli.terminal import render_diff
-from vit_sweep.cli.terminal.render_diff import compare, scripts_of
+from vit_sweep.cli import render_diff
+from vit_sweep.cli.render_diff import compare, scripts_of
 
 SCRIPT = """#!/bin/bash
 # vit_sweep study: {name}, batch n1-g1-{batch}
