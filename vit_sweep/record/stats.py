@@ -256,6 +256,10 @@ STEP_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS)
 """Of `StepParts.columns`."""
 
 
+_PHASES = ("data_wait", "copy", "forward", "backward", "optimizer", "other")
+"""Without those of communication."""
+
+
 def step_parts(record: Record, step_breakdown: StepBreakdown | None) -> StepParts | None:
     """What is known of a run's steps; None where nothing was measured. `measured`: the run's `breakdown`.
 
@@ -279,17 +283,8 @@ def step_parts(record: Record, step_breakdown: StepBreakdown | None) -> StepPart
         exposed_ms = None if exposed.is_nothing else exposed.exposed_ms
         columns |= {"exposed": exposed_ms, "exposed_low": low, "exposed_high": high}
     if step_breakdown is not None:
-        slowest_phases = step_breakdown.most
-        columns |= {
-            "data_wait": slowest_phases.data_wait,
-            "copy": slowest_phases.copy,
-            "forward": slowest_phases.forward,
-            "backward": slowest_phases.backward,
-            "communication": step_breakdown.communication_ms,
-            "optimizer": slowest_phases.optimizer,
-            "other": slowest_phases.other,
-            "slowest": _slowest(step_breakdown),
-        }
+        columns |= {name: getattr(step_breakdown.most, name) for name in _PHASES}
+        columns |= {"communication": step_breakdown.communication_ms, "slowest": _slowest(step_breakdown)}
         if step_breakdown.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
             columns["straggler_wait"] = step_breakdown.straggler_wait_ms
     return StepParts(**columns)  # type: ignore[arg-type]  # by name
@@ -299,14 +294,9 @@ def _slowest(step_breakdown: StepBreakdown) -> SlowestRank:
     of_rank, least = step_breakdown.slowest, step_breakdown.least_communication
     return SlowestRank(
         rank=step_breakdown.slowest_rank,
-        data_wait=of_rank.data_wait,
-        copy=of_rank.copy,
-        forward=of_rank.forward,
-        backward=of_rank.backward,
+        **{name: getattr(of_rank, name) for name in _PHASES},
         communication=of_rank.communication if least is None else least,
         wait=None if of_rank.communication is None or least is None else round(of_rank.communication - least, 3),
-        optimizer=of_rank.optimizer,
-        other=of_rank.other,
     )
 
 
