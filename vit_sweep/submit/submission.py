@@ -114,7 +114,8 @@ class Submitter:
             return
         if self._first and not idle and self._waiting:
             if not self._said:
-                self._say(f"{plural(len(self.waiting), 'cell waits|cells wait')} until these have ended: {self._first}")
+                waits = plural(len(self.waiting), "cell waits|cells wait")
+                self._say(f"{waits} until the study's other jobs have ended, {self._first}")
             self._said = True
             return
         self._first = ""

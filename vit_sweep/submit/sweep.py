@@ -245,7 +245,7 @@ def _must_end_first(study: Study, chosen: NextCells, rendered: Sequence[Rendered
     if limit is None or is_idle(chosen.results):
         return ""
     held, more = in_flight(study, chosen.results, study.planned()).gpus, most_gpus(item.batch for item in rendered)
-    return f"max_gpus_in_flight={limit}, and jobs of this study hold {held} GPUs" if held + more > limit else ""
+    return f"which hold {plural(held, 'GPU')}: max_gpus_in_flight={limit}" if held + more > limit else ""
 
 
 def feed(study: Study, submitter: Submitter) -> None:

@@ -83,7 +83,7 @@ def test_where_nothing_fits_beside_them_the_rest_waits_until_they_have_ended_and
         submitter.submit(idle=False)
     assert slurm.jobs == {}
     assert said == [
-        "6 cells wait until these have ended: max_gpus_in_flight=5, and jobs of this study hold 4 GPUs",
+        "6 cells wait until the study's other jobs have ended, which hold 4 GPUs: max_gpus_in_flight=5",
     ]
     submitter.submit(idle=True)
     assert sorted(len(tasks) for tasks in slurm.jobs.values()) == [3, 3]
