@@ -12,10 +12,10 @@ from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import with_default_partition
 from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
-from vit_sweep.submit.start_forecast import foretell
 from vit_sweep.submit.submission import Submitter
 from vit_sweep.submit.sweep import feed, is_idle, planned, submitter_of
 from vit_sweep.submit.tending import Keeper
+from vit_sweep.submit.waiting.start_forecast import foretell
 from vit_sweep.submit.watching import follow
 
 _log = logging.getLogger("vit_sweep")

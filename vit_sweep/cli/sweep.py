@@ -29,10 +29,10 @@ from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.next import NextCells, choose, write
-from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter, resolve
 from vit_sweep.submit.sweep import feed, is_idle, planned, same_python, submitter_of
 from vit_sweep.submit.tending import Keeper
+from vit_sweep.submit.waiting.start_forecast import Foretold, foretell
 
 if TYPE_CHECKING:
     # It imports numpy and more, which a dry run does not need.

@@ -29,8 +29,8 @@ from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
-from vit_sweep.submit.in_flight import InFlight, in_flight
-from vit_sweep.submit.packing import sending_of
+from vit_sweep.submit.waiting.in_flight import InFlight, in_flight
+from vit_sweep.submit.waiting.packing import sending_of
 
 if TYPE_CHECKING:
     # The simulation comes along, which only `pack=auto` needs.

@@ -50,9 +50,9 @@ from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
-from vit_sweep.submit.in_flight import in_flight, most_gpus
 from vit_sweep.submit.next import NextCells, Written, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
+from vit_sweep.submit.waiting.in_flight import in_flight, most_gpus
 
 _FEED_PERIOD_S = 2.0
 

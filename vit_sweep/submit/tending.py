@@ -20,10 +20,10 @@ from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
 from vit_sweep.submit.deciding import lines, look
-from vit_sweep.submit.in_flight import in_flight
 from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import repeats_to_add
 from vit_sweep.submit.submission import Say, Submitter, resolve
+from vit_sweep.submit.waiting.in_flight import in_flight
 
 _LOOKUP_PERIOD_S = 30.0
 """How often submissions in doubt are looked up while somebody watches."""

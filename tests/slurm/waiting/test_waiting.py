@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from launchers.slurm.queue_snapshot import look
+from launchers.slurm.look.queue_snapshot import look
 from tests.conftest import LONG
 from tests.slurm.conftest import wait_for
 from vit_sweep.plan.waiting.backfill import promised
@@ -126,7 +126,7 @@ def cluster_here(own_cluster, monkeypatch):
     """A cluster that we ask as users do."""
     for name, value in own_cluster.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("launchers.slurm.queue_snapshot.QUEUE_AGE_S", 0.0)
+    monkeypatch.setattr("launchers.slurm.look.queue_snapshot.QUEUE_AGE_S", 0.0)
     return own_cluster
 
 

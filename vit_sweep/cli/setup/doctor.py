@@ -99,7 +99,7 @@ def _scheduler() -> Iterator[Finding]:
 
 def _forecasts() -> Finding:
     """Whether anybody here can say when jobs will start."""
-    from launchers.slurm.queue_snapshot import blind
+    from launchers.slurm.look.queue_snapshot import blind
 
     if why := blind():
         return Finding(

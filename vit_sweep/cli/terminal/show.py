@@ -33,7 +33,7 @@ from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printe
 
 if TYPE_CHECKING:
     # It stands on all that submits, which `status` does not need.
-    from vit_sweep.submit.start_forecast import Foretold
+    from vit_sweep.submit.waiting.start_forecast import Foretold
 
 _CONDITIONS = (*CONFIGURATION, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {

@@ -13,9 +13,9 @@ from vit_sweep.study import polling, status
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.journal import Event
 from vit_sweep.submit import batches, submission
-from vit_sweep.submit.in_flight import in_flight, most_gpus
 from vit_sweep.submit.next import choose, write
 from vit_sweep.submit.sweep import submitter_of
+from vit_sweep.submit.waiting.in_flight import in_flight, most_gpus
 
 SITE = profile(partition="vector", max_submit=5)
 SHAPE = {"gpus": 2, "batch": 8, "partition": SITE}

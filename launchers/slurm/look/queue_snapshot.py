@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from launchers.queue_snapshot import OwnerLimit, QueueSnapshot
 from launchers.slurm.discover import CONFIG, NODES, PARTITIONS
 from launchers.slurm.handle import cluster_options
-from launchers.slurm.listing import (
+from launchers.slurm.look.listing import (
     ASSOCIATIONS,
     QOS_LIMITS,
     QUEUE,

@@ -8,7 +8,7 @@ import pytest
 
 from launchers.errors import UserError
 from launchers.queue_snapshot import NodeRoom, OwnerLimit, QueueSnapshot
-from launchers.slurm import queue_snapshot
+from launchers.slurm.look import queue_snapshot
 from tests.unit.builders import asked_for, planned_study, point, profile
 from vit_sweep.__main__ import main
 from vit_sweep.plan.choices import Allocation
@@ -18,7 +18,7 @@ from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of
 from vit_sweep.submit.next import write
-from vit_sweep.submit.start_forecast import foretell
+from vit_sweep.submit.waiting.start_forecast import foretell
 
 BATCHES = (8, 16, 32, 64)
 GRID = [point(gpus=gpus, batch=batch) for gpus in (1, 2) for batch in BATCHES]

@@ -56,7 +56,7 @@ def _by_look(
 ) -> tuple[dict[str, ForecastFile], Sequence[OwnerLimit] | None]:
     """By the batch's name, and the limits of this user's jobs there."""
     # The simulation comes along, which a sweep on this machine does not need.
-    from launchers.slurm.queue_snapshot import look
+    from launchers.slurm.look.queue_snapshot import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import planned_jobs, unmodelled_request

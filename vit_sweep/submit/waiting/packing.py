@@ -106,7 +106,7 @@ def _by_expected_wait(
 
 def _queue_snapshot(cells: Mapping[str, PlannedCell]) -> QueueSnapshot | str:
     """What the queue has that these cells would wait in; else why it says nothing."""
-    from launchers.slurm.queue_snapshot import look
+    from launchers.slurm.look.queue_snapshot import look
     from vit_sweep.plan.waiting.strategy import unmodelled_request
 
     unknown = [cell_id for cell_id, cell in cells.items() if cell.time is None]

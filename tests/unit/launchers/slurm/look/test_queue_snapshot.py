@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from launchers.queue_snapshot import QueueSnapshot
-from launchers.slurm import queue_snapshot, squeue_cache
-from launchers.slurm.queue_snapshot import blind, look
+from launchers.slurm import squeue_cache
+from launchers.slurm.look import queue_snapshot
+from launchers.slurm.look.queue_snapshot import blind, look
 from tests.unit.builders import put_programs
 
 QUEUES = Path(__file__).parent / "queues"

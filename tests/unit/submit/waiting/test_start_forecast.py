@@ -10,15 +10,15 @@ from rich.console import Console
 
 from launchers.profile import Scheduler
 from launchers.queue_snapshot import NodeRoom, OwnerLimit, QueuedJob, QueueSnapshot, QueueState
-from launchers.slurm import queue_snapshot
+from launchers.slurm.look import queue_snapshot
 from tests.unit.builders import planned_study, point, profile
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.waiting.forecast_file import NOT_LOOKED, Choice, Strategy, seconds
 from vit_sweep.submit import submission
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
 from vit_sweep.submit.next import Written
-from vit_sweep.submit.start_forecast import Foretold, foretell
 from vit_sweep.submit.submission import Submitter
+from vit_sweep.submit.waiting.start_forecast import Foretold, foretell
 
 SITE = profile(partition="lab", peak_tflops={"fp32": 8.1})
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.queue_snapshot import Closure, NodeRoom, QueueState
-from launchers.slurm import listing
-from launchers.slurm.listing import hosts_of, read_jobs, read_limits, read_nodes, read_reservations
+from launchers.slurm.look import listing
+from launchers.slurm.look.listing import hosts_of, read_jobs, read_limits, read_nodes, read_reservations
 
 QUEUES = Path(__file__).parent / "queues"
 ROW = (QUEUES / "jobs.txt").read_text().splitlines()[0]
