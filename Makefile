@@ -46,8 +46,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.dev
-	tests/install.sh
+test:
+	tests/install.sh & $(MAKE) --no-print-directory env-dev && wait $$!
 	$(BIN)/python tests/run.py
 
 bench: $(VENV)/.dev

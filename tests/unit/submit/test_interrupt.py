@@ -61,6 +61,13 @@ def slurm(planned):
     return planned("s")
 
 
+@pytest.fixture
+def no_silence(monkeypatch):
+    """Slurm is asked at once, not after ten seconds in which a job was silent."""
+    monkeypatch.setattr(polling, "SOON_S", 0.0)
+    monkeypatch.setattr(polling, "LONGEST_S", 0.0)
+
+
 def press():
     signal.raise_signal(signal.SIGINT)
 
@@ -168,14 +175,14 @@ def in_another_thread(_):
     ],
     ids=lambda moment: moment.__name__,
 )
-def test_one_press_detaches_whatever_python_is_doing(slurm, tmp_path, monkeypatch, capsys, moment):
+def test_one_press_detaches_whatever_python_is_doing(slurm, no_silence, tmp_path, capsys, moment):
     launch.resume(slurm.study, wait=False)
     slurm.happens = lambda: moment(tmp_path)
     assert main(["status", str(slurm.study.folder), "--watch"]) == launch.EXIT_DETACHED
     assert "detached" in capsys.readouterr().out
 
 
-def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
+def test_a_press_ends_a_wait_at_once(slurm, no_silence, monkeypatch):
     launch.resume(slurm.study, wait=False)
     monkeypatch.setattr(watching, "_SLURM_PERIOD_S", 600.0)
     waits = threading.get_ident()
@@ -185,20 +192,20 @@ def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
         press()
 
     thread = threading.Thread(target=press_it_while_it_waits)
-    slurm.happens = thread.start
+
+    def begins_to_wait():
+        monkeypatch.setattr(polling, "SOON_S", 600.0)
+        thread.start()
+
+    slurm.happens = begins_to_wait
     assert main(["status", str(slurm.study.folder), "--watch"]) == launch.EXIT_DETACHED
     thread.join()
 
 
-def test_one_press_ends_a_watching_client_at_any_step(slurm, monkeypatch):
+def test_one_press_ends_a_watching_client_at_any_step(slurm, no_silence, monkeypatch):
     """Its looks follow each other at once, and each asks: how many there are hangs on no clock."""
-    for module, name in (
-        (polling, "SOON_S"),
-        (polling, "LONGEST_S"),
-        (watching, "_SLURM_PERIOD_S"),
-        (watching, "_LOCAL_PERIOD_S"),
-    ):
-        monkeypatch.setattr(module, name, 0.0)
+    monkeypatch.setattr(watching, "_SLURM_PERIOD_S", 0.0)
+    monkeypatch.setattr(watching, "_LOCAL_PERIOD_S", 0.0)
     launch.resume(slurm.study, wait=False)
     _, calls = run("status", slurm, "--watch", begins=_command)
     for step in steps(calls):
