@@ -52,7 +52,7 @@ def test_it_names_what_is_there(shown):
         case (("python" | "python3"), script):
             assert (ROOT / script).is_file(), page
             text = "".join(path.read_text() for path in sorted((ROOT / "benchmarks").rglob("*.py")))
-            options = [word for word in words if word.startswith("--")]
+            options = [word.partition("=")[0] for word in words if word.startswith("--")]
             assert [option for option in options if f'"{option}"' not in text] == [], page
         case _:
             pytest.fail(f"{page}: nobody looks at {shown}")
