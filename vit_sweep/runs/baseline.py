@@ -11,7 +11,7 @@ from statistics import median
 from typing import Annotated, Any, Literal
 
 from launchers.atomic import read, write
-from launchers.checked import Gt, Instant, Line, Quantity, Signed, Whole, checked, parse_json, to_plain
+from launchers.checked import Gt, Instant, Line, Quantity, Whole, checked, parse_json, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count
 from launchers.text import indented
@@ -48,7 +48,7 @@ class BaselineRun:
     """Where it is not the cell's."""
     software: Whole | None = None
     """Likewise."""
-    counts: dict[Line, Signed] = field(default_factory=dict)
+    counts: dict[Line, Quantity] = field(default_factory=dict)
     """Those that are not the same in all runs of the cell."""
 
 
@@ -69,7 +69,7 @@ class BaselineCell:
     """Number of a machine in `machines`, and how many ranks had it."""
     software: Whole | None = None
     """Number of an entry of `software`."""
-    counts: dict[Line, Signed] = field(default_factory=dict)
+    counts: dict[Line, Quantity] = field(default_factory=dict)
     """Of a step; the same in all of its runs."""
     runs: tuple[BaselineRun, ...]
 

@@ -1,5 +1,10 @@
 """A baseline's file keeps of each run what a gate judges by."""
 
+import json
+
+import pytest
+
+from launchers.errors import UserError
 from tests.unit.analysis.gate.builders import side
 from vit_sweep.analysis.gate.checks import Kind, Standing
 from vit_sweep.analysis.gate.judging import judge
@@ -28,3 +33,11 @@ def test_which_runs_waited_for_cores_lies_in_it_so_that_the_file_says_what_the_s
 def test_a_quiet_one_says_nothing_of_it_and_older_files_are_read_as_before():
     text, before = through_a_file(side(TIMES))
     assert "contended" not in text and not any(map(is_contended, before))
+
+
+def test_a_count_below_nothing_is_a_sentence_and_no_verdict():
+    """As a bug it ended the gate with 1: something got worse."""
+    content = json.loads(through_a_file(side(TIMES))[0])
+    content["cells"][0]["counts"] = {"flop": -5.0}
+    with pytest.raises(UserError, match=r"counts\.flop=-5\.0 – must be at least 0"):
+        parsed_baseline(json.dumps(content).encode(), "it")

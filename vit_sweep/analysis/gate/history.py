@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Annotated, NamedTuple
 
-from launchers.checked import Gt, Instant, Line, Quantity, Signed, Whole, checked
+from launchers.checked import Gt, Instant, Line, Quantity, Whole, checked
 from vit_sweep.analysis.gate.changes import Change, change_points
 from vit_sweep.outcome.result import Status
 from vit_sweep.record.machine import hardware_words
@@ -24,7 +24,7 @@ class Point:
     epoch_s: Annotated[Quantity, Gt(0)] | None
     """Median over its runs; None where none has a time that counts."""
     runs: Whole
-    counts: dict[Line, Signed]
+    counts: dict[Line, Quantity]
     """Of a step; where runs differ, the most."""
 
 
