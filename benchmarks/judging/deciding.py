@@ -10,17 +10,17 @@ tables (`series.pooling`), which are not corrected for having been looked at: th
 
 import random
 from collections.abc import Callable, Sequence
-from math import exp, inf, log
+from math import asinh, exp, inf, log
 from statistics import NormalDist, fmean, median
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import betaincinv
 
 from benchmarks.provenance import options, report
-from vit_sweep.analysis.deciding.answering import TIE
+from vit_sweep.analysis.deciding.answering import TOLERANCE, reach_to_tell
 from vit_sweep.analysis.deciding.decide import decide
 from vit_sweep.analysis.deciding.evidence import Evidence, Timed
-from vit_sweep.analysis.deciding.looks import confidence_of
 from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s
 from vit_sweep.analysis.series.pooling import half_width, layout_of, spread_of
 from vit_sweep.plan.choices import Scaling
@@ -74,9 +74,10 @@ class Curve(NamedTuple):
                 return self.load.images(question.gpus) / self.seconds[question.gpus]
 
     def may_be_largest(self, gpus: int, threshold: float) -> bool:
-        """Whether a count is the largest one, efficiencies within `TIE` of the threshold being equal to it."""
-        enough = gpus == self.base or self.efficiency(gpus) >= threshold / (1 + TIE)
-        return enough and all(self.efficiency(more) <= threshold * (1 + TIE) for more in self.counts if more > gpus)
+        """Whether a count is the largest one, efficiencies within `TOLERANCE` of the threshold being either."""
+        enough = gpus == self.base or self.efficiency(gpus) >= threshold / (1 + TOLERANCE)
+        most = threshold * (1 + TOLERANCE)
+        return enough and all(self.efficiency(more) <= most for more in self.counts if more > gpus)
 
     def hours(self, gpus: int) -> float:
         """Of a run of three epochs."""
@@ -120,7 +121,7 @@ class Outcome(NamedTuple):
     looks: int
     runs: int
     floor_hours: float
-    """GPU-hours of `clairvoyant`; 0 of a question for a number."""
+    """GPU-hours of `clairvoyant`."""
 
 
 def random_curve(number: int, seed: int) -> Curve:
@@ -231,7 +232,7 @@ def _grid_answers(curve: Curve, question: Question, seconds: Sequence[Sequence[f
         reach = float(half_width(variance, freedom))
         ideal = log(gpus / curve.base) if curve.load.scaling is Scaling.STRONG else 0.0
         off = float(value) - ideal - log(question.threshold)
-        if abs(off) < reach and abs(off) + reach > log(1 + TIE):
+        if reach > reach_to_tell(off):
             return False
     return True
 
@@ -240,32 +241,33 @@ def outcome(curve: Curve, question: Question, seed: str) -> Outcome:
     """Both designs."""
     spent = adaptive(curve, question, seed)
     grid = full_grid(curve, question, seed)
-    floor = clairvoyant(curve, question) if question.gpus is None else 0.0
+    floor = clairvoyant(curve, question)
     return Outcome(spent.answered, spent.held, spent.hours, grid, spent.looks, spent.runs, floor)
 
 
 def clairvoyant(curve: Curve, question: Question) -> float:
-    """GPU-hours of who knows curve and spread beforehand and only shows it, by one look at each count that it takes.
+    """GPU-hours of who knows curve and spread beforehand and only shows the answer, by one look. No choice takes less.
 
-    These are the answer, the next count that is surely below, and all in between that are equal to the threshold; the
-    runs of the smallest count serve them all. No choice can take less.
+    The largest count is shown by itself and the next one; the runs of the smallest count serve both.
     """
+    z = NormalDist().inv_cdf((1 + question.confidence) / 2)
+    if question.half_width is not None:
+        assert question.gpus is not None
+        error = asinh(question.half_width) / z
+        if question.quantity.compared:
+            return _hours_to_show(curve, {question.gpus: error})
+        return max(1.0, (curve.spread / error) ** 2) * curve.hours(question.gpus)
     assert question.threshold is not None
-    z = NormalDist().inv_cdf((1 + confidence_of(1, question.confidence)) / 2)
-    off = {gpus: log(curve.efficiency(gpus) / question.threshold) for gpus in curve.counts[1:]}
-    errors = {gpus: max(abs(by), log(1 + TIE) - abs(by)) / z for gpus, by in off.items()}
-    equal = {gpus for gpus, by in off.items() if abs(by) < log(1 + TIE) / 2}
     ways = []
-    for first, *beyond in (curve.counts[place:] for place in range(len(curve.counts))):
-        if first != curve.base and (first in equal or off[first] < 0):
-            continue
-        told = [first] if first != curve.base else []
-        for gpus in beyond:
-            told.append(gpus)
-            if gpus not in equal:
-                break
-        if not beyond or told[-1] in equal or off[told[-1]] < 0:
-            ways.append({gpus: errors[gpus] for gpus in told})
+    for place, gpus in enumerate(curve.counts):
+        sides = {gpus: 1} if gpus != curve.base else {}
+        sides |= dict.fromkeys(curve.counts[place + 1 : place + 2], -1)
+        reach = {
+            told: reach_to_tell(0.0) + side * log(curve.efficiency(told) / question.threshold)
+            for told, side in sides.items()
+        }
+        if min(reach.values()) > 0:
+            ways.append({told: half / z for told, half in reach.items()})
     return min(_hours_to_show(curve, way) for way in ways)
 
 
@@ -323,19 +325,23 @@ def replace_counts(curve: Curve, counts: tuple[int, ...]) -> Curve:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Figures of a row."""
+    """Figures of a row; GPU-hours as parts of the grid's."""
     ratios = [o.hours / o.grid_hours for o in outcomes]
     answered = [o for o in outcomes if o.answered]
+    could = [o for o in outcomes if o.floor_hours <= o.grid_hours / 2]
+    held = sum(o.held for o in answered)
     return {
         "questions": len(outcomes),
         "answered": len(answered) / len(outcomes),
-        "held": fmean(o.held for o in answered) if answered else 0.0,
+        "held": held / max(1, len(answered)),
+        "held_at_least": float(betaincinv(held, len(answered) - held + 1, 0.05)) if held else 0.0,
         "hours": _together(outcomes),
         "hours_of_answered": _together(answered),
-        "floor": sum(o.floor_hours for o in answered) / max(1e-9, sum(o.grid_hours for o in answered)),
+        "floor_of_answered": sum(o.floor_hours for o in answered) / max(1e-9, sum(o.grid_hours for o in answered)),
         "median": median(ratios),
         "at_most_half": fmean(ratio <= 0.5 for ratio in ratios),
-        "looks": fmean(o.looks for o in outcomes),
+        "could": len(could) / len(outcomes),
+        "hours_where_it_could": _together(could),
         "runs": fmean(o.runs for o in outcomes),
     }
 
@@ -345,17 +351,20 @@ def _together(outcomes: Sequence[Outcome]) -> float:
 
 
 HEAD = (
-    "| curves | question | asked | answered | held the truth | GPU-hours of the grid's, answered ones | all | median | "
-    "at most half | looks | runs |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "| curves | question | asked | answered | held the truth (surely) | GPU-hours of the grid's: median | all | "
+    "answered | clairvoyant | where it could halve them | at most half | runs |\n"
+    f"|{'---|' * 12}"
 )
 
 
 def line(curves: str, question: str, figures: dict[str, float]) -> str:
     """A row as Markdown."""
     return (
-        f"| {curves} | {question} | {figures['questions']:.0f} | {figures['answered']:.1%} | {figures['held']:.1%} | "
-        f"{figures['hours_of_answered']:.0%} | {figures['hours']:.0%} | {figures['median']:.0%} | "
-        f"{figures['at_most_half']:.0%} | {figures['looks']:.1f} | {figures['runs']:.1f} |"
+        f"| {curves} | {question} | {figures['questions']:.0f} | {figures['answered']:.1%} | "
+        f"{figures['held']:.1%} ({figures['held_at_least']:.1%}) | {figures['median']:.0%} | {figures['hours']:.0%} | "
+        f"{figures['hours_of_answered']:.0%} | {figures['floor_of_answered']:.0%} | "
+        f"{figures['hours_where_it_could']:.0%} of {figures['could']:.0%} | {figures['at_most_half']:.0%} | "
+        f"{figures['runs']:.1f} |"
     )
 
 
@@ -379,9 +388,6 @@ def main() -> None:
                 outcomes.append(outcome(curve, question_of(question_for(curve, draw)), f"{args.seed} {kind} {number}"))
             figures[f"{kind}, {name}"] = summary(outcomes)
             print(line(kind, name, summary(outcomes)), flush=True)
-    for name, row in figures.items():
-        if row["floor"]:
-            print(f"{name}: who knew the curves would take {row['floor']:.0%} to show the answers", flush=True)
     print("\n| curves | half-width, median | held the truth | GPU-hours, in repeats of the grid |\n|---|---|---|---|")
     for kind, curves in (("planted, 64 known", planted), ("published, all but the largest known", replayed)):
         further = beyond(curves, args.seed)

@@ -32,7 +32,7 @@ def next_cells(
     opened = open_study(study)
     proposal = propose(opened, until=until, budget=budget, most=most)
     if proposal.entry is None:
-        raise UserError(f"study {opened.name}: cells of its last decision have not ended; {called()} status {study}")
+        raise UserError(f"study {opened.name}: some of its cells have not ended; {called()} status {study}")
     if as_json:
         typer.echo(json.dumps(to_plain(proposal.entry), indent=1, allow_nan=False))
         return
@@ -40,5 +40,5 @@ def next_cells(
     for line in lines(proposal.entry):
         console.print(line, soft_wrap=not console.is_terminal)
     rule = opened.decide_rule()
-    if not proposal.entry.settled and rule is not None and rule.until == proposal.entry.until:
+    if not proposal.entry.settled and rule is not None and rule == proposal.entry.rule:
         console.print(f"  to run them: {called()} resume {study}", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic_core import ValidationError
 
-from launchers.checked import Ge, Gt, Le, Line, checked, field_names, fields_for, parse, to_plain
+from launchers.checked import Ge, Gt, Le, Line, Quantity, checked, field_names, fields_for, parse, to_plain
 from launchers.errors import UserError
 from launchers.merged_profile import either
 from launchers.profile import Count, PartitionProfile, Positive, Scheduler
@@ -85,7 +85,7 @@ class Settings:
     """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
     memory_check: MemoryCheck
     """What happens to cells that are predicted not to fit into a GPU's memory."""
-    budget_gpu_hours: Annotated[float, Ge(0)] | None
+    budget_gpu_hours: Quantity | None
     """Nothing is submitted that would take the study above it, by prediction and what it has spent."""
     max_gpus_in_flight: Count | None
     """GPUs that this sweep's arrays may use at once."""
@@ -144,6 +144,11 @@ class Settings:
             raise UserError(
                 f"design=adaptive {several}={getattr(self, several)}: a sweep that decides repeats where that narrows "
                 f"its answer, up to max_repeats={self.max_repeats} runs of a cell; leave {several} out"
+            )
+        if self.max_repeats < 2:
+            raise UserError(
+                f"design=adaptive max_repeats={self.max_repeats}: one run of a cell does not say how far its runs "
+                "differ; give 2 or more"
             )
         return DecideRule(until=self.until, budget_gpu_hours=self.budget_gpu_hours, most=self.max_repeats)
 

@@ -87,7 +87,7 @@ def so_far(
     # Another budget, or more repeats, ask again: then no stop but an answer holds.
     stop = (
         decision.stop
-        if last is not None and decision is not None and (_same_limits(last, rule) or decision.answer.done)
+        if last is not None and decision is not None and (last.rule == rule or decision.answer.done)
         else ""
     )
     return QuestionStatus(
@@ -130,7 +130,7 @@ def look(
     if any(result.record is None and result.status not in _ENDED for result in on_curve):
         return NextDecision(entry=None, new=False, cells={})
     decision, runs, spent = _decide(rule, candidates, hours, previous, on_curve, lost=lost)
-    if last is not None and last.settled and _same(last, rule, runs):
+    if last is not None and last.settled and (last.runs, last.rule) == (runs, rule):
         return NextDecision(entry=last, new=False, cells={})
     used = {(result.file.cell.gpus, result.file.cell.seed) for result in on_curve}
     used |= {pair for entry in previous for pair in entry.cells}
@@ -210,14 +210,6 @@ def _failed(results: Sequence[Result]) -> dict[int, str]:
         if ends and (not any_finished or len(ends) > 1):
             failed[gpus] = ends[0].cause or str(ends[0].status)
     return failed
-
-
-def _same(last: DecisionEntry, rule: DecideRule, runs: int) -> bool:
-    return last.runs == runs and _same_limits(last, rule)
-
-
-def _same_limits(last: DecisionEntry, rule: DecideRule) -> bool:
-    return (last.budget_gpu_hours, last.most) == (rule.budget_gpu_hours, rule.most)
 
 
 def _seeds(

@@ -22,6 +22,8 @@ def propose(study: Study, *, until: str | None, budget: float | None, most: int 
 
     Raises `UserError` for a question that is none, or a study that is not one curve.
     """
+    if budget == 0:
+        raise UserError("--budget 0 pays no run; leave it out for the study's own")
     stored = study.decide_rule()
     text = until if until is not None else stored.until if stored is not None else None
     if text is None:

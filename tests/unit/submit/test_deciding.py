@@ -276,6 +276,8 @@ def test_next_counts_attempts_that_failed(tmp_path):
         fail(study, cell_id, until="2026-11-30T01:00:00+00:00")
         study.journal(entry(Event.SUBMITTED, "b", (cell_id, 1), handle="17"))
     assert propose(study, until=RULE.until, budget=7, most=10).entry.spent_gpu_hours == pytest.approx(9)
+    with pytest.raises(UserError, match="--budget 0 pays no run"):
+        propose(study, until=RULE.until, budget=0, most=10)
 
 
 def test_the_sweeps_command_counts_attempts_that_failed(tmp_path, monkeypatch, capsys):
@@ -297,6 +299,25 @@ def test_the_sweeps_command_counts_attempts_that_failed(tmp_path, monkeypatch, c
     fail(study, failed.cell_id, until="2026-12-07T00:00:00+00:00")
     assert main(words) == 0
     assert "– budget: budget_gpu_hours=100: 168 are spent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("budget_gpu_hours=1e300", "budget_gpu_hours=1e+300 – must be at most 1e+18"),
+        ("budget_gpu_hours=0", "budget_gpu_hours says when it stops at the latest"),
+        ("max_repeats=1", "max_repeats=1: one run of a cell does not say how far its runs differ; give 2 or more"),
+        ("repeats=3", "leave repeats out"),
+    ],
+)
+def test_limits_that_allow_no_answer_are_refused_before_a_cell_runs(tmp_path, monkeypatch, capsys, word, says):
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "gpus=1,4", "partition=vector_t4v2", "model=vit_b_16", "data=synthetic", "study=s", "dry_run=true"]
+    words += ["design=adaptive", "budget_gpu_hours=9", "until=efficiency(4) +- 1 %"]
+    name = word.partition("=")[0]
+    assert main([*(old for old in words if not old.startswith(f"{name}=")), word]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "outputs" / "s" / "study.json").exists()
 
 
 def test_runs_that_stand_apart_give_no_time_and_were_paid_all_the_same():

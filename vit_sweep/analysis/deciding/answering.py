@@ -19,8 +19,8 @@ from vit_sweep.analysis.series.estimates import number
 from vit_sweep.plan.deciding.decision import Answer
 from vit_sweep.plan.deciding.question import Quantity, Question
 
-TIE = 0.01
-"""An efficiency whose interval lies within this part of a threshold is taken for equal to it."""
+TOLERANCE = 0.01
+"""Part of a threshold by which an efficiency may be on its other side unnoticed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,11 @@ def _percent(width: float) -> str:
 
 
 class Standing(NamedTuple):
-    """How a count's efficiency stands to the threshold."""
+    """How a count's efficiency stands to the threshold.
+
+    It is told to be on the side where it was seen once its interval leaves it no more than `TOLERANCE` on the other. So
+    a count at the threshold itself is told, as either, by the time its interval is as narrow as that.
+    """
 
     gpus: int
     off: float
@@ -135,14 +139,14 @@ class Standing(NamedTuple):
     reach: float
     """Half of the interval of `off` at this look."""
     above: bool
-    """Surely the threshold or more."""
+    """Surely the threshold or more, to within the tolerance."""
     below: bool
-    """Surely less."""
+    """Surely less, likewise."""
 
     @property
-    def tied(self) -> bool:
-        """Not to be told from the threshold, and near enough not to matter."""
-        return not self.above and not self.below and abs(self.off) + self.reach <= log(1 + TIE)
+    def across(self) -> bool:
+        """Whether the tolerance is needed."""
+        return abs(self.off) < self.reach
 
 
 def ideal_off(question: Question, evidence: Evidence, gpus: int) -> float:
@@ -164,34 +168,38 @@ def standings(question: Question, evidence: Evidence, earlier: EarlierLooks) -> 
         confidence = confidence_of(earlier.looks.get(gpus, 1), question.confidence)
         reach = t_of(value.freedom, confidence) * value.error
         fresh = earlier.last_count in (gpus, None) and gpus not in earlier.above | earlier.below
+        told = fresh and reach <= reach_to_tell(off)
         by_count[gpus] = Standing(
             gpus=gpus,
             off=off,
             reach=reach,
-            above=gpus in earlier.above or (fresh and off - reach >= 0),
-            below=gpus in earlier.below or (fresh and off + reach < 0),
+            above=gpus in earlier.above or (told and off >= 0),
+            below=gpus in earlier.below or (told and off < 0),
         )
     return by_count
+
+
+def reach_to_tell(off: float) -> float:
+    """Half of the widest interval that tells an efficiency so far off the threshold, as a logarithm, from it."""
+    return abs(off) + log(1 + TOLERANCE)
 
 
 def chance_to_tell(evidence: Evidence, weights: Weights, off: float, confidence: float) -> float:
     """The probability, 0 to 1, that a count is told from the threshold once it ran as often as it may.
 
     Predictive power (Spiegelhalter, Freedman and Blackburn 1986): by then it is off by what it is now, give or take
-    the error that the remaining runs take away. It is told where that is more than half of the interval that is left,
-    and equal where the interval is near enough. `off`: logarithm of its efficiency over the threshold. Giving up
-    makes no answer less sure, as none is given.
+    the error that the remaining runs take away. `off`: logarithm of its efficiency over the threshold. Giving up makes
+    no answer less sure, as none is given.
     """
     now = evidence.value(weights)
     last = evidence.value(weights, {gpus: evidence.room(gpus) for gpus in weights})
-    reach = t_of(last.freedom, confidence) * last.error
+    least = max(0.0, t_of(last.freedom, confidence) * last.error - reach_to_tell(0.0))
     moves = max(1e-12, now.error**2 - last.error**2) ** 0.5
 
     def less(bound: float) -> float:
         return float(stdtr(now.freedom, (bound - off) / moves))
 
-    near = max(0.0, log(1 + TIE) - reach)
-    return min(1.0, 1 - less(reach) + less(-reach) + less(near) - less(-near))
+    return 1 - less(least) + less(-least)
 
 
 def undecided(evidence: Evidence, standing: Mapping[int, Standing]) -> tuple[int, tuple[int, ...]]:
@@ -213,19 +221,20 @@ def _largest(question: Question, evidence: Evidence, earlier: EarlierLooks) -> A
     heading = f"the largest count with an efficiency of {question.threshold:.0%} or more"
     if not standing:
         return Answer(sentence=f"{heading}: nothing is known yet", done=False, possible=evidence.counts)
-    tied = tuple(gpus for gpus in open_ if gpus in standing and standing[gpus].tied)
-    done = set(open_) == set(tied)
     possible = (sure, *open_)
     words = " or ".join(map(str, possible)) if len(possible) < 4 else f"{sure} to {possible[-1]}"
     top = " (the largest count of the grid)" if possible == (evidence.counts[-1],) else ""
     after = [gpus for gpus in evidence.counts if gpus > possible[-1]][:1]
     near = [gpus for gpus in (sure, *after, *open_) if gpus in standing]
     details = ", ".join(_efficiency_words(question, standing[gpus]) for gpus in sorted(near)[:4])
-    if tied and done:
-        details += f"; {', '.join(map(str, tied))}: not to be told from {question.threshold:.0%}"
+    across = [gpus for gpus in near if standing[gpus].across and gpus not in open_]
+    if across and not open_:
+        details += (
+            f"; {', '.join(map(str, across))}: told from {question.threshold:.0%} to within {TOLERANCE:.0%} of it"
+        )
     return Answer(
         sentence=f"{heading} is {words}{top}" + (f": {details}" if details else ""),
-        done=done,
+        done=not open_,
         possible=possible,
         above=tuple(s.gpus for s in standing.values() if s.above),
         below=tuple(s.gpus for s in standing.values() if s.below),

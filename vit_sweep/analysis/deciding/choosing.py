@@ -17,19 +17,20 @@ how far a spread is known that so few runs show; as many as that where each look
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, exp
+from math import exp, inf, log
 
 import numpy as np
 from scipy.special import stdtr
 
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import (
-    TIE,
+    TOLERANCE,
     EarlierLooks,
     Standing,
     chance_to_tell,
     half_width,
     ideal_off,
+    reach_to_tell,
     standings,
     t_of,
     undecided,
@@ -37,6 +38,7 @@ from vit_sweep.analysis.deciding.answering import (
 )
 from vit_sweep.analysis.deciding.candidates import Candidates, Floats, Mixture
 from vit_sweep.analysis.deciding.evidence import Evidence, Value
+from vit_sweep.analysis.deciding.looks import GROWTH as GROWTH_OF_LOOKS
 from vit_sweep.analysis.deciding.looks import confidence_of
 from vit_sweep.analysis.deciding.searching import Prospect, by_first_look
 from vit_sweep.plan.deciding.decision import Choice
@@ -45,19 +47,17 @@ from vit_sweep.plan.deciding.question import Question
 FIRST = 2
 """Runs of each cell of an answer before it is looked at."""
 GROWTH = 0.5
-"""Runs of a round at most, as a part of those that the answer rests on."""
-GROWTH_TO_TELL = 1.0
-"""The same of a round that judges a count by a threshold: there each further look makes all of them less sure."""
-EQUAL = TIE / 2
-"""Part of a threshold within which an efficiency is likely to be told as equal to it."""
+"""Information (1/variance) that a round adds at most, as a part of what the answer rests on."""
 LEAST_GAIN = 0.02
 """Part of the variance that a run must take away, where laws answer."""
 LEAST_CHANCE = 0.1
 """Probability that all runs that may still be made tell a count from the threshold, below which none is made."""
+_MARGIN = 0.9
+"""Part of the interval that would just tell, which runs are made for: the next ones move the mean."""
 _FREEDOM = 6.0
 """Degrees of freedom of the spread by the time a count that has not run is told."""
-_OFF: Floats = EQUAL * np.exp2(np.arange(8.0))
-"""Logarithms of an efficiency over a threshold, from where each doubling is a fourth of the runs that tell it."""
+_REACH: Floats = log(1 + TOLERANCE) * np.exp2(np.arange(8.0))
+"""Half of the intervals that tell an efficiency from a threshold: for each doubling it takes a fourth of the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +148,23 @@ def _first_runs(question: Question, evidence: Evidence, missing: Mapping[int, in
 
 
 def allocate(
-    evidence: Evidence, weights: Mapping[int, float], enough: Callable[[Value], bool], most: int | None = None
+    evidence: Evidence, weights: Mapping[int, float], enough: Callable[[Value], bool], growth: float = GROWTH
 ) -> dict[int, int]:
     """Runs to add one by one where each lowers the variance most per GPU-hour, until that would be `enough`.
 
-    At most `most` of them; None: `GROWTH` of those that are there.
+    At least one, where there is room, and none once what they can narrow is narrowed by 1 + `growth`. The number of
+    runs is no measure of that: those of a dear count would grow by as many as cheap ones may.
     """
     more: dict[int, int] = {}
-    total = sum(evidence.n(gpus) for gpus in weights)
-    limit = most if most is not None else max(1, ceil(GROWTH * total))
-    while sum(more.values()) < limit and not (more and enough(evidence.value(weights, more))):
+
+    def variance() -> float:
+        return sum(
+            weight**2 * evidence.run_variance(gpus) / (evidence.n(gpus) + more.get(gpus, 0))
+            for gpus, weight in weights.items()
+        )
+
+    least = variance() / (1 + growth)
+    while not more or (variance() > least * (1 + 1e-9) and not enough(evidence.value(weights, more))):
         rates = {}
         for gpus, weight in weights.items():
             n = evidence.n(gpus) + more.get(gpus, 0)
@@ -186,8 +193,8 @@ def _why_exhausted(evidence: Evidence, counts: Mapping[int, object]) -> str:
 def _towards_laws(question: Question, evidence: Evidence) -> Round:
     free = [gpus for gpus in evidence.counts if evidence.room(gpus)]
     if not evidence.measured and free:
-        ends = {free[0]: 1, free[-1]: 1}
-        return Round(choices=tuple(Choice(gpus=gpus, runs=1, why="an end of the grid") for gpus in ends))
+        why = f"an end of the grid: gpus={question.gpus} is not in it, so candidate laws answer, as well as they can"
+        return Round(choices=tuple(Choice(gpus=gpus, runs=1, why=why) for gpus in dict.fromkeys((free[0], free[-1]))))
     laws = Candidates(evidence=evidence)
     target = laws.ratio(question.gpus or 0) if question.quantity.compared else laws.seconds(question.gpus or 0)
     gains = {gpus: laws.gain(gpus, target) for gpus in free}
@@ -219,7 +226,6 @@ def _towards_threshold(question: Question, evidence: Evidence, earlier: EarlierL
     looks = {
         gpus: _Look(question, evidence, laws, gpus, confidence_of(earlier.looks.get(gpus, 0) + 1, question.confidence))
         for gpus in open_ or evidence.counts[1:]
-        if not (gpus in standing and standing[gpus].tied)
     }
     for gpus in by_first_look([look.prospect for look in looks.values()]):
         if choices := looks[gpus].choices:
@@ -245,13 +251,11 @@ class _Look:
         GPU-hours are the mean over how far off the efficiency may be, by the chance that the runs which may still be
         made tell.
         """
-        above, below = self._beyond(_OFF), 1 - self._beyond(-_OFF)
-        near = 1 - above[0] - below[0]
-        chances = np.array([near, *-np.diff([*(above + below), 0.0])])
-        hours = float(chances @ self._hours(np.array([EQUAL, *(2**0.5 * _OFF)])))
-        return Prospect(
-            gpus=self.gpus, above=float(above[0]), below=float(below[0]), hours=hours / max(1e-3, self._chance)
-        )
+        off = _REACH - _REACH[0]
+        above, below = self._beyond(off), 1 - self._beyond(-off)
+        chances = -np.diff([*(above + below), 0.0])
+        hours = float(chances @ self._hours(2**0.5 * _REACH))
+        return Prospect(gpus=self.gpus, above=float(above[0]), hours=hours / max(1e-3, self._chance))
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -291,11 +295,11 @@ class _Look:
             return np.asarray(stdtr(self._measured.freedom, (self._measured.mean - bounds) / self._measured.error))
         return np.array([self._predicted.above(bound) for bound in bounds])
 
-    def _hours(self, off: Floats) -> Floats:
-        """GPU-hours that tell, if it is so far off: as many runs of either count, as far as they may be made."""
+    def _hours(self, reach: Floats) -> Floats:
+        """GPU-hours to half an interval: as many runs of either count, as far as they may be made."""
         freedom = self._measured.freedom if self._ran else _FREEDOM
         variance = sum(self.evidence.run_variance(gpus) for gpus in self._weights)
-        runs = np.maximum(1.0, variance * (t_of(freedom, self.confidence) / _reach(off)) ** 2)
+        runs = np.maximum(1.0, variance * (t_of(freedom, self.confidence) / (_MARGIN * reach)) ** 2)
         more = [
             np.clip(runs - self.evidence.n(g), 0, self.evidence.room(g)) * self.evidence.hours(g) for g in self._weights
         ]
@@ -319,14 +323,13 @@ class _Look:
     def _more(self) -> tuple[Choice, ...]:
         """Of a count that ran and cannot be told from the threshold, and of the smallest."""
         here = self._measured
-        reach = float(_reach(np.array(here.mean - ideal_off(self.question, self.evidence, self.gpus))))
+        reach = _MARGIN * reach_to_tell(here.mean - ideal_off(self.question, self.evidence, self.gpus))
 
         def enough(value: Value) -> bool:
             return t_of(value.freedom, self.confidence) * value.error <= reach
 
-        needed = allocate(self.evidence, self._weights, enough, most=4 * self.evidence.most)
-        at_once = ceil(GROWTH_TO_TELL * sum(self.evidence.n(gpus) for gpus in self._weights))
-        more = allocate(self.evidence, self._weights, enough, most=at_once)
+        needed = allocate(self.evidence, self._weights, enough, growth=inf)
+        more = allocate(self.evidence, self._weights, enough, GROWTH_OF_LOOKS - 1)
         efficiency = _efficiency(self.question, self.evidence, self.gpus, here.mean)
         why = (
             f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; about "
@@ -338,11 +341,6 @@ class _Look:
         )
 
 
-def _reach(off: Floats) -> Floats:
-    """Half of an interval that would tell an efficiency so far off the threshold from it, or that it is equal."""
-    return np.maximum(np.abs(off), EQUAL) * 0.9
-
-
 def _efficiency(question: Question, evidence: Evidence, gpus: int, ratio: float) -> float:
     return exp(min(50.0, ratio - ideal_off(question, evidence, gpus))) * (question.threshold or 1.0)
 
@@ -351,7 +349,7 @@ def _why_no_plan(
     question: Question, evidence: Evidence, standing: Mapping[int, Standing], open_: tuple[int, ...]
 ) -> str:
     """Why no count that is open is looked at again."""
-    near = [gpus for gpus in open_ if gpus in standing and not standing[gpus].tied and evidence.room(gpus)]
+    near = [gpus for gpus in open_ if gpus in standing and evidence.room(gpus)]
     if not near:
         return _why_exhausted(evidence, dict.fromkeys(open_ or evidence.counts))
     return (

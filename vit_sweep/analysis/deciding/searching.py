@@ -1,8 +1,8 @@
 """In which order to tell counts from a threshold: the way that is expected to take the fewest GPU-hours. Pure.
 
-A count that is told to be above leaves those beyond it, one below those before it, and one equal to the threshold
-leaves both. So the ways are search trees over the counts in their order, whose looks cost differently, and the best one
-is found as an optimal search tree is (Knuth 1971): for each stretch of counts once, from the short to the long.
+A count that is told to be above leaves those beyond it, one below those before it. So the ways are search trees over
+the counts in their order, whose looks cost differently, and the best one is found as an optimal search tree is (Knuth
+1971): for each stretch of counts once, from the short to the long.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,9 @@ class Prospect:
 
     gpus: int
     above: float
-    """Probability that it turns out to be above."""
-    below: float
-    """Likewise below; the rest: equal, as nearly as matters."""
+    """Probability that it turns out to be above; the rest: below."""
     hours: float
     """GPU-hours that it is expected to take."""
-
-    @property
-    def equal(self) -> float:
-        """Probability that it turns out to be equal."""
-        return max(0.0, 1 - self.above - self.below)
 
 
 def by_first_look(open_: Sequence[Prospect]) -> list[int]:
@@ -32,7 +25,7 @@ def by_first_look(open_: Sequence[Prospect]) -> list[int]:
 
     `open_`: counts, rising. What others turn out to be is taken for independent of it.
 
-    >>> low, high = Prospect(gpus=2, above=0.9, below=0.1, hours=1), Prospect(gpus=4, above=0.8, below=0.2, hours=1)
+    >>> low, high = Prospect(gpus=2, above=0.9, hours=1), Prospect(gpus=4, above=0.8, hours=1)
     >>> by_first_look([low, high])  # 1 + 0.2 GPU-hours, or 1 + 0.9
     [4, 2]
     """
@@ -44,7 +37,7 @@ def by_first_look(open_: Sequence[Prospect]) -> list[int]:
             ways = []
             for place in range(start, end):
                 prospect, before, beyond = open_[place], best[start, place], best[place + 1, end]
-                after = prospect.above * beyond + prospect.below * before + prospect.equal * (before + beyond)
+                after = prospect.above * beyond + (1 - prospect.above) * before
                 ways.append((prospect.hours + after, prospect.gpus))
             best[start, end] = min(ways)[0]
     return [gpus for _, gpus in sorted(ways)]

@@ -5,6 +5,7 @@ How it decides is in `analysis.deciding`.
 
 from launchers.checked import End, Instant, Line, Quantity, Whole, checked
 from launchers.profile import Count
+from vit_sweep.plan.deciding.question import DecideRule
 
 ANSWERED = "answered"
 BUDGET = "budget"
@@ -79,6 +80,11 @@ class DecisionEntry:
     decision: Decision
     cells: tuple[tuple[Count, Whole], ...] = ()
     """GPU count and seed of each cell that the choices are."""
+
+    @property
+    def rule(self) -> DecideRule:
+        """What was asked, and its limits."""
+        return DecideRule(until=self.until, budget_gpu_hours=self.budget_gpu_hours, most=self.most)
 
     @property
     def settled(self) -> bool:

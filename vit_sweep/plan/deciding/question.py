@@ -18,6 +18,7 @@ EXAMPLES = (
     'until="efficiency(64) +- 3 %", until="time(16) +- 2 %", or until="largest gpus with efficiency 80 % at 95 %"'
 )
 CONFIDENCE = 0.95
+_MOST_GPUS = 1_000_000
 
 
 class Design(StrEnum):
@@ -106,8 +107,8 @@ def question_of(text: str) -> Question:
     if match := _WIDTH.fullmatch(normalized):
         gpus, width = int(match["gpus"]), float(match["width"]) / 100
         quantity = _quantity(text, match["quantity"])
-        if gpus < 1:
-            raise _wrong(text, "a GPU count is 1 or more")
+        if not 1 <= gpus <= _MOST_GPUS:
+            raise _wrong(text, f"a GPU count is 1 to {_MOST_GPUS:,}")
         if not 0 < width <= 1:
             raise _wrong(text, f"+- {match['width']} % is no width: above 0 and up to 100 %")
         return Question(text=text, quantity=quantity, gpus=gpus, half_width=width, confidence=_confidence(text, match))
@@ -137,6 +138,10 @@ def _slip(normalized: str) -> str:
     """What is likely wrong with a text that is no question."""
     if "%" not in normalized:
         return "how well is said in per cent, with its sign: +- 3 %, efficiency 80 %"
+    if re.search(r"\d,\d+\s*%", normalized):
+        return "a decimal point, not a comma: 2.5 %"
+    if re.search(r"(\+-|±|\+/-|-\+)\s*-", normalized):
+        return "the width behind +- is above 0"
     if comparison := re.search(r"<=|≤|>=|≥|<|>|==|~|=", normalized):
         if normalized.startswith("largest"):
             return f"{comparison[0]} is not understood there"

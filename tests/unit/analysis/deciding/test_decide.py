@@ -3,18 +3,20 @@
 import random
 from collections import Counter
 from itertools import pairwise
-from math import exp, log
+from math import exp
 from statistics import median
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri
 
-from vit_sweep.analysis.deciding.answering import TIE, chance_to_tell, t_of
+from vit_sweep.analysis.deciding.answering import chance_to_tell, reach_to_tell, t_of
 from vit_sweep.analysis.deciding.choosing import allocate
 from vit_sweep.analysis.deciding.decide import decide
 from vit_sweep.analysis.deciding.evidence import Evidence, Timed
-from vit_sweep.analysis.deciding.looks import PLANNED, confidence_of
+from vit_sweep.analysis.deciding.looks import GROWTH, PLANNED, confidence_of
 from vit_sweep.analysis.laws.laws import Workload
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED
@@ -68,7 +70,7 @@ def test_runs_go_where_they_are_cheap_when_both_cells_say_as_much():
     """Weak scaling: a run of 16 GPUs costs 16 of the baseline; n ~ 1 / sqrt(cost)."""
     runs = [Timed(gpus=gpus, epoch_s=100 + i, gpu_hours=float(gpus)) for gpus in (1, 16) for i in range(2)]
     state = known(runs, scaling=Scaling.WEAK, most=1000)
-    more = allocate(state, {1: 1.0, 16: -1.0}, lambda value: False, most=60)
+    more = allocate(state, {1: 1.0, 16: -1.0}, lambda value: False, growth=14.0)
     assert 3 < (2 + more[1]) / (2 + more[16]) < 5
 
 
@@ -79,12 +81,25 @@ def test_a_threshold_is_bracketed_without_running_what_lies_beyond():
     assert 64 not in {run.gpus for run in runs} or 32 not in {run.gpus for run in runs}
 
 
-def test_a_count_at_the_threshold_itself_is_said_to_be_equal_to_it():
+def test_a_count_at_the_threshold_itself_is_told_to_within_the_tolerance_and_that_is_said():
     serial = (1 / 0.8 - 1) / 15  # 16 GPUs: 80 %
     decisions, _ = answered(LARGEST, serial=serial, spread=0.004, most=200)
     assert decisions[-1].stop == ANSWERED
-    assert 16 in decisions[-1].answer.possible
-    assert "not to be told from 80%" in decisions[-1].answer.sentence or decisions[-1].answer.possible == (16,)
+    assert decisions[-1].answer.possible in ((8,), (16,))
+    assert "; 16: told from 80% to within 1% of it" in decisions[-1].answer.sentence
+
+
+def test_a_round_never_more_than_doubles_what_is_known_of_a_dear_count_whose_partner_may_not_run_again():
+    """Weak scaling: the smallest count is cheap, and soon ran as often as it may."""
+    draw, weights = random.Random(1), {1: 1.0, 64: -1.0}
+    runs = [
+        Timed(gpus=gpus, epoch_s=100 * exp(draw.gauss(0, 0.02)), gpu_hours=float(gpus))
+        for gpus, count in ((1, 59), (64, 5))
+        for _ in range(count)
+    ]
+    state = known(runs, scaling=Scaling.WEAK, most=60)
+    more = allocate(state, weights, lambda value: False, growth=1.0)
+    assert 5 <= more[64] <= 6
 
 
 def test_a_count_that_no_run_left_is_likely_to_tell_is_given_up_long_before_all_are_made():
@@ -109,7 +124,7 @@ def test_the_chance_to_tell_is_one_the_further_off_the_larger_and_none_without_r
     reach = t_of(state.value(weights).freedom, confidence) * state.value(weights).error
     if abs(off) > reach:
         assert further >= chance - 1e-9
-    if not more and log(1 + TIE) - reach < abs(off) < reach:
+    if not more and reach > reach_to_tell(off):
         assert chance < 1e-6
 
 
@@ -175,11 +190,20 @@ def test_the_order_of_runs_changes_nothing(order):
     assert first == second
 
 
-@given(st.floats(0.5, 0.999), st.integers(1, 200))
-def test_all_looks_together_may_be_wrong_no_more_often_than_is_said(confidence, looks):
-    wrong = sum(1 - confidence_of(look, confidence) for look in range(1, looks + 1))
-    assert wrong <= (1 - confidence) * (1 + 1e-9)
-    assert confidence_of(PLANNED + 1, confidence) > confidence_of(PLANNED, confidence)
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95, 0.99])
+@pytest.mark.parametrize("growth", [1.3, GROWTH])
+def test_all_looks_together_are_wrong_no_more_often_than_is_said(confidence, growth):
+    """40,000 times ten looks at a mean whose runs grow that fast; to within four errors of such a share."""
+    draw, sums, known, wrong = np.random.default_rng(1), np.zeros(40_000), 0.0, np.zeros(40_000, dtype=bool)
+    for look in range(1, PLANNED + 5):
+        more = growth ** (look - 1) - known
+        known += more
+        sums += draw.normal(0, more**0.5, sums.size)
+        wrong |= sums / known**0.5 > ndtri((1 + confidence_of(look, confidence)) / 2)
+    allowed = (1 - confidence) / 2
+    assert wrong.mean() <= allowed + 4 * (allowed / sums.size) ** 0.5
+    if growth == GROWTH:
+        assert wrong.mean() >= 0.8 * allowed  # no look claims less than it may
 
 
 @pytest.mark.parametrize("question", [EFFICIENCY, TIME, LARGEST])

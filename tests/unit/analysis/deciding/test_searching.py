@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from vit_sweep.analysis.deciding.searching import Prospect, by_first_look
 
 
-def prospect(gpus, above, below=None, hours=1.0):
-    return Prospect(gpus=gpus, above=above, below=1 - above if below is None else below, hours=hours)
+def prospect(gpus, above, hours=1.0):
+    return Prospect(gpus=gpus, above=above, hours=hours)
 
 
 def expected(open_):
@@ -19,16 +19,13 @@ def expected(open_):
 
 def after(open_, place):
     one, before, beyond = open_[place], expected(open_[:place]), expected(open_[place + 1 :])
-    return one.hours + one.above * beyond + one.below * before + one.equal * (before + beyond)
+    return one.hours + one.above * beyond + (1 - one.above) * before
 
 
 @st.composite
 def prospects(draw):
-    made = []
-    for place in range(draw(st.integers(1, 6))):
-        above = draw(st.floats(0, 1))
-        made.append(prospect(2**place, above, draw(st.floats(0, 1)) * (1 - above), draw(st.floats(0.1, 100))))
-    return made
+    places = range(draw(st.integers(1, 6)))
+    return [prospect(2**place, draw(st.floats(0, 1)), draw(st.floats(0.1, 100))) for place in places]
 
 
 @given(prospects())
