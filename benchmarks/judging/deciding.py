@@ -1,6 +1,6 @@
 """What a sweep that decides spends beside a full grid, and how often its answers hold: planted laws, published curves.
 
-    python benchmarks/judging/deciding.py [--laws 200] [--seed 1] [--json FILE]
+    python benchmarks/judging/deciding.py [--laws 200] [--seed 1] [--only time] [--json FILE]
 
 Prints the Markdown tables of docs/study/deciding.md. A law is drawn with its coefficients and its spread between runs
 (lognormal, 0.5 to 4 %); what decides are the product's own functions (`analysis.deciding`), one run after the other as
@@ -375,6 +375,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="of each published curve and question")
     parser.add_argument("--spreads", type=int, default=len(SPREADS), help="of each published curve, the smallest first")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="questions that begin so, and none beyond the grid")
     args = parser.parse_args()
     figures = {}
     planted = [random_curve(number, args.seed) for number in range(args.laws)]
@@ -382,12 +383,16 @@ def main() -> None:
     print(HEAD)
     for kind, curves in (("planted", planted), ("published", replayed)):
         for name, question_for in ASKED.items():
+            if not name.startswith(args.only):
+                continue
             outcomes = []
             for number, curve in enumerate(curves):
                 draw = random.Random(f"{args.seed} {name} {number}")
                 outcomes.append(outcome(curve, question_of(question_for(curve, draw)), f"{args.seed} {kind} {number}"))
             figures[f"{kind}, {name}"] = summary(outcomes)
             print(line(kind, name, summary(outcomes)), flush=True)
+    if args.only:
+        return report(figures, args)
     print("\n| curves | half-width, median | held the truth | GPU-hours, in repeats of the grid |\n|---|---|---|---|")
     for kind, curves in (("planted, 64 known", planted), ("published, all but the largest known", replayed)):
         further = beyond(curves, args.seed)

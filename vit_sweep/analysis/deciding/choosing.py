@@ -10,8 +10,8 @@ number of one that cannot         the count whose run takes most of the variance
 largest count above a threshold   the count that begins the way on which all counts that it may be are told from the
                                   threshold for the fewest GPU-hours, as far as is known (`searching`)
 
-A round holds as many runs as the answer is likely to need, but at most half of what it rests on already, since that is
-how far a spread is known that so few runs show; as many as that where each look has its price (`looks`).
+A round holds as many runs as the answer is likely to need, but adds at most half to the information that is there,
+since that is how far a spread is known that so few runs show; as much as that where each look has its price (`looks`).
 """
 
 from collections.abc import Callable, Mapping
