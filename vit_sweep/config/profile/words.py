@@ -30,6 +30,9 @@ def normalised(keys: Plain) -> Plain:
         if isinstance(keys.get(key), str):
             values[key] = minutes_of(key, keys[key], prefix=f"{label}: ")
     _refuse_flat_network(label, keys.get("network"))
+    if isinstance(partitions := values.get("partition"), str | list):
+        names = partitions.split(",") if isinstance(partitions, str) else map(str, partitions)
+        values["partition"] = ",".join(dict.fromkeys(filter(None, map(str.strip, names)))) or None
     return values
 
 

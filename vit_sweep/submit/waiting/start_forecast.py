@@ -26,7 +26,7 @@ class Foretold(NamedTuple):
     lines: tuple[str, ...]
     """For people; none where nothing goes to Slurm."""
     seen: bool
-    """Whether there is a queue at hand that says anything."""
+    """Whether there is a queue at hand, though it may say why nothing starts."""
 
 
 def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foretold:
@@ -37,36 +37,45 @@ def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foreto
         by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
     forecasts: dict[str, ForecastFile] = {}
     limits: list[OwnerLimit] | None = []
+    seen = False
     for cluster, on_cluster in by_cluster.items():
-        of_cluster, known = _by_look(study, cluster, on_cluster, todo, written)
-        forecasts |= of_cluster
-        limits = None if limits is None or known is None else [*limits, *known]
+        looked = _by_look(study, cluster, on_cluster, todo, written)
+        forecasts |= looked.forecasts
+        seen = seen or looked.seen
+        limits = None if limits is None or looked.limits is None else [*limits, *looked.limits]
     if (choice := written.choice) is not None:
         forecasts = {
             name: replace(file, strategies=choice.strategies, pack=choice.pack) for name, file in forecasts.items()
         }
-    any_predicted = any(file.before is not None for file in forecasts.values())
     files = [forecasts[batch.name] for batch in batches]
     lines = lines_of(batches, files, limits, now=datetime.now(UTC)) if batches else []
-    return Foretold(forecasts, tuple(lines), any_predicted)
+    return Foretold(forecasts, tuple(lines), seen)
+
+
+class _Look(NamedTuple):
+    """What one cluster's queue says."""
+
+    forecasts: dict[str, ForecastFile]
+    limits: Sequence[OwnerLimit] | None
+    """Of this user's jobs there."""
+    seen: bool
 
 
 def _by_look(
     study: Study, cluster: str | None, batches: Sequence[Batch], todo: Mapping[str, Todo], written: Written
-) -> tuple[dict[str, ForecastFile], Sequence[OwnerLimit] | None]:
-    """By the batch's name, and the limits of this user's jobs there."""
+) -> _Look:
     # The simulation comes along, which a sweep on this machine does not need.
     from launchers.slurm.look.queue_snapshot import look
     from vit_sweep.plan.waiting.expected import from_queue
     from vit_sweep.plan.waiting.learning import earlier, start_forecast
     from vit_sweep.plan.waiting.strategy import planned_jobs, unmodelled_request
 
-    known, limits = written.starts, written.limits
+    known, limits, seen = written.starts, written.limits, True
     if not all(batch.name in known for batch in batches):
         snapshot = look(cluster)
         simulated = from_queue(snapshot, planned_jobs(batches, _seconds(batches, todo)))
         known = {batch.name: starts for batch, starts in zip(batches, simulated, strict=True)}
-        limits = None if isinstance(snapshot, str) else snapshot.limits
+        seen, limits = (False, None) if isinstance(snapshot, str) else (True, snapshot.limits)
     past = earlier(waited(study), QUEUE)
     files = {}
     for batch in batches:
@@ -74,7 +83,7 @@ def _by_look(
         unknown = unmodelled_request(batch.profile) or (starts if isinstance(starts, str) else "")
         forecast = start_forecast(starts[0], past, QUEUE) if not unknown and not isinstance(starts, str) else None
         files[batch.name] = forecast_file(batch, forecast, unknown or "in most of the simulated queues it never starts")
-    return files, limits
+    return _Look(files, limits, seen)
 
 
 def _seconds(batches: Sequence[Batch], todo: Mapping[str, Todo]) -> dict[str, float]:

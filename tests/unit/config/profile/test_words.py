@@ -122,3 +122,11 @@ def test_what_a_profile_says_in_its_own_types_stays_as_it_is():
 )
 def test_whole_numbers_of_a_file_are_digits_alone(text, value):
     assert OmegaConf.create(f"a: {text}").a == value
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [("gpu", "gpu"), ("gpu, gpu_long", "gpu,gpu_long"), (["gpu", "long"], "gpu,long"), (" a,,b,a ", "a,b"), ("", None)],
+)
+def test_slurms_partitions_are_a_list_as_sbatch_takes_it_each_once(written, asked):
+    assert normalised({"name": "lab", "partition": written})["partition"] == asked

@@ -126,6 +126,14 @@ def test_behind_a_full_cluster_the_start_is_expected_by_the_limit_and_said_with_
     assert outlook.seen
 
 
+def test_a_queue_that_lacks_the_partition_is_seen_so_that_a_dry_run_says_it(prepared, queue):
+    study, rendered, todo = prepared(profile(partition="lab,nowhere"))
+    queue(full(time.time() + 3600, time.time()))
+    outlook = foretell(study, Written(rendered, (), None), todo)
+    assert outlook.seen
+    assert outlook.lines == ("expected starts: not known – the queue shows no node of partition nowhere",)
+
+
 def test_on_a_free_cluster_it_is_at_once(prepared, queue):
     study, rendered, todo = prepared()
     now = time.time()
