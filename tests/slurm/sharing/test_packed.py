@@ -26,6 +26,14 @@ class Packed(Lab):
         seeds = {folder.name: _json(folder / "cell.json")["cell"]["seed"] for folder in self.folder.glob("cells/*")}
         return [[seeds[cell] for cell, _ in e["tasks"]] for e in self.journal() if e["event"] == "submitted"]
 
+    def tasks(self):
+        """Cells of every job that was submitted."""
+        return [[cell for cell, _ in e["tasks"]] for e in self.journal() if e["event"] == "submitted"]
+
+    def begun(self, cell):
+        """Attempts of a cell of which a rank has begun, by its folder's name."""
+        return sorted(path.parent.name for path in self.folder.glob(f"cells/{cell}/attempts/*/rank0.json"))
+
     def runs(self):
         """tables/runs.csv by seed."""
         with (self.folder / "tables" / "runs.csv").open() as file:
@@ -113,6 +121,77 @@ def test_a_cell_is_cancelled_alone_and_what_is_resumed_is_packed_as_before(packe
     assert sorted(seed for job in again for seed in job) == sorted([first[0], *other]), "what is done stays"
     assert sorted(map(len, again)) == [2, 2], "four cells in jobs of three at most"
     assert {row["status"] for row in packed.runs().values()} == {"done"}
+
+
+@pytest.fixture
+def full(shared_cluster):
+    """All nodes taken, so that what is sent waits; call it to give them back."""
+    block = ["--nodes=4", "--exclusive", "--partition=vector", "--output=/dev/null", "--wrap=sleep 3600"]
+    job = shared_cluster.ask("sbatch", "--parsable", *block).strip()
+    wait_for(lambda: shared_cluster.ask("squeue", "-h", "-o%T", f"-j{job}").strip() == "RUNNING", what=str)
+    yield lambda: shared_cluster.ask("scancel", job)
+    shared_cluster.ask("scancel", job)
+
+
+def waiting_jobs(packed):
+    return packed.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s").splitlines()
+
+
+def test_a_cell_that_is_dropped_out_of_a_job_that_waits_takes_nothing_else_with_it(packed, order, full):
+    """It must be cancelled first; the command brings it back, and no cell runs twice."""
+    (gone, *kept), other = order
+    packed.start(*SIX, variables=trivial())
+    refused = packed.verb("drop", f"seed=={gone}", variables=trivial())
+    assert refused.returncode == 2 and "is queued or running" in refused.stderr
+    for _ in range(2):
+        assert packed.verb("cancel", "--cells", packed.cell(gone).name, variables=trivial()).returncode == 0
+    assert len(waiting_jobs(packed)) == 2, "its job is still needed"
+    assert packed.verb("drop", f"seed=={gone}", variables=trivial()).returncode == 0
+    full()
+    watched = packed.verb("status", "--watch", variables=trivial())
+    assert watched.returncode == 0, watched.stdout + watched.stderr + packed.logs()
+    assert packed.begun(packed.cell(gone).name) == []
+    again = packed.run(*SIX, variables=trivial())
+    assert again.returncode == 0, again.stdout + again.stderr + packed.logs()
+    assert packed.jobs() == [order[0], other, [gone]]
+    assert packed.begun(packed.cell(gone).name) == ["2"]
+    assert {tuple(packed.begun(packed.cell(seed).name)) for seed in (*kept, *other)} == {("1",)}
+    assert {row["status"] for row in packed.runs().values()} == {"done"}
+
+
+def test_a_job_of_which_every_cell_was_cancelled_one_by_one_leaves_the_queue(packed, order, full):
+    first, other = order
+    packed.start(*SIX, variables=trivial())
+    for seed in first:
+        assert len(waiting_jobs(packed)) == 2
+        assert packed.verb("cancel", "--cells", packed.cell(seed).name, variables=trivial()).returncode == 0
+    assert len(waiting_jobs(packed)) == 1
+    full()
+    resumed = packed.verb("resume", variables=trivial())
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr + packed.logs()
+    assert sorted(seed for job in packed.jobs()[2:] for seed in job) == sorted(first), "the others are not sent again"
+    assert {tuple(packed.begun(packed.cell(seed).name)) for seed in first} == {("2",)}
+    assert {tuple(packed.begun(packed.cell(seed).name)) for seed in other} == {("1",)}
+    assert {row["status"] for row in packed.runs().values()} == {"done"}
+
+
+def test_a_question_asked_beside_packed_jobs_waits_for_them_and_runs_no_cell_twice(packed, full):
+    """The grid's cells of one curve count for the question; of the packed jobs one was cancelled while it waited."""
+    packed.start("gpus=1,2,4", "accum=1,2", "pack=2", "minutes=5", variables=trivial())
+    assert [len(cells) for cells in packed.tasks()] == [2, 2, 2]
+    assert packed.verb("cancel", "--cells", "n1-g4-*", variables=trivial()).returncode == 0
+    full()
+    ask = ("gpus=1,2,4", "accum=1", "pack=2", "minutes=5", "design=adaptive", "budget_gpu_hours=50")
+    asked = packed.run(*ask, "until=time(2) +- 3.5 %", variables=trivial())
+    assert asked.returncode == 0, asked.stdout + asked.stderr + packed.logs()
+    decisions = [json.loads(line) for line in (packed.folder / "decisions.jsonl").read_text().splitlines()]
+    assert decisions[-1]["decision"]["stop"] == "answered"
+    cells = [path.name for path in packed.folder.glob("cells/*")]
+    begun = {cell: packed.begun(cell) for cell in cells}
+    assert all(len(starts) <= 1 for starts in begun.values()), begun
+    done = {cell for cell in cells if (packed.folder / "cells" / cell / "record.json").exists()}
+    assert done == {cell for cell, starts in begun.items() if starts}
+    assert {cell for cell in cells if not cell.startswith("n1-g4-")} <= done, "nothing is lost"
 
 
 @pytest.mark.parametrize(("gpus", "cells", "packs"), [(1, 12, False), (8, 40, True)])
