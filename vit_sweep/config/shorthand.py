@@ -53,7 +53,8 @@ def with_default_partition(
     """
     if any(word.lstrip("+").startswith("partition=") for word in words):
         return [*words]
-    own_config, source, value = config_dir or _config_dir(words), DEFAULT_PARTITION, environ.get(DEFAULT_PARTITION, "")
+    own_config, source = config_dir or _config_dir(words), DEFAULT_PARTITION
+    value = environ.get(DEFAULT_PARTITION, "").strip()
     if of_grid := _partition_of_grid(words, own_config, always=bool(value)):
         source, value = "partition", of_grid if JOIN in of_grid else ""  # a single one is among the grid's own words
     if JOIN in value and not _is_group_file("partition", value, own_config):

@@ -25,7 +25,7 @@ def test_a_command_that_names_one_keeps_it(words):
 
 @pytest.mark.parametrize(
     ("value", "added"),
-    [("", []), ("vector_a40", ["partition=vector_a40"]), ("a,b", ["partition=a,b"]), ("a+b", None)],
+    [("", []), (" ", []), ("vector_a40", ["partition=vector_a40"]), ("a,b", ["partition=a,b"]), ("a+b", None)],
 )
 def test_its_value_is_what_one_would_have_typed(value, added):
     added = ["partition=a", "+partition@other_partitions.0=b"] if added is None else added
