@@ -56,6 +56,25 @@ def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_clus
     assert lab.attempts(1) == lab.attempts(2) == ["1"]
 
 
+def test_what_a_second_command_adds_waits_for_the_gpus_that_the_jobs_of_the_first_one_hold(
+    sweep, shared_cluster, study, tmp_path
+):
+    lab, variables = Lab(sweep, shared_cluster, study), trivial(s1="hold", s2="hold")
+    lab.start("seed=1,2", "max_gpus_in_flight=2", variables=variables)
+    for seed in (1, 2):
+        lab.wait_until_running(seed)
+    said, words = tmp_path / "said", lab.words("seed=1,2,3", "max_gpus_in_flight=2")
+    with said.open("w") as file, lab.client(*words, variables=variables, cwd=tmp_path, stdout=file) as second:
+        wait_for(
+            lambda: "1 cell waits until the study's other jobs have ended" in said.read_text(), what=said.read_text
+        )
+        assert [entry["event"] for entry in lab.journal()].count("submitted") == 1
+        lab.release()
+        assert second.wait(timeout=300) == 0, said.read_text()
+    assert lab.table() == dict.fromkeys((1, 2, 3), ("done", "", ""))
+    assert [lab.attempts(seed) for seed in (1, 2, 3)] == [["1"]] * 3
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 6 MiB, mounted before the cluster starts: its nodes see what was mounted then."""
