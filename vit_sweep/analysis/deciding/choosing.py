@@ -332,7 +332,8 @@ class _Look:
         more = allocate(self.evidence, self._weights, enough, GROWTH_OF_LOOKS - 1)
         efficiency = _efficiency(self.question, self.evidence, self.gpus, here.mean)
         why = (
-            f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; about "
+            f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; "
+            f"{'about' if enough(self.evidence.value(self._weights, needed)) else 'more than'} "
             f"{plural(sum(needed.values()), 'run')} would tell"
         )
         return tuple(

@@ -136,6 +136,8 @@ def _confidence(text: str, match: re.Match[str]) -> float:
 
 def _slip(normalized: str) -> str:
     """What is likely wrong with a text that is no question."""
+    if not normalized:
+        return "it asks nothing"
     if "%" not in normalized:
         return "how well is said in per cent, with its sign: +- 3 %, efficiency 80 %"
     if re.search(r"\d,\d+\s*%", normalized):

@@ -89,6 +89,14 @@ def test_a_count_at_the_threshold_itself_is_told_to_within_the_tolerance_and_tha
     assert "; 16: told from 80% to within 1% of it" in decisions[-1].answer.sentence
 
 
+def test_runs_that_would_tell_are_more_than_those_that_are_left_where_these_are_too_few():
+    runs = [Timed(gpus=gpus, epoch_s=seconds(gpus) * (1 + 0.04 * i)) for gpus in (1, 16) for i in range(4)]
+    question = question_of("largest gpus with efficiency 85 %")  # 16 GPUs: 87 %
+    few, many = (decide(question, known(runs, counts=(1, 16), most=most)).choices[-1].why for most in (9, 900))
+    assert "more than 10 runs would tell" in few
+    assert "about " in many
+
+
 def test_a_round_never_more_than_doubles_what_is_known_of_a_dear_count_whose_partner_may_not_run_again():
     """Weak scaling: the smallest count is cheap, and soon ran as often as it may."""
     draw, weights = random.Random(1), {1: 1.0, 64: -1.0}
