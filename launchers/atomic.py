@@ -258,15 +258,18 @@ def fill(folder: Path, contents: Mapping[str, bytes], *, mode: int) -> None:
 
     Each folder is opened once for all of its files, not once for each.
     """
-    by_place: dict[Path, list[tuple[str, bytes]]] = {}
+    by_place: dict[str, list[tuple[str, bytes]]] = {}
     for file_path, content in contents.items():
-        by_place.setdefault((folder / file_path).parent, []).append((Path(file_path).name, content))
+        place, _, name = file_path.rpartition("/")
+        by_place.setdefault(place, []).append((name, content))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    for parent, files in by_place.items():
+    for place, files in by_place.items():
+        parent = folder / place
         with _placed(parent / "in it", make=True) as (path, descriptor):
+            prefix = path.removesuffix("in it")
             for name, content in files:
                 try:
-                    opened_file = os.open(Path(path).with_name(name), flags, dir_fd=descriptor)
+                    opened_file = os.open(prefix + name, flags, dir_fd=descriptor)
                     with os.fdopen(opened_file, "wb") as file:
                         file.write(content)
                         os.fchmod(opened_file, mode)
