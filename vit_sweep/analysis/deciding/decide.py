@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import EarlierLooks, answer
-from vit_sweep.analysis.deciding.choosing import cost, next_round, within
+from vit_sweep.analysis.deciding.choosing import next_round
 from vit_sweep.analysis.deciding.evidence import Evidence
+from vit_sweep.analysis.deciding.rounds import cost, within
 from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED, Choice, Decision
 from vit_sweep.plan.deciding.question import Question
 

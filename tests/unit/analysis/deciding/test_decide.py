@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from vit_sweep.analysis.deciding.answering import chance_to_tell, reach_to_tell, t_of
-from vit_sweep.analysis.deciding.choosing import allocate
 from vit_sweep.analysis.deciding.decide import decide
 from vit_sweep.analysis.deciding.evidence import Evidence, Timed
 from vit_sweep.analysis.deciding.looks import GROWTH, PLANNED, confidence_of
+from vit_sweep.analysis.deciding.rounds import allocate
 from vit_sweep.analysis.laws.laws import Workload
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.deciding.decision import ANSWERED, BUDGET, EXHAUSTED
