@@ -84,7 +84,10 @@ def status(
         show.problems(console, opened.problems)
     if quiet:
         show.errors([result for result in results if result.status not in {Status.DONE, *_UNFINISHED}], opened.problems)
-    raise typer.Exit(exit_code(results))
+    code = exit_code(results)
+    if code == EXIT_DONE and opened.problems and opened.damaged_cells({result.file.cell_id for result in results}):
+        code = EXIT_FAILED  # of which nobody can say that they are done
+    raise typer.Exit(code)
 
 
 def _question_status(

@@ -6,7 +6,7 @@ A truncated or foreign file is named in `problems` and passed over, never fatal,
 import fnmatch
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,12 @@ class StudyReader:
             elif file is not None:
                 self._files.problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
         return sorted(files.values(), key=smallest_first)
+
+    def damaged_cells(self, known: Collection[str]) -> list[str]:
+        """Cells beside the known ones whose `cell.json` is there and cannot be read, or makes no sense."""
+        read = self._files.value
+        others = (name for name in self.cell_names() if name not in known)
+        return [name for name in others if read(self.cell_dir(name) / "cell.json", CellFile)[1]]
 
     def record(self, file: CellFile) -> "Record | RecordProblem | None":
         """The cell's record, what is wrong with the file that is there, or None when there is no file."""

@@ -66,7 +66,7 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            self.problem(f"{error}; it is passed over")
+            self.problem(f"{path} cannot be read ({error.strerror}); it is passed over")
             self.unread[path] = f"{path} is there and cannot be read ({error.strerror})"
 
     def problem(self, text: str) -> None:

@@ -61,6 +61,15 @@ def test_the_exit_code_of_status_says_whether_all_are_done_one_failed_or_some_ar
     assert state(study, capsys)[0] == EXIT_DONE
 
 
+def test_a_cell_that_nobody_can_read_is_not_done(two_cells, capsys):
+    study, plan = two_cells
+    for planned in plan.cells.values():
+        finish(study, planned.cell)
+    (study.cell_dir(next(iter(plan.cells))) / "cell.json").write_text("{")
+    code, told = state(study, capsys)
+    assert (code, told["counts"], len(told["problems"])) == (EXIT_FAILED, {"done": 1}, 1)
+
+
 def test_a_failed_cell_is_one_for_programs_too(two_cells, capsys):
     study, plan = two_cells
     first, second = (planned.cell for planned in plan.cells.values())

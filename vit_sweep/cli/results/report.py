@@ -1,5 +1,6 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +90,7 @@ def report(
 
 def _require_a_record(opened: Study, console: Console) -> None:
     """Before what draws is imported: nothing of a study can have a time where no job has left a record."""
-    if not any((opened.cell_dir(name) / "record.json").exists() for name in opened.cell_names()):
+    if not any(os.access(opened.cell_dir(name) / "record.json", os.F_OK) for name in opened.cell_names()):
         opened.plan_file(), opened.cell_files(), opened.jobs()  # so that damaged ones are named
         show.problems(console, opened.problems)
         if console.quiet:
