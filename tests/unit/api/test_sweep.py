@@ -200,8 +200,10 @@ def test_a_sweep_that_waits_comes_back_with_its_runs_and_runs_nothing_twice(on, 
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_interrupt_ends_the_waiting_and_not_the_jobs(on):
+def test_an_interrupt_ends_the_waiting_and_not_the_jobs(on, monkeypatch):
     slurm = on(Slurm)
+    monkeypatch.setattr(polling, "SOON_S", 0.0)
+    monkeypatch.setattr(polling, "LONGEST_S", 0.0)  # it is asked at once, not after ten seconds of silence
 
     def interrupted(submissions, **_how):
         raise KeyboardInterrupt
