@@ -1,6 +1,7 @@
 """How fast the records of a study become tables, against only reading and JSON-parsing the same bytes, in one run.
 
     python benchmarks/orchestrator/collecting.py [--records 10000] [--study FOLDER] [--against CHECKOUT] [--profile]
+    python benchmarks/orchestrator/collecting.py --largest    # 100,000 records once, 6 GB of disk, for the memory
 
 Makes a study of synthetic but complete records (on average 4 ranks, 3 epochs, tens of steps, phases, machines,
 preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then in every round
@@ -17,7 +18,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.provenance import ROOT, options, report
+from benchmarks.provenance import ROOT, Table, options, report
 from benchmarks.rounds import AGAIN, Took, compared, ran, summary, timed, verb
 from launchers.checked import to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
@@ -38,6 +39,8 @@ GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
 IMAGES = 3_200
 TARGET = 0.1
 FLOOR, GOAL_RATIO = "read and parsed", 2
+LARGEST, MOST_BYTES = 100_000, 2e9
+"""Records, and the memory that collecting them may take."""
 
 
 def points(count: int) -> list[Point]:
@@ -216,18 +219,39 @@ def collect(study: Study, *, code: Path = ROOT, keep_caches: bool = False) -> To
     """The verb as a process, without figures; `keep_caches`: after another one, else with nothing that one left."""
     for file in () if keep_caches else (*study.folder.glob(".runs-*"), *study.folder.glob(".collected-*")):
         file.unlink()
-    return ran(verb("collect", study.folder), code=code, VIT_SWEEP_FIGURES="off")
+    return ran(verb("collect", study.folder), code=code, VIT_SWEEP_FIGURES="off", PYTHONDONTWRITEBYTECODE="")
+
+
+def largest(count: int, size: int, took: Took) -> Table:
+    """What one `collect` of so many records, `size` bytes, took."""
+    peak = took.peak_mib * 2**20
+    return Table(
+        f"{count:,} records, {size / 2**20:,.0f} MiB of JSON, collected once without figures",
+        ("wall s", "CPU s", "CPU ms a record", "peak GB", "KiB a record", "goal: at most"),
+        [
+            (
+                f"{took.wall:.0f}",
+                f"{took.cpu:.1f}",
+                f"{1000 * took.cpu / count:.2f}",
+                f"{peak / 1e9:.2f}",
+                f"{peak / 2**10 / count:.1f}",
+                f"{MOST_BYTES / 1e9:.0f} GB, {'met' if peak <= MOST_BYTES else 'not met'}",
+            )
+        ],
+    )
 
 
 def main() -> None:
     """Measure and print."""
     words = options(__doc__)
-    words.add_argument("--records", type=int, default=10_000)
+    words.add_argument("--records", type=int)
+    words.add_argument("--largest", action="store_true", help=f"{LARGEST:,} records once, for the memory")
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--study", type=Path)
     words.add_argument("--against", type=Path, help="a checkout of an earlier version")
     words.add_argument("--profile", action="store_true")
     args = words.parse_args()
+    args.records = args.records or (LARGEST if args.largest else 10_000)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.study or Path(temporary) / "s").absolute()
         study = Study(folder) if (folder / "jobs.jsonl").is_file() else make(folder, args.records)
@@ -241,6 +265,11 @@ def main() -> None:
             profiler.print_stats(sort="tottime")
             return
         size = only_json(study)
+        if args.largest:
+            took = collect(study)
+            figures = {"records": args.records, "bytes": size, "collect": took._asdict()}
+            report(figures, args, largest(args.records, size, took))
+            return
         rounds: list[dict[str, Took]] = []
         for _ in range(args.rounds):
             rounds.append({FLOOR: timed(lambda: only_json(study))[0], AGAIN: timed(lambda: only_json(study))[0]})

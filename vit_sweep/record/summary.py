@@ -4,7 +4,6 @@ A record has every step of every rank; tables and figures need a fifth of that, 
 `collect`. The same function makes it at the end of a job and wherever a record is read.
 """
 
-import hashlib
 from typing import Annotated
 
 from launchers.checked import (
@@ -17,9 +16,8 @@ from launchers.checked import (
     Quantity,
     Whole,
     checked,
-    to_compact_json,
 )
-from vit_sweep.plan.cell import Cell, oversubscribed
+from vit_sweep.plan.cell import oversubscribed
 from vit_sweep.plan.choices import Allocation, Task
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, machine_columns, slowest_clock_mhz
 from vit_sweep.record.learning import Reached, time_to_accuracy
@@ -41,6 +39,8 @@ from vit_sweep.record.stats import (
     step_tail_ms,
 )
 
+Field = str | int | Annotated[float, ANY_FLOAT] | None
+"""Of a table of runs; None where nothing is known."""
 VERSION = "version_"
 """How the columns begin that name versions of packages."""
 
@@ -140,7 +140,7 @@ class Summary:
     """Fewest CPU cores that the ranks of a host had together."""
     images_per_s: Quantity
     measured: Measured
-    columns: dict[Name, str | int | Annotated[float, ANY_FLOAT] | None]
+    columns: dict[Name, Field]
     """What the table of runs says beyond that."""
     reached: tuple[float, Reached] | None
     """The study's own target accuracy, and when it was reached."""
@@ -156,11 +156,6 @@ def summary_of(record: Record, target: float | None) -> Summary:
         columns=_columns(record),
         reached=None if target is None else (target, time_to_accuracy(record, target)),
     )
-
-
-def requested_digest(cell: Cell) -> str:
-    """Of all that was asked of a run: cells with another are other cells."""
-    return hashlib.sha256(to_compact_json(cell)).hexdigest()
 
 
 def _measured(record: Record) -> Measured:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launchers.atomic import is_ours_alone, read, reading, replacing
-from launchers.checked import checked, parse_json, to_json
+from launchers.checked import checked, parse_json, to_compact_json
 from launchers.errors import UserError
 from vit_sweep.report.figure import formats
 from vit_sweep.report.tables.form.table import Table
@@ -78,7 +78,7 @@ def remember(
             stamp=stamp, tables=tuple(tables), sentences=tuple(sentences), problems=tuple(problems), written=files
         )
         with replacing(_path(folder), durable=False, private=True) as file:
-            file.write(to_json(remembered_).encode())
+            file.write(to_compact_json(remembered_))
 
 
 def _path(folder: Path) -> Path:

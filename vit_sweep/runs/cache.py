@@ -36,12 +36,12 @@ _Unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
 
 
 class Texts(NamedTuple):
-    """What a finished cell's run is made of, as JSON on one line each."""
+    """What a finished cell's run is made of, on one line each."""
 
     cell: bytes
-    """A `CellFile`."""
+    """A `CellFile` as JSON."""
     summary: bytes
-    """What its record comes to, a `Summary`."""
+    """What its record comes to (`study.cache.summaries.text_of`)."""
 
 
 class _Block(NamedTuple):
@@ -164,7 +164,7 @@ class _Aside:
         """Write all of them there."""
         if self._file is not None:
             self._file.seek(0)
-            copyfileobj(self._file, file)
+            copyfileobj(self._file, file, 2**20)
 
     def __enter__(self) -> None:
         """It ends with its only use."""

@@ -26,7 +26,7 @@ from vit_sweep.record.summary import Summary
 from vit_sweep.runs.cache import RunCache, Texts
 from vit_sweep.runs.of_study import extra_columns, run_of, submissions, summarised
 from vit_sweep.runs.run import Run
-from vit_sweep.study.cache.summaries import summary_beside, text_of
+from vit_sweep.study.cache.summaries import summary_beside, summary_in, text_of
 from vit_sweep.study.cache.unchanged import YOUNG_NS, clock_ns, key_of
 from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import latest_attempts
@@ -147,7 +147,7 @@ class Reader:
     def _of_texts(self, texts: Texts) -> Read:
         """Of a cell that was kept."""
         file = parse_json(CellFile, texts.cell, source="a kept cell")
-        return self._of_summary(file, parse_json(Summary, texts.summary, source="a kept summary"))
+        return self._of_summary(file, summary_in(texts.summary))
 
     def _of_summary(self, file: CellFile, summary: Summary) -> Read:
         """Of a cell whose first attempt ended well."""
@@ -251,13 +251,19 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause Python's cycle collector: it walks all runs again and again, and there are no cycles among them."""
+    """Pause Python's cycle collector: it walks all runs again and again, and there are no cycles among them.
+
+    What was made meanwhile counts as old afterwards, or the next look for garbage would walk all of it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -118,3 +118,14 @@ def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
     assert provenance in tables.read_text()
     assert numbers(report)
     assert all(math.isfinite(number) for number in numbers(report)), report
+
+
+def test_memory_of_a_large_collect_is_that_of_its_process(tmp_path):
+    file, tables = tmp_path / "found.json", tmp_path / "found.md"
+    program = ROOT / "benchmarks" / "orchestrator" / "collecting.py"
+    words = ["--largest", "--records=20", "--json", file, "--markdown", tables]
+    subprocess.run([sys.executable, program, *words], cwd=tmp_path, env=clean_environment(), check=True, timeout=300)
+    peak_mib = json.loads(file.read_text())["collect"]["peak_mib"]
+    assert peak_mib > 20
+    assert f"| {peak_mib * 2**20 / 1e9:.2f} |" in tables.read_text()
+    assert "2 GB, met" in tables.read_text()

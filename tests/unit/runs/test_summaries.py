@@ -1,6 +1,5 @@
 """Summaries that jobs leave beside records: tables are the same with them and without, whatever became of the files."""
 
-import hashlib
 import os
 import shutil
 from dataclasses import replace
@@ -11,6 +10,7 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from tests.unit.runs.test_cache import anew, in_place, said
 from vit_sweep.job.first_record import keep
+from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs import reading
 from vit_sweep.study.cache import summaries
 from vit_sweep.study.code.snapshot import running_digest
@@ -81,12 +81,12 @@ def test_a_loss_that_is_no_number_stays_one(here, parsed):
     assert found[ONE.cell_id]["train_loss"] is None
 
 
-def retold(study, change):
-    """A summary that says something else and whose own digest fits."""
-    content = place_of(study).read_bytes()[65:]
-    changed = change(content)
-    assert changed != content
-    place_of(study).write_bytes(hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed)
+def retold(study, body=None, *, code=None):
+    """A summary that says something else, or is of other code, and whose seal fits."""
+    body = body or place_of(study).read_bytes().partition(b"\n")[2]
+    cell, record = (place_of(study).with_name(name).read_bytes() for name in ("cell.json", "record.json"))
+    told = {"code": code or running_digest(), "cell": cell, "record": record, "place": record_of(study).lstat()}
+    place_of(study).write_bytes(summaries._seal(body, ONE.cell_id, **told) + b"\n" + body)
 
 
 def tampered(study):
@@ -108,12 +108,16 @@ def of_another_cell(study):
 
 
 def of_other_code(study):
-    digest = running_digest().encode()
-    retold(study, lambda content: content.replace(b'"code":"' + digest, b'"code":"0123456789ab', 1))
+    retold(study, code="0123456789ab")
 
 
 def senseless(study):
-    retold(study, lambda content: b'{"cell_id": 7}')
+    retold(study, b'{"machine": [], "columns": []}\t{"attempt": 7}')
+
+
+def without_a_value(study):
+    body = place_of(study).read_bytes().partition(b"\n")[2]
+    retold(study, body.replace(b'"values": [', b'"values": [7, ', 1))
 
 
 def by_a_link(study):
@@ -174,6 +178,7 @@ SPOILT = (
     of_another_cell,
     of_other_code,
     senseless,
+    without_a_value,
     by_a_link,
     a_pipe,
     written_by_all,
@@ -245,3 +250,24 @@ def test_the_same_is_worked_out_whether_the_job_said_it_or_not(here, monkeypatch
     monkeypatch.setattr(reading, "KEEP_FROM", 10**9)
     for read in reading.Reader(Study(here.folder), here.plan_file()).read():
         assert kept[read.run.run_id] == read
+
+
+def test_a_cell_is_read_as_its_file_says_also_where_one_like_it_was_read_before(here):
+    code, place = running_digest(), here.folder / "cells"
+    for made in CELLS:
+        stored = summaries.summary_beside(f"{place}/{made.cell_id}", made.cell_id, code=code)
+        (file,) = here.cell_files([made.cell_id])
+        assert stored.file == file
+    assert len(summaries._kinds) < len(CELLS)
+
+
+def test_a_summary_is_what_it_was_and_shares_what_others_have_alike(here):
+    for made in CELLS:
+        record_of(here, made).unlink()
+        left(here, made, 2.5, machine=(Fingerprint(rank=0, host="n1", cpu="Xeon"),))
+    told = [
+        summaries.summary_beside(f"{here.folder}/cells/{c.cell_id}", c.cell_id, code=running_digest()) for c in CELLS
+    ]
+    for stored in told:
+        assert summaries.summary_in(summaries.text_of(stored.summary)) == stored.summary
+    assert told[0].summary.measured.machine is told[1].summary.measured.machine

@@ -28,7 +28,7 @@ _ASSUMED = 1e6
 """Degrees of freedom of what is assumed."""
 DAYS = 0.015
 """Standard deviation between sessions in a ratio of cells that share none, where no cell ran in two: an assumption."""
-_EQUAL = 1e-18
+EQUAL = 1e-18
 """Variance of logarithms below which runs are equal but for rounding: nothing is known of their spread."""
 
 
@@ -123,7 +123,7 @@ class Spread:
         apart = factors * own * self.variance[..., where]
         common = self._common(where, weight)
         if not common and not own.any():
-            known = pooled > _EQUAL
+            known = pooled > EQUAL
             return value, np.where(known, pooled, 0.0), np.where(known, self.pool_freedom, 0.0)
         if self.layout.session_freedom:
             between = common * np.maximum(self.session_square, self.pool_variance)
@@ -181,7 +181,7 @@ def of_one_cell(logs: Sequence[float]) -> tuple[float, float, float]:
     freedom = len(values) - 1.0
     mean = np.add.reduceat(values, [0])[0] / len(values)
     variance = 1 / len(values) * (np.add.reduceat((values - mean) ** 2, [0])[0] / freedom)
-    return float(mean), float(variance if variance > _EQUAL else 0.0), freedom
+    return float(mean), float(variance if variance > EQUAL else 0.0), freedom
 
 
 def partly_pooled(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_], Floats, Floats]:
@@ -192,7 +192,7 @@ def partly_pooled(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats, np
     positive_freedoms = np.maximum(freedoms, 1e-9)
     total, freedom = squares.sum(axis=-1, keepdims=True), freedoms.sum()
     others, others_freedom = total - squares, np.maximum(freedom - freedoms, 1e-9)
-    comparable = (freedoms > 0) & (freedom - freedoms > 1e-6) & (others / others_freedom > _EQUAL)
+    comparable = (freedoms > 0) & (freedom - freedoms > 1e-6) & (others / others_freedom > EQUAL)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(comparable, (squares / positive_freedoms) / (others / others_freedom), 0.0)
     p = fdtrc(np.broadcast_to(positive_freedoms, ratio.shape), np.broadcast_to(others_freedom, ratio.shape), ratio)
@@ -214,7 +214,7 @@ def satterthwaite(sources: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     total = sources.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = total**2 / (sources**2 / freedoms).sum(axis=-1)
-    return np.where(total > _EQUAL, total, 0.0), np.where(total > _EQUAL, freedom, 0.0)
+    return np.where(total > EQUAL, total, 0.0), np.where(total > EQUAL, freedom, 0.0)
 
 
 def half_width(variance: npt.ArrayLike, freedom: npt.ArrayLike, confidence: float = CONFIDENCE) -> Floats:
@@ -242,6 +242,11 @@ def p_value(value: npt.ArrayLike, variance: npt.ArrayLike, freedom: npt.ArrayLik
         t = np.abs(np.asarray(value)) / error
     p: Floats = np.where(error > 0, 2 * stdtr(np.maximum(np.asarray(freedom), 1e-3), -t), 1.0)
     return p
+
+
+def p_value_of_one(value: float, variance: float, freedom: float) -> float:
+    """The same of one logarithm."""
+    return float(2 * stdtr(max(freedom, 1e-3), -abs(value) / sqrt(variance))) if variance > 0 else 1.0
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:

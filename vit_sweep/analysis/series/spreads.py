@@ -15,12 +15,12 @@ from launchers.text import plural
 from vit_sweep.analysis.series.contention import contention, workload_of
 from vit_sweep.analysis.series.pooling import (
     DAYS,
-    Floats,
+    EQUAL,
     Spread,
     half_width_of_one,
     layout_of,
     of_one_cell,
-    p_value,
+    p_value_of_one,
     spread_of,
 )
 from vit_sweep.analysis.series.series import Estimate
@@ -70,6 +70,10 @@ class _Cell(NamedTuple):
     pool: Pool
     place: int
     """In its pool."""
+    mean: float
+    """Logarithm of its runs."""
+    own: bool
+    """Whether its spread is that of its own runs only."""
     middle: float
     """The median over its runs."""
     n: int
@@ -123,7 +127,7 @@ class Spreads:
             value = entry.middle
         if entry.n < 2:
             return Estimate(value=value, n=entry.n)
-        return _around(value, entry.pool.spread.contrast([entry.place], [1.0]), entry.n)
+        return _around(value, _contrast([entry], [1.0]), entry.n)
 
     def ratio(self, over: Sequence[Run], under: Sequence[Run], *, expected: float = 1.0) -> Ratio:
         """Median of one cell over that of another of the same pool; the p value is of its being `expected`."""
@@ -131,7 +135,7 @@ class Spreads:
         value, n = top.middle / bottom.middle, min(top.n, bottom.n)
         if n < 2 or top.pool is not bottom.pool or top.place == bottom.place:
             return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
-        return _ratio(value, top.pool.spread, [top.place, bottom.place], [1.0, -1.0], n=n, expected=expected)
+        return _ratio(value, _contrast([top, bottom], [1.0, -1.0]), n=n, expected=expected)
 
     def mean_ratio(self, pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> Ratio:
         """Geometric mean over pairs of cells (over, under) of the ratios of their medians; of these very cells.
@@ -145,9 +149,7 @@ class Spreads:
         single = any(len(side) < 2 for pair in pairs for side in pair)
         if single or any(side.pool is not pool for side in sides):
             return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
-        where = [side.place for side in sides]
-        weights = [sign / n for _ in pairs for sign in (1.0, -1.0)]
-        return _ratio(value, pool.spread, where, weights, n=n)
+        return _ratio(value, _contrast(sides, [sign / n for _ in pairs for sign in (1.0, -1.0)]), n=n)
 
     def of_a_run(self, cell: Sequence[Run]) -> float:
         """Variance of the logarithm of one run of a cell, without what sessions differ by; 0: not known."""
@@ -173,7 +175,8 @@ class Spreads:
 
     def _cell(self, pool: Pool, place: int, runs: Iterable[Run]) -> _Cell:
         values = [number for run in runs if (number := self._measure(run)) is not None]
-        return _Cell(pool, place, median(values), len(values))
+        mean, own = (float(of[place]) for of in (pool.spread.mean, pool.spread.own))
+        return _Cell(pool, place, mean, bool(own), median(values), len(values))
 
     def _pool(self, name: str, cells: Sequence[Sequence[Run]]) -> Pool:
         runs = [run for cell in cells for run in cell]
@@ -202,9 +205,21 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
     return _around(median(values), (mean, max(variance, rounding), freedom), len(values))
 
 
-def _around(value: float, contrast: tuple[Floats | float, Floats | float, Floats | float], n: int) -> Estimate:
+def _contrast(cells: Sequence[_Cell], weights: Sequence[float]) -> Logarithm:
+    """`Spread.contrast` of cells of one pool; one or two of one session without its arrays: a study has thousands."""
+    spread = cells[0].pool.spread
+    if len(cells) > 2 or spread.layout.shares.shape[1] > 1 or any(cell.own for cell in cells):
+        return Logarithm(*map(float, spread.contrast([cell.place for cell in cells], weights)))
+    both = list(zip(cells, weights, strict=True))
+    variance = sum(weight**2 / cell.n for cell, weight in both) * float(spread.pool_variance)
+    known = variance > EQUAL
+    value = sum(weight * cell.mean for cell, weight in both)
+    return Logarithm(value, variance if known else 0.0, float(spread.pool_freedom) if known else 0.0)
+
+
+def _around(value: float, contrast: tuple[float, float, float], n: int) -> Estimate:
     """A value with the interval of its logarithm, of which mean, variance and degrees of freedom are given."""
-    centre, variance, freedom = (float(part) for part in contrast)
+    centre, variance, freedom = contrast
     if not variance:
         return Estimate(value=value, n=n)  # runs that are equal to the last digit say nothing of the next one
     width = half_width_of_one(variance, freedom)
@@ -213,14 +228,10 @@ def _around(value: float, contrast: tuple[Floats | float, Floats | float, Floats
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n, freedom=freedom)
 
 
-def _ratio(
-    value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int, expected: float = 1.0
-) -> Ratio:
-    difference, variance, freedom = spread.contrast(cells, weights)
-    known = Logarithm(float(difference), float(variance), float(freedom))
+def _ratio(value: float, known: Logarithm, *, n: int, expected: float = 1.0) -> Ratio:
     return Ratio(
-        estimate=_around(value, (difference, variance, freedom), n),
-        p_value=float(p_value(difference - log(expected), variance, freedom)),
+        estimate=_around(value, known, n),
+        p_value=p_value_of_one(known.value - log(expected), known.variance, known.freedom),
         logarithm=known if known.variance else None,
     )
 

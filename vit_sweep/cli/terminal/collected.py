@@ -22,6 +22,7 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import formats
 from vit_sweep.report.output_paths import place_for
 from vit_sweep.report.tables.form.text import to_data
+from vit_sweep.runs.reading import gc_paused
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source
 from vit_sweep.study.store import Study
@@ -102,6 +103,7 @@ def collect_study(
     return _collect(study, _own_place(study, console, output), console, target=target, forms=forms, draw=draw)
 
 
+@gc_paused()
 def _collect(
     study: Study,
     folder: Path,
@@ -124,6 +126,7 @@ def _collect(
     return collected
 
 
+@gc_paused()
 def collect_again(study: Study, console: Console, *, output: Path | None = None, target: float | None = None) -> None:
     """The same; where nothing has changed since the last time and all files are there, only say what was said then.
 

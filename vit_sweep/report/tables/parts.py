@@ -91,6 +91,7 @@ class Variants:
 
     def __init__(self, all_conditions: Iterable[Conditions]) -> None:
         self._by_conditions: dict[Conditions, str] = {}
+        self._fields: dict[Conditions, Cells] = {}
         plain = {conditions: dict(conditions) for conditions in dict.fromkeys(all_conditions)}
         values: dict[str, dict[tuple[str, ...], set[str]]] = {}
         for stated in plain.values():
@@ -108,12 +109,13 @@ class Variants:
 
     def configuration(self, conditions: Conditions) -> Cells:
         """The fields of `CONFIGURATION`, and the number of epochs."""
-        stated = dict(conditions)
-        text = self._by_conditions.get(conditions, "")
-        return {name: stated.get(name) for name in CONFIGURATION} | {
-            "variant": text,
-            "epochs": _whole(stated.get("epochs")),
-        }
+        if conditions not in self._fields:
+            stated = dict(conditions)
+            self._fields[conditions] = {name: stated.get(name) for name in CONFIGURATION} | {
+                "variant": self._by_conditions.get(conditions, ""),
+                "epochs": _whole(stated.get("epochs")),
+            }
+        return dict(self._fields[conditions])
 
 
 def engine_labels(all_conditions: Iterable[Conditions]) -> dict[Conditions, str]:

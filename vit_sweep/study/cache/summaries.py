@@ -1,50 +1,54 @@
 """Summaries that jobs left beside their records, so that a first reading need not parse the records. An edge.
 
-Whoever asks for one gets what reading the record would give, or nothing. A summary is believed only where
+Whoever asks for one gets what reading the record would give, or nothing. A summary is believed only where its file is
+this user's own, which nobody else may write, and no link, and its first line is the sha256 of the rest together with
 
-- its file is this user's own, which nobody else may write, and no link, and its first line is the sha256 of the rest:
-  what it speaks of, and the summary;
-- `record.json` is the very file that the job wrote: of its size, inode, time of change and of status change (which
-  nobody can set back, so that a copy, a foreign study too, has others), and with its sha256;
-- the cell is the one that ran, and the code that made the summary is the code that reads it.
+- the content of `record.json`, and that it is the very file that the job wrote: its size, inode, time of change and of
+  status change (which nobody can set back, so that a copy, a foreign study too, has others);
+- the content of `cell.json`, its name, and the code that made the summary: that of who reads it.
 """
 
 import hashlib
 import json
 import os
+import re
 import stat
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from launchers.atomic import is_ours_alone, write_bytes
-from launchers.checked import Name, checked, parse_json, to_compact_json, to_plain
+from launchers.checked import Name, checked, parse_json, to_compact_json, to_plain, varied
 from launchers.errors import UserError
 from vit_sweep.plan.cell import SCHEMA_VERSION, CellFile
+from vit_sweep.record.machine import Fingerprint
 from vit_sweep.record.record import Record, mismatches
-from vit_sweep.record.summary import Summary, requested_digest, summary_of
+from vit_sweep.record.summary import Field, Summary, summary_of
 from vit_sweep.study.cache.unchanged import version_of
 
 SUMMARY = ".summary"
-_HEAD = 65
-"""Bytes of the first line."""
+_BETWEEN = b"\t"
+"""No JSON on one line has one."""
 _MOST_BYTES = 16 * 2**20
 """Of either file: what is larger is read as any record."""
 
 
 @checked
-class SummaryHead:
-    """Of which record a summary is."""
+class _Shared:
+    """What many summaries have alike."""
 
-    cell_id: Name
-    requested: str
-    """sha256 of what was asked of the cell."""
-    code: str
-    """Digest of the code that made it."""
-    record: str
-    """sha256 of `record.json`."""
-    place: str
-    """Its size, inode, time of change and of status change."""
+    machine: tuple[Fingerprint, ...]
+    columns: tuple[Name, ...]
+
+
+@checked
+class _Own:
+    """The rest."""
+
+    summary: Summary
+    values: tuple[Field, ...]
+    """Of its columns."""
 
 
 class CellSummary(NamedTuple):
@@ -53,7 +57,7 @@ class CellSummary(NamedTuple):
     file: CellFile
     summary: Summary
     texts: tuple[bytes, bytes]
-    """Both as JSON on one line."""
+    """Both on one line: JSON, and what `text_of` says."""
 
 
 def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | None) -> None:
@@ -63,48 +67,86 @@ def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | 
     """
     # The record is the result: without this file, readers work it out again.
     with suppress(Exception):
-        if mismatches(record.requested, record.resolved):
+        cell, _ = _read(f"{cell_dir}/cell.json")
+        if mismatches(record.requested, record.resolved) or _file(cell, record.cell_id).cell != record.requested:
             return
-        head = SummaryHead(
-            cell_id=record.cell_id,
-            requested=requested_digest(record.requested),
-            code=record.code,
-            record=hashlib.sha256(text.encode()).hexdigest(),
-            place=version_of((cell_dir / "record.json").lstat()),
-        )
-        content = to_compact_json(head) + b"\n" + text_of(summary_of(record, target))
-        write_bytes(cell_dir / SUMMARY, _head(content) + content, private=True, durable=False)
+        body, place = text_of(summary_of(record, target)), (cell_dir / "record.json").lstat()
+        seal = _seal(body, record.cell_id, code=record.code, cell=cell, record=text.encode(), place=place)
+        write_bytes(cell_dir / SUMMARY, seal + b"\n" + body, private=True, durable=False)
 
 
 def text_of(summary: Summary) -> bytes:
-    """A summary as JSON on one line; NaN is a value of a loss."""
-    return json.dumps(to_plain(summary, defaults=False)).encode()
+    """A summary on one line, in two parts of JSON: what many have alike, and its own; NaN is a value of a loss."""
+    alike = _Shared(machine=summary.measured.machine, columns=tuple(summary.columns))
+    rest = varied(summary, measured=varied(summary.measured, machine=()), columns={})
+    own = to_plain(_Own(summary=rest, values=tuple(summary.columns.values())), defaults=False)
+    return to_compact_json(alike) + _BETWEEN + json.dumps(own).encode()
+
+
+def summary_in(text: bytes) -> Summary:
+    """What `text_of` said; raises `UserError` or `ValueError`. What many have alike is checked and held once."""
+    first, _, rest = text.partition(_BETWEEN)
+    alike, own = _shared(first), parse_json(_Own, rest, source="a summary")
+    columns = dict(zip(alike.columns, own.values, strict=True))
+    return varied(own.summary, measured=varied(own.summary.measured, machine=alike.machine), columns=columns)
+
+
+@lru_cache(maxsize=1024)
+def _shared(text: bytes) -> _Shared:
+    return parse_json(_Shared, text, source="a summary")
 
 
 def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
     """What the job of the cell of this name said of its record, where that is to be believed; `folder`: the cell's."""
     with suppress(OSError, UserError, ValueError):
         text, info = _read(f"{folder}/{SUMMARY}")
-        digest, content = text[:_HEAD], text[_HEAD:]
-        if not is_ours_alone(info) or digest != _head(content):
-            return None
-        first, _, body = content.partition(b"\n")
-        head = parse_json(SummaryHead, first, source=SUMMARY)
+        seal, _, body = text.partition(b"\n")
         cell, _ = _read(f"{folder}/cell.json")
-        file = parse_json(CellFile, cell, source="cell.json")
-        if head.code != code or not head.cell_id == file.cell_id == name or file.schema_version != SCHEMA_VERSION:
-            return None
-        record, info = _read(f"{folder}/record.json")
-        if head.place != version_of(info) or head.record != hashlib.sha256(record).hexdigest():
-            return None
-        if head.requested == requested_digest(file.cell):
-            summary = parse_json(Summary, body, source=SUMMARY)
-            return CellSummary(file, summary, (cell.replace(b"\n", b""), body))
+        record, place = _read(f"{folder}/record.json")
+        if is_ours_alone(info) and seal == _seal(body, name, code=code, cell=cell, record=record, place=place):
+            return CellSummary(_sealed_file(cell, name), summary_in(body), (cell.replace(b"\n", b""), body))
     return None
 
 
-def _head(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+_OWN = re.compile(rb'(?<=\n)(?:  "(?:gpus|micro_batch|nodes|seed|train_images)": ([0-9]+)| "cell_id": ("[^"]*"))')
+"""In `cell.json`, as we write it, what tells most cells of a study apart: five fields of the cell, and its name."""
+_MOST_KINDS = 4096
+
+
+def _sealed_file(text: bytes, name: str) -> CellFile:
+    """The same of a file that its job has checked: one of many that differ in `_OWN` alone is not checked again."""
+    parts = _OWN.split(text)
+    rest, values = (
+        tuple(parts[::3]),
+        [number or quoted for number, quoted in zip(parts[1::3], parts[2::3], strict=True)],
+    )
+    if len(values) != 6 or values[-1] != f'"{name}"'.encode():
+        return _file(text, name)
+    if rest not in _kinds:
+        if len(_kinds) == _MOST_KINDS:
+            _kinds.clear()
+        _kinds[rest] = _file(text, name)
+    like = _kinds[rest]
+    gpus, micro_batch, nodes, seed, train_images = map(int, values[:-1])
+    cell = varied(like.cell, gpus=gpus, micro_batch=micro_batch, nodes=nodes, seed=seed, train_images=train_images)
+    return varied(like, cell_id=name, cell=cell)
+
+
+_kinds: dict[tuple[bytes, ...], CellFile] = {}
+
+
+def _file(text: bytes, name: str) -> CellFile:
+    """What `cell.json` says; raises `UserError` or `ValueError` where it is not of this cell and version."""
+    file = parse_json(CellFile, text, source="cell.json")
+    if file.cell_id != name or file.schema_version != SCHEMA_VERSION:
+        raise ValueError(f"{name}: cell.json of another cell or version")
+    return file
+
+
+def _seal(body: bytes, name: str, *, code: str, cell: bytes, record: bytes, place: os.stat_result) -> bytes:
+    """The first line."""
+    digests = (hashlib.sha256(content).hexdigest() for content in (cell, record, body))
+    return hashlib.sha256(" ".join([name, code, version_of(place), *digests]).encode()).hexdigest().encode()
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result]:

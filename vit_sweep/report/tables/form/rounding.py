@@ -25,8 +25,11 @@ _SMALL, _LARGE = -4, 9
 
 def fields(table: Table, column: Column) -> list[str]:
     """A column as text, with its intervals if it has some: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
-    bounded = column.name + LOW in table.values
-    candidates = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS) if bounded else (column.name,)
+    if column.name + LOW not in table.values:
+        values = [(type(value), value) for value in table.values[column.name]]
+        texts = {each: field(column, {column.name: each[1]}) for each in set(values)}
+        return [texts[each] for each in values]
+    candidates = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS)
     names = [name for name in candidates if name in table.values]
     rows = zip(*(table.values[name] for name in names), strict=True)
     return [field(column, dict(zip(names, row, strict=True))) for row in rows]

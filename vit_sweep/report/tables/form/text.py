@@ -25,6 +25,8 @@ _LATEX = str.maketrans({
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
     "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}", "−": "$-$", "∞": r"$\infty$",
 })  # fmt: skip
+_MOST_TEXTS = 2**15
+"""Of fields that are held with what they are in print: several tables have the same."""
 _AT_ONCE = 1000
 """Rows of a CSV file that are turned into text together."""
 _UNPRINTABLE = re.compile("[^ -~–µ×±−∞À-ÏÑ-Ýßà-ïñ-ýÿ⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
@@ -122,7 +124,7 @@ def to_markdown(table: Table, layout: Printed | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_TEXTS)
 def markdown(text: str) -> str:
     """Text for Markdown: it makes no link, no code, no tag, no emphasis. An interval keeps its brackets."""
     return _MARKS.sub(r"\\\g<0>", visible(" ".join(text.split())))
@@ -171,7 +173,7 @@ def to_latex(table: Table, layout: Printed | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_TEXTS)
 def latex(text: str) -> str:
     """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces.
 
