@@ -1,5 +1,6 @@
 """Runs that are kept for the next time: whatever happens to a study meanwhile, its tables are those without them."""
 
+import gc
 import json
 import os
 import shutil
@@ -280,3 +281,12 @@ def test_columns_stand_in_the_order_of_the_cells_and_are_empty_where_a_cell_has_
     ]
     assert reading.extra_columns_of(reads) == {"a": [1, None, 5], "b": [2, 3, None], "c": [None, 4, None]}
     assert reading.extra_columns_of([]) == {}
+
+
+def test_what_a_pause_of_garbage_collection_made_is_not_looked_through_after_it():
+    gc.unfreeze()  # what another test froze stays so otherwise
+    with reading.gc_paused():
+        assert not gc.isenabled()
+        held = [[] for _ in range(10)]
+    assert gc.isenabled()
+    assert not {id(young) for young in gc.get_objects(generation=0)} & set(map(id, held))
