@@ -16,7 +16,8 @@ from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
-from vit_sweep.runs.reading import Read, extra_columns_of, gc_paused, in_order
+from vit_sweep.runs.garbage import gc_paused
+from vit_sweep.runs.reading import Read, extra_columns_of, in_order
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
 from vit_sweep.study.waiting import waited

@@ -3,7 +3,8 @@
 import hashlib
 
 from launchers.checked import to_compact_json
-from vit_sweep.runs.reading import Reader, gc_paused
+from vit_sweep.runs.garbage import gc_paused
+from vit_sweep.runs.reading import Reader
 from vit_sweep.study.store import Study
 
 

@@ -3,14 +3,13 @@
 Runs of many cells are kept for the next time (`cache.py`): then only what has changed is read.
 """
 
-import gc
 import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -247,24 +246,6 @@ def in_order(reads: Iterable[Read]) -> list[Read]:
     runs = ((read.run, read) for read in reads)
     keyed = [((run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0, run.run_id), read) for run, read in runs]
     return [read for _, read in sorted(keyed, key=lambda pair: pair[0])]
-
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """Pause Python's cycle collector: it walks all runs again and again, and there are no cycles among them.
-
-    What was made meanwhile counts as old afterwards, or the next look for garbage would walk all of it.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 _helper_reader: list[Reader] = []

@@ -51,8 +51,9 @@ def source_of(
 
 def from_study(name: str) -> Source:
     """The runs of a study, now; what its folder holds of other versions or other studies is named and left out."""
+    from vit_sweep.runs.garbage import gc_paused
     from vit_sweep.runs.imported import reference_names
-    from vit_sweep.runs.reading import Reader, gc_paused, in_order
+    from vit_sweep.runs.reading import Reader, in_order
     from vit_sweep.study.store import open_study
 
     try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, put_record
 from vit_sweep.report.gather import gather
-from vit_sweep.runs import cache, reading
+from vit_sweep.runs import cache, garbage, reading
 from vit_sweep.study.cache import unchanged
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -285,7 +285,7 @@ def test_columns_stand_in_the_order_of_the_cells_and_are_empty_where_a_cell_has_
 
 def test_what_a_pause_of_garbage_collection_made_is_not_looked_through_after_it():
     gc.unfreeze()  # what another test froze stays so otherwise
-    with reading.gc_paused():
+    with garbage.gc_paused():
         assert not gc.isenabled()
         held = [[] for _ in range(10)]
     assert gc.isenabled()

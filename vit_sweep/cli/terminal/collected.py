@@ -22,7 +22,7 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import formats
 from vit_sweep.report.output_paths import place_for
 from vit_sweep.report.tables.form.text import to_data
-from vit_sweep.runs.reading import gc_paused
+from vit_sweep.runs.garbage import gc_paused
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source
 from vit_sweep.study.store import Study
