@@ -108,7 +108,7 @@ def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
     return None
 
 
-_OWN = re.compile(rb'(?<=\n)(?:  "(?:gpus|micro_batch|nodes|seed|train_images)": ([0-9]+)| "cell_id": ("[^"]*"))')
+_OWN = re.compile(rb'\n(?:  "(?:gpus|micro_batch|nodes|seed|train_images)": ([0-9]+)| "cell_id": ("[^"]*"))')
 """In `cell.json`, as we write it, what tells most cells of a study apart: five fields of the cell, and its name."""
 _MOST_KINDS = 4096
 
