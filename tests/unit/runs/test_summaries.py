@@ -252,15 +252,6 @@ def test_the_same_is_worked_out_whether_the_job_said_it_or_not(here, monkeypatch
         assert kept[read.run.run_id] == read
 
 
-def test_a_cell_is_read_as_its_file_says_also_where_one_like_it_was_read_before(here):
-    code, place = running_digest(), here.folder / "cells"
-    for made in CELLS:
-        stored = summaries.summary_beside(f"{place}/{made.cell_id}", made.cell_id, code=code)
-        (file,) = here.cell_files([made.cell_id])
-        assert stored.file == file
-    assert len(summaries._kinds) < len(CELLS)
-
-
 def test_a_summary_is_what_it_was_and_shares_what_others_have_alike(here):
     for made in CELLS:
         record_of(here, made).unlink()

@@ -11,7 +11,6 @@ this user's own, which nobody else may write, and no link, and its first line is
 import hashlib
 import json
 import os
-import re
 import stat
 from contextlib import suppress
 from functools import lru_cache
@@ -104,35 +103,8 @@ def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
         cell, _ = _read(f"{folder}/cell.json")
         record, place = _read(f"{folder}/record.json")
         if is_ours_alone(info) and seal == _seal(body, name, code=code, cell=cell, record=record, place=place):
-            return CellSummary(_sealed_file(cell, name), summary_in(body), (cell.replace(b"\n", b""), body))
+            return CellSummary(_file(cell, name), summary_in(body), (cell.replace(b"\n", b""), body))
     return None
-
-
-_OWN = re.compile(rb'\n(?:  "(?:gpus|micro_batch|nodes|seed|train_images)": ([0-9]+)| "cell_id": ("[^"]*"))')
-"""In `cell.json`, as we write it, what tells most cells of a study apart: five fields of the cell, and its name."""
-_MOST_KINDS = 4096
-
-
-def _sealed_file(text: bytes, name: str) -> CellFile:
-    """The same of a file that its job has checked: one of many that differ in `_OWN` alone is not checked again."""
-    parts = _OWN.split(text)
-    rest, values = (
-        tuple(parts[::3]),
-        [number or quoted for number, quoted in zip(parts[1::3], parts[2::3], strict=True)],
-    )
-    if len(values) != 6 or values[-1] != f'"{name}"'.encode():
-        return _file(text, name)
-    if rest not in _kinds:
-        if len(_kinds) == _MOST_KINDS:
-            _kinds.clear()
-        _kinds[rest] = _file(text, name)
-    like = _kinds[rest]
-    gpus, micro_batch, nodes, seed, train_images = map(int, values[:-1])
-    cell = varied(like.cell, gpus=gpus, micro_batch=micro_batch, nodes=nodes, seed=seed, train_images=train_images)
-    return varied(like, cell_id=name, cell=cell)
-
-
-_kinds: dict[tuple[bytes, ...], CellFile] = {}
 
 
 def _file(text: bytes, name: str) -> CellFile:
