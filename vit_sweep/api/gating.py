@@ -1,5 +1,6 @@
 """A study held against a baseline: another study, or the file that a study left in a repository. An edge."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
@@ -101,10 +102,11 @@ def finished(study: str | PathLike[str], *, planned: bool = False) -> Source:
         source = replace(source, runs=tuple(run for run in source.runs if run.status is not Status.MISSING))
     open_cells = [run.run_id for run in source.runs if run.status.under_way or run.status is Status.MISSING]
     if open_cells or not source.runs:
+        where = shlex.quote(fspath(study))
         ended = f"{plural(len(open_cells), 'cell has|cells have')} not ended: {some(open_cells, 3)}"
         raise UserError(
-            f"study {source.name}: {ended if open_cells else 'no cell of it has run'} – {called()} status {study} says "
-            f"more, {called()} resume {study} runs what is missing"
+            f"study {source.name}: {ended if open_cells else 'no cell of it has run'} – {called()} status {where} says "
+            f"more, {called()} resume {where} runs what is missing"
         )
     return source
 

@@ -1,5 +1,6 @@
 """The verb `capsule`: a study as one thing that can be cited. An edge."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -48,5 +49,5 @@ def capsule(
     console.print(f"  sha256 of its manifest: {packed.digest}", soft_wrap=True)
     names = "partitions and accounts" if without_hosts else "partitions, accounts and hosts (--without-hosts)"
     console.print(f"  names that it tells: {names}", soft_wrap=True)
-    console.print(f"  whether it is whole: {called()} check {show.shown_path(place)}", soft_wrap=True)
+    console.print(f"  whether it is whole: {called()} check {shlex.quote(show.shown_path(place))}", soft_wrap=True)
     console.print(f"  {place}", soft_wrap=True)

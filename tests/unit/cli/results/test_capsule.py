@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -325,6 +326,12 @@ def test_a_missing_package_is_told_with_the_extra_to_install(desk, capsys, monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "rocrate" else object())
     assert main(["capsule", "mine", *WORDS, "--out", "x.zip"]) == 2
     assert "rocrate not installed here: pip install 'vit_sweep[capsule]'" in capsys.readouterr().err
+
+
+def test_the_command_that_proves_it_whole_can_be_typed_as_it_is_printed(desk, capsys):
+    assert main(["capsule", "mine", *WORDS, "--out", "my own.zip"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "whether it is whole" in line]
+    assert main(shlex.split(line.partition("vit_sweep ")[2])) == 0
 
 
 def test_what_is_no_capsule_is_told(desk, capsys):
