@@ -19,6 +19,7 @@ from vit_sweep.cli.terminal.options.tables import Csv, Decimal, Map, Set, Sheet,
 from vit_sweep.report.tables.form.text import to_csv, to_markdown
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import from_csv, from_study, source_of
+from vit_sweep.study.code.provenance import require_extra
 
 if TYPE_CHECKING:
     # It imports numpy, which `--help` does not need.
@@ -52,6 +53,7 @@ def compare(
     tables = [*([study_b] if study_b and is_table(study_b) else []), *(csv or [])]
     a = from_csv([study_a], read_as) if is_table(study_a) else from_study(study_a)
     b = source_of(study=None if study_b in tables else study_b, csv=tables, reference=reference, reading=read_as)
+    require_extra("report")
     from vit_sweep.analysis.compare import compare as compare_runs
     from vit_sweep.report.tables.comparisons.comparison import compared_table, remarks, summary
 

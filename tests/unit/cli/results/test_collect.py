@@ -12,6 +12,7 @@ from rich.console import Console
 from launchers.atomic import write
 from launchers.checked import to_json
 from tests.unit.builders import planned_study, point, record
+from tests.unit.cli.results.test_gate import write_study
 from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal import show
 
@@ -154,3 +155,22 @@ def test_names_of_files_are_not_broken_where_a_terminal_ends(tmp_path, monkeypat
     lines = console.file.getvalue().splitlines()
     assert lines[0].strip() == "outputs/mine/figures/:" and max(map(len, lines)) <= 60
     assert {path.stem for path in made} <= {*" ".join(lines).replace(",", " ").split()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "mine", "mine"],
+        ["gate", "mine", "--against", "mine"],
+        ["collect", "mine"],
+        ["report", "mine"],
+        ["next", "mine", "--until", "time(2) +- 2 %"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_verb_that_counts_on_scipy_names_the_extra_where_it_is_not_installed(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_study("mine", seeds=1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else object())
+    assert main(words) == 2
+    assert "scipy not installed here: pip install 'vit_sweep[report]'" in capsys.readouterr().err
