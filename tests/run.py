@@ -44,6 +44,8 @@ class Stage(NamedTuple):
     name: str
     code: int
     seconds: float
+    processor_s: float
+    """Processor time of it and of the processes that it waited for: what does not depend on the other stages."""
     counts: dict[str, int]
     """Tests by how they ended: passed, failed, skipped."""
     tests: list[tuple[float, str]]
@@ -55,7 +57,8 @@ class Stage(NamedTuple):
     def line(self) -> str:
         """The stage in one line for people."""
         counts = ", ".join(f"{count} {how}" for how, count in self.counts.items() if count)
-        return f"{self.name:6} {'ok' if self.code == 0 else 'FAILED':6} {self.seconds:5.0f} s  {counts}".rstrip()
+        spent = f"{self.seconds:5.0f} s {self.processor_s:5.0f} s of CPU"
+        return f"{self.name:6} {'ok' if self.code == 0 else 'FAILED':6} {spent}  {counts}".rstrip()
 
 
 class Started(NamedTuple):
@@ -84,11 +87,12 @@ def start(name: str, folder: Path, *, aside: bool = False) -> Started:
 
 def finish(started: Started) -> Stage:
     """Wait for a stage, and say what became of it."""
-    code = started.process.wait()
+    _, status, usage = os.wait4(started.process.pid, 0)
+    code = started.process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started.begun
     counts, tests = read(started.report) if started.report.exists() else ({}, [])
     output = started.output.read_text(errors="replace") if started.output is not None else ""
-    return Stage(started.name, code, seconds, counts, tests, output)
+    return Stage(started.name, code, seconds, usage.ru_utime + usage.ru_stime, counts, tests, output)
 
 
 def read(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
