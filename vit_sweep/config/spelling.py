@@ -80,6 +80,19 @@ _NAME_ALIASES = {
 }  # fmt: skip
 """What other tools and people call our names; without punctuation, in small letters."""
 
+_HYDRAS_OWN = (
+    (
+        r"launcher\b",
+        "jobs are started as the partition says: partition=NAME minutes=60",
+    ),
+    (r"sweeper\b", "the whole grid is planned at once, which no other sweeper does; leave it out"),
+    (
+        r"(run|sweep)\.|output_subdir\b|job\.chdir\b",
+        "what a sweep writes lies in one folder: outputs=FOLDER study=NAME",
+    ),
+)
+"""What Hydra's own settings say elsewhere and would be passed over here, and what to write."""
+
 
 def likely_name(group: str, name: str) -> str | None:
     """The name that somebody means by another word for it; None where nobody knows."""
@@ -142,9 +155,21 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
         if word.startswith("-"):
             if value is None and word.partition("=")[0] not in FLAGS | VALUED:
                 raise UserError(_option(words, place, known_keys()))
-        elif not word.startswith("~"):
+            continue
+        if not word.startswith("~"):
             _check_override(words, place, known_keys)
+        _check_of_hydra(word)
     _check_keys_given_once(words)
+
+
+def _check_of_hydra(word: str) -> None:
+    """Raise `UserError` for a setting of Hydra that changes nothing here, or would run the first point alone."""
+    for setting, instead in _HYDRAS_OWN:
+        if re.match(rf"[+~]*hydra[./]{setting}", word) and word not in (
+            "hydra/launcher=basic",
+            "hydra/sweeper=vit_sweep",
+        ):
+            raise UserError(f"{word}: {instead}")
 
 
 def _check_keys_given_once(words: Sequence[str]) -> None:
