@@ -1,7 +1,7 @@
 """Who watches a study also tends it: feeds what had no room yet, and retries what is to be retried. An edge."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from launchers.backend import TaskState
@@ -40,7 +40,9 @@ class Keeper:
         self.given_up: dict[str, str] = {}
         """Cells that cannot be retried, with the scheduler's reason: no other node is left, say."""
         self.added: set[str] = set()
-        """Repeats, and cells that were decided, that this process has added."""
+        """Repeats and cells that were decided since this process began to look, by it or by another."""
+        self.postponed = False
+        """Whether another client held the study when there was something to do."""
         self._decided = -1
         """Cells of the study when nothing more was to be decided."""
 
@@ -49,13 +51,23 @@ class Keeper:
         """Cells that are still to be submitted by this process."""
         return frozenset(cell for submitter in self._waiting for cell in submitter.waiting)
 
-    def tend(self, results: Sequence[Result]) -> None:
-        """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
+    def tend(self, results: Sequence[Result], only: Container[str] | None = None) -> None:
+        """Do what is to be done after a look. Raises `UserError` where the scheduler refuses.
+
+        `only`: the cells that are followed, beside those that are added; None: all. Once these have ended, repeats and
+        decisions wait for no other.
+        """
         to_retry = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
         lookup_due = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
-        rule = self._study.repeat_rule() if not any(r.status.under_way for r in results) else None
+        settled = not any(
+            r.status.under_way
+            for r in results
+            if only is None or r.file.cell_id in only or r.file.cell_id in self.added
+        )
+        rule = self._study.repeat_rule() if settled else None
         repeats = repeats_to_add(results, rule) if rule is not None else {}
-        asks = self._decides(results)
+        asks = settled and len(results) != self._decided and self._study.decide_rule() is not None
+        self.postponed = False
         if not to_retry and not self._waiting and not lookup_due and not repeats and not asks:
             return
         try:
@@ -72,7 +84,7 @@ class Keeper:
                     submitter.submit(idle=not alive)
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
         except BusyError:
-            return
+            self.postponed = True
 
     def end_needless(self, results: Sequence[Result]) -> None:
         """End what still waits for a cell that is done: a job that Slurm put back after its record was written.
@@ -141,14 +153,8 @@ class Keeper:
         self.added |= set(todo)
         self._submit(todo, results, asked=True)
 
-    def _decides(self, results: Sequence[Result]) -> bool:
-        """Whether the study has a question, and all that was decided has ended since it was last looked at."""
-        if any(result.status.under_way for result in results) or len(results) == self._decided:
-            return False
-        return self._study.decide_rule() is not None
-
     def _decide(self, results: Sequence[Result]) -> None:
-        """Look at what is known, write down what follows, and add its cells."""
+        """Look at what is known, write down what follows, and add its cells; follow those that another has added."""
         rule, offered = self._study.decide_rule(), self._study.candidates()
         if rule is None or offered is None:
             return
@@ -168,12 +174,18 @@ class Keeper:
         if upcoming.entry is not None and (upcoming.new or upcoming.cells):
             for line in lines(upcoming.entry):
                 self._say(line)
-        added = {cell_id: replace(candidates[cell.gpus], cell=cell) for cell_id, cell in upcoming.cells.items()}
+        existing = self._study.planned()  # another client may have been faster between our look and our lock
+        added = {
+            cell_id: replace(candidates[cell.gpus], cell=cell)
+            for cell_id, cell in upcoming.cells.items()
+            if cell_id not in existing
+        }
         if added:
             self._study.add_cells(added, like=next(r.file for r in results if alike(r.file.cell, candidates)))
-        else:
+        elif upcoming.entry is not None:
             self._decided = len(results)
-        self.added |= set(added)
+        running = [r.file for r in results if r.status.under_way]
+        self.added |= {*upcoming.cells, *(file.cell_id for file in running if alike(file.cell, candidates))}
         todo = {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in added.items()}
         self._submit(todo, results, asked=True)
 

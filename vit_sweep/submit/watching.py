@@ -43,7 +43,7 @@ def follow(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Ite
             results = _look(study, watcher, keeper, only)
             yield results
             left = sum(result.status.under_way for result in results)
-            if not left:
+            if not left and not keeper.postponed:
                 break
             # Steps are followed here only: each look reads files that many clients may share there.
             now = {r.file.cell_id: f"{r.status} {r.detail} {'' if slurm else r.progress}" for r in results}
@@ -69,7 +69,7 @@ def _look(study: Study, watcher: Watcher, keeper: Keeper, only: set[str] | None)
     results = watcher.results()
     # What is handed over now was not yet the scheduler's when it was asked.
     waited, added = keeper.waiting, len(keeper.added)
-    keeper.tend(results)
+    keeper.tend(results, only)
     if len(keeper.added) > added:
         results = watcher.results()
     waiting = waited | keeper.waiting

@@ -10,14 +10,20 @@ from launchers.checked import to_json
 from tests.unit.builders import entry, planned_study, point, record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.deciding.candidates_file import candidates_file
+from vit_sweep.plan.deciding.one_curve import candidates_of
+from vit_sweep.plan.deciding.question import DecideRule, question_of
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.study import polling, status
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
-from vit_sweep.submit import batches, submission, tending
+from vit_sweep.submit import batches, submission, tending, watching
 from vit_sweep.submit.tending import Keeper
+
+QUESTION = "efficiency(2) +- 3 %"
 
 
 @pytest.fixture
@@ -170,6 +176,76 @@ def test_repeats_are_added_to_the_study_and_sent_until_the_rule_is_met(repeated)
     # They run now: nothing more is added, by this client or another.
     keeper(repeated).tend(settled_results(repeated.study))
     assert len(repeated.study.planned()) == len(planned)
+
+
+def while_others_run(slurm):
+    """A look at the study, while all cells run that have no record."""
+    looked = settled_results(slurm.study)
+    return [replace(r, status=Status.RUNNING) if r.record is None else r for r in looked]
+
+
+def sent_cells(slurm):
+    """Cells of all jobs, one by one."""
+    return sorted(task.name for tasks in slurm.jobs.values() for task in tasks)
+
+
+def test_repeats_wait_for_no_cell_of_another_sweep(repeated):
+    repeated.study.write_plan(
+        make_plan([point(accum=4)]), data_root="data", options=JobOptions(), repeat=repeated.study.repeat_rule()
+    )
+    results, tended = while_others_run(repeated), keeper(repeated)
+    tended.tend(results)
+    assert not tended.added
+    tended.tend(results, {result.file.cell_id for result in results if result.record is not None})
+    assert len(tended.added) == 3
+
+
+@pytest.fixture
+def asked(slurm):
+    """A question was asked, and nothing of its curve has run; the two cells that run by now are of another curve."""
+    points = [point(gpus=gpus, accum=2) for gpus in (1, 2)]
+    offered = candidates_of(points, make_plan(points), question_of(QUESTION), None)
+    slurm.study.write_candidates(candidates_file(offered))
+    rule = DecideRule(until=QUESTION, budget_gpu_hours=100, most=10)
+    slurm.study.rewrite_plan(replace(slurm.study.plan_file(), decide=rule))
+    (base,) = [planned for gpus, planned in offered.items() if gpus == 1]
+    slurm.study.add_cells({base.cell.cell_id: base}, like=next(iter(slurm.study.cell_files())))
+    (slurm.study.cell_dir(base.cell.cell_id) / "record.json").write_text(to_json(record(base.cell)))
+    slurm.base = base.cell.cell_id
+    return slurm
+
+
+def test_a_question_waits_for_no_cell_of_another_sweep(asked):
+    tended = keeper(asked)
+    tended.tend(while_others_run(asked), {asked.base})
+    assert [entry.until for entry in asked.study.decisions()] == [QUESTION]
+    assert tended.added
+    assert sent_cells(asked) == sorted(tended.added)
+
+
+def test_of_two_clients_with_one_look_one_decides_and_the_other_follows_what_it_sent(asked):
+    results = while_others_run(asked)
+    first, second = keeper(asked), keeper(asked)
+    first.tend(results, {asked.base})
+    second.tend(results, {asked.base})
+    assert second.added == first.added != set()
+    third = keeper(asked)
+    third.tend(while_others_run(asked), {asked.base})
+    assert third.added == first.added, "which looked later, while they ran"
+    assert sent_cells(asked) == sorted(first.added)
+    assert len(asked.study.decisions()) == 1
+
+
+def test_a_client_that_found_the_study_held_looks_again_though_nothing_that_it_follows_runs(asked, monkeypatch):
+    monkeypatch.setattr(watching.interrupt, "pause", lambda *_: lock.release())
+    tended, lock = keeper(asked), FileLock(asked.study.folder / ".lock")
+    lock.acquire()
+    looks = watching.follow(asked.study, tended, only={asked.base})
+    next(looks)
+    assert tended.postponed
+    next(looks)
+    looks.close()
+    assert tended.added
 
 
 def test_what_slurm_holds_for_a_cell_that_is_done_is_cancelled_and_said(slurm):
