@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.warm import clean_environment
+
+pytestmark = pytest.mark.slurm
 
 
 def test_cells_are_submitted_once_by_one_sbatch_a_shape_and_run_to_their_end(tmp_path):

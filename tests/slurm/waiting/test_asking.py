@@ -1,8 +1,12 @@
 """What a client that waits asks of a real Slurm: as good as nothing while the jobs' own files say how they are."""
 
+import pytest
+
 from tests.conftest import wait_for
 from tests.slurm.conftest import trivial
 from tests.slurm.studies import Lab, program
+
+pytestmark = pytest.mark.slurm
 
 
 def test_the_end_of_a_job_is_seen_in_its_files_while_nobody_answers_for_slurm(sweep, shared_cluster, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launchers.checked import to_json
+from tests.conftest import LONG
 from tests.unit.builders import cell, entry, planned_study, point, put_record
 from vit_sweep.report.gather import gather
 from vit_sweep.runs import cache, garbage, reading
@@ -152,7 +153,7 @@ CHANGES = (
 STEP = st.tuples(st.sampled_from(CHANGES), st.sampled_from(CELLS), st.sampled_from([1.0, 2.5, 3.25]))
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40 if LONG else 20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.lists(STEP, max_size=3), min_size=1, max_size=4), numbers=st.just(count()))
 def test_tables_are_the_same_with_what_was_kept_and_without_whatever_changed_in_between(
     steps, numbers, here, tmp_path_factory
