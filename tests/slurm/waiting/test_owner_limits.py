@@ -14,7 +14,13 @@ pytestmark = pytest.mark.slurm
 def one_at_a_time(cluster_with_database):
     """A QOS `two` of which a user may run one job at a time; nobody else's limit is touched."""
     limit = ("sacctmgr", "-i", "-Q", "modify", "qos", "two", "set")
-    cluster_with_database.ask(*limit, "maxjobsperuser=1")
+
+    def limited():
+        """Whether the database says so; it may pass over what it is told while it is at something else."""
+        cluster_with_database.ask(*limit, "maxjobsperuser=1")
+        return "two|1" in cluster_with_database.ask("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxJobsPU")
+
+    wait_for(limited)
     yield cluster_with_database
     cluster_with_database.ask(*limit, "maxjobsperuser=-1")
 
