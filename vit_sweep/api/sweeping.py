@@ -10,10 +10,11 @@ from vit_sweep.api.study import Study
 from vit_sweep.config.python_words import grid, words_of
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import with_default_partition
+from vit_sweep.outcome.result import is_idle
 from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
 from vit_sweep.submit.submission import Submitter
-from vit_sweep.submit.sweep import feed, is_idle, planned, submitter_of
+from vit_sweep.submit.sweep import feed, planned, submitter_of
 from vit_sweep.submit.tending import Keeper
 from vit_sweep.submit.waiting.start_forecast import foretell
 from vit_sweep.submit.watching import follow
@@ -52,7 +53,7 @@ def of_points(
             _log.info("%s", remark)
         if settings.dry_run:
             return Study(study.folder)
-        submitter = submitter_of(study, chosen, written.rendered, say=_log.info, forecasts=foretold.forecasts)
+        submitter = submitter_of(study, chosen, written, say=_log.info, forecasts=foretold.forecasts)
         submitter.submit(idle=is_idle(chosen.results))
     if settings.wait:
         watched(study, only=set(ready.plan.cells), submitter=submitter)

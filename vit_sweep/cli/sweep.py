@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
@@ -20,7 +19,7 @@ from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAI
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.words import Plain
 from vit_sweep.data import datasets
-from vit_sweep.outcome.result import Result, Status
+from vit_sweep.outcome.result import Result, Status, is_idle
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.point import Point
 from vit_sweep.report.figure import formats
@@ -28,9 +27,9 @@ from vit_sweep.study.code.provenance import require_extra, require_loggers
 from vit_sweep.study.code.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.next import NextCells, choose, write
+from vit_sweep.submit.next import NextCells, Written, choose, write
 from vit_sweep.submit.submission import Submitter, resolve
-from vit_sweep.submit.sweep import feed, is_idle, planned, same_python, submitter_of
+from vit_sweep.submit.sweep import feed, planned, same_python, submitter_of
 from vit_sweep.submit.tending import Keeper
 from vit_sweep.submit.waiting.start_forecast import Foretold, foretell
 
@@ -85,7 +84,7 @@ def sweep_points(
             scripts = [Path(item.batch.folder) / item.script for item in written.rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        submitter = _submitted(study, console, chosen, written.rendered, foretold)
+        submitter = _submitted(study, console, chosen, written, foretold)
     return _follow(study, console, chosen, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -132,7 +131,7 @@ def resume(
         show.batches(console, [item.batch for item in written.rendered], written.remarks)
         foretold = foretell(study, written, chosen.todo)
         show.expected_starts(console, foretold)
-        submitter = _submitted(study, console, chosen, written.rendered, foretold)
+        submitter = _submitted(study, console, chosen, written, foretold)
     return _follow(study, console, chosen, submitter, wait=wait, only=None)
 
 
@@ -196,10 +195,10 @@ def _print_results(results: Iterable[Result], collected: "Collected") -> None:
 
 
 def _submitted(
-    study: Study, console: Console, chosen: NextCells, rendered: Sequence[Rendered], foretold: Foretold
+    study: Study, console: Console, chosen: NextCells, written: Written, foretold: Foretold
 ) -> Submitter | None:
     """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
-    submitter = submitter_of(study, chosen, rendered, say=console.print, forecasts=foretold.forecasts)
+    submitter = submitter_of(study, chosen, written, say=console.print, forecasts=foretold.forecasts)
     interrupt.hold()
     try:
         submitter.submit(idle=is_idle(chosen.results))

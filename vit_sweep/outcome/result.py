@@ -83,6 +83,11 @@ class Result:
         return story_of(self.history)
 
 
+def is_idle(results: Iterable[Result]) -> bool:
+    """Whether no job of theirs is queued or running."""
+    return not any(result.status.has_job for result in results)
+
+
 def story_of(history: Iterable[Exit]) -> str:
     """Count the causes of ends, in the order in which they first came."""
     counted = Counter(end.cause.value for end in history)

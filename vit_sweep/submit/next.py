@@ -14,7 +14,7 @@ from launchers.profile import PartitionProfile
 from launchers.queue_snapshot import OwnerLimit
 from launchers.references import references
 from launchers.text import plural, some
-from vit_sweep.outcome.result import Result
+from vit_sweep.outcome.result import Result, is_idle
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
@@ -29,7 +29,7 @@ from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo, batches_of, rendered_of
-from vit_sweep.submit.waiting.in_flight import InFlight, in_flight
+from vit_sweep.submit.waiting.in_flight import InFlight, in_flight, most_gpus
 from vit_sweep.submit.waiting.packing import sending_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Written(NamedTuple):
     """By the batch's name: when it starts by the simulation that chose."""
     limits: tuple[OwnerLimit, ...] | None = None
     """Of this user's jobs, by the same look."""
+    first: str = ""
+    """Why other jobs of the study have to end before these begin; empty where these fit beside them."""
 
 
 def write(
@@ -108,8 +110,8 @@ def write(
     let run here, or whose variables this user does not have, above the budget, and where one job of each batch is above
     the GPUs that may be held at once.
     """
-    any_job = any(result.status.has_job for result in results)
-    flight = in_flight(study, results, study.planned()) if any_job else InFlight()
+    idle = is_idle(results)
+    flight = InFlight() if idle else in_flight(study, results, study.planned())
     if limits.budget_gpu_hours is not None:
         _require_budget(study, limits.budget_gpu_hours, todo, results, flight.gpu_hours)
     profiles = trust.each_once(item.planned.profile for item in todo.values())
@@ -125,7 +127,10 @@ def write(
     rendered = rendered_of(sending.batches)
     for item in rendered:
         study.write_rendered(item)
-    return Written(rendered, *sending[1:])
+    first, most = "", limits.max_gpus
+    if not idle and most is not None and flight.gpus + most_gpus(sending.batches) > most:
+        first = f"which hold {plural(flight.gpus, 'GPU')}: max_gpus_in_flight={most}"
+    return Written(rendered, *sending[1:], first=first)
 
 
 def _require_budget(

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural, some
@@ -20,7 +19,7 @@ from vit_sweep.config import algebra, models
 from vit_sweep.config.models import with_init
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
-from vit_sweep.outcome.result import Result
+from vit_sweep.outcome.result import Result, is_idle
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions
 from vit_sweep.plan.deciding.candidates_file import alike, candidates_file
 from vit_sweep.plan.deciding.decision import BUDGET
@@ -52,7 +51,6 @@ from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
 from vit_sweep.submit.next import NextCells, Written, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
-from vit_sweep.submit.waiting.in_flight import in_flight, most_gpus
 
 _FEED_PERIOD_S = 2.0
 
@@ -224,28 +222,19 @@ def _only_looked_at(study: Study, files: Sequence[CellFile]) -> list[str]:
 def submitter_of(
     study: Study,
     chosen: NextCells,
-    rendered: Sequence[Rendered],
+    written: Written,
     *,
     say: Say,
     forecasts: Mapping[str, ForecastFile] | None = None,
 ) -> Submitter:
-    """What hands `rendered` over, under the study's lock; what earlier runs of these cells left behind is cleared.
+    """What hands `written` over, under the study's lock; what earlier runs of these cells left behind is cleared.
 
     `forecasts`: when batches are expected to start.
     """
     study.clear_stops(chosen.todo)
     if is_idle(chosen.results):
         remove_leftovers(study)
-    return Submitter(study, rendered, say=say, forecasts=forecasts, first=_must_end_first(study, chosen, rendered))
-
-
-def _must_end_first(study: Study, chosen: NextCells, rendered: Sequence[Rendered]) -> str:
-    """Why `rendered` has to wait for the jobs that the study has already; empty where it fits beside them."""
-    limit = study.job_limits().max_gpus
-    if limit is None or is_idle(chosen.results):
-        return ""
-    held, more = in_flight(study, chosen.results, study.planned()).gpus, most_gpus(item.batch for item in rendered)
-    return f"which hold {plural(held, 'GPU')}: max_gpus_in_flight={limit}" if held + more > limit else ""
+    return Submitter(study, written.rendered, say=say, forecasts=forecasts, first=written.first)
 
 
 def feed(study: Study, submitter: Submitter) -> None:
@@ -254,11 +243,6 @@ def feed(study: Study, submitter: Submitter) -> None:
         interrupt.pause(_FEED_PERIOD_S)
         with study.changing():
             submitter.submit(idle=is_idle(settled_results(study)))
-
-
-def is_idle(results: Iterable[Result]) -> bool:
-    """Whether no job of the study is queued or running."""
-    return not any(result.status.has_job for result in results)
 
 
 def same_python(cell: PlannedCell) -> bool:

@@ -9,7 +9,7 @@ from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
-from vit_sweep.outcome.result import Result, Status
+from vit_sweep.outcome.result import Result, Status, is_idle
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.deciding.candidates_file import alike
 from vit_sweep.record.attempt import attempt_of
@@ -51,6 +51,10 @@ class Keeper:
         """Cells that are still to be submitted by this process."""
         return frozenset(cell for submitter in self._waiting for cell in submitter.waiting)
 
+    def follows(self, result: Result, only: Container[str] | None) -> bool:
+        """Whether a cell is one of `only`, if given, or was added since."""
+        return only is None or result.file.cell_id in only or result.file.cell_id in self.added
+
     def tend(self, results: Sequence[Result], only: Container[str] | None = None) -> None:
         """Do what is to be done after a look. Raises `UserError` where the scheduler refuses.
 
@@ -59,11 +63,7 @@ class Keeper:
         """
         to_retry = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
         lookup_due = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
-        settled = not any(
-            r.status.under_way
-            for r in results
-            if only is None or r.file.cell_id in only or r.file.cell_id in self.added
-        )
+        settled = not any(result.status.under_way for result in results if self.follows(result, only))
         rule = self._study.repeat_rule() if settled else None
         repeats = repeats_to_add(results, rule) if rule is not None else {}
         asks = settled and len(results) != self._decided and self._study.decide_rule() is not None
@@ -79,9 +79,8 @@ class Keeper:
                 self._repeat(results, repeats)
                 if asks:
                     self._decide(results)
-                alive = any(r.status.has_job for r in results)
                 for submitter in self._waiting:
-                    submitter.submit(idle=not alive)
+                    submitter.submit(idle=is_idle(results))
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
         except BusyError:
             self.postponed = True

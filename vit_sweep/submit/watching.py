@@ -73,7 +73,7 @@ def _look(study: Study, watcher: Watcher, keeper: Keeper, only: set[str] | None)
     if len(keeper.added) > added:
         results = watcher.results()
     waiting = waited | keeper.waiting
-    results_shown = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
+    results_shown = (r for r in results if r.file.cell_id in waiting or keeper.follows(r, only))
     return [_as_kept(r, keeper, waiting) for r in results_shown]
 
 

@@ -58,7 +58,7 @@ def chosen_by(slurm):
 def written(slurm, **limits):
     chosen = chosen_by(slurm)
     code = take(slurm.study.folder)
-    return write(slurm.study, chosen.todo, code, limits=JobLimits(**limits), results=chosen.results).rendered
+    return write(slurm.study, chosen.todo, code, limits=JobLimits(**limits), results=chosen.results)
 
 
 def test_running_cells_count_by_the_gpus_and_hours_of_their_plan_and_what_has_ended_does_not(slurm):
@@ -70,15 +70,15 @@ def test_running_cells_count_by_the_gpus_and_hours_of_their_plan_and_what_has_en
 
 
 def test_arrays_are_throttled_to_what_the_jobs_in_flight_leave(slurm):
-    rendered = written(slurm, max_gpus=10)
+    rendered = written(slurm, max_gpus=10).rendered
     assert most_gpus(item.batch for item in rendered) == 6
 
 
 def test_where_nothing_fits_beside_them_the_rest_waits_until_they_have_ended_and_says_so_once(slurm):
     slurm.study.rewrite_plan(replace(slurm.study.plan_file(), max_gpus_in_flight=5))
-    rendered, chosen, said = written(slurm, max_gpus=5), chosen_by(slurm), []
-    assert most_gpus(item.batch for item in rendered) == 4
-    submitter = submitter_of(slurm.study, chosen, rendered, say=said.append)
+    ready, chosen, said = written(slurm, max_gpus=5), chosen_by(slurm), []
+    assert most_gpus(item.batch for item in ready.rendered) == 4
+    submitter = submitter_of(slurm.study, chosen, ready, say=said.append)
     for _ in range(2):
         submitter.submit(idle=False)
     assert slurm.jobs == {}
@@ -96,7 +96,7 @@ def test_what_fits_beside_them_waits_for_nobody(slurm):
 
 
 def test_the_first_array_has_as_many_tasks_as_a_user_may_have_jobs_beside_those_in_flight(slurm):
-    assert [len(item.batch.tasks) for item in written(slurm)] == [3, 3], "of five at once two are taken"
+    assert [len(item.batch.tasks) for item in written(slurm).rendered] == [3, 3], "of five at once two are taken"
 
 
 def test_a_budget_counts_what_jobs_under_way_will_spend(slurm):
