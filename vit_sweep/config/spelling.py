@@ -81,10 +81,7 @@ _NAME_ALIASES = {
 """What other tools and people call our names; without punctuation, in small letters."""
 
 _HYDRAS_OWN = (
-    (
-        r"launcher\b",
-        "jobs are started as the partition says: partition=NAME minutes=60",
-    ),
+    (r"launcher\b", "jobs are started as the partition says: partition=NAME minutes=60"),
     (r"sweeper\b", "the whole grid is planned at once, which no other sweeper does; leave it out"),
     (
         r"(run|sweep)\.|output_subdir\b|job\.chdir\b",
@@ -92,6 +89,7 @@ _HYDRAS_OWN = (
     ),
 )
 """What Hydra's own settings say elsewhere and would be passed over here, and what to write."""
+_AS_IT_IS = ("hydra/launcher=basic", "hydra/sweeper=vit_sweep")
 
 
 def likely_name(group: str, name: str) -> str | None:
@@ -165,10 +163,7 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
 def _check_of_hydra(word: str) -> None:
     """Raise `UserError` for a setting of Hydra that changes nothing here, or would run the first point alone."""
     for setting, instead in _HYDRAS_OWN:
-        if re.match(rf"[+~]*hydra[./]{setting}", word) and word not in (
-            "hydra/launcher=basic",
-            "hydra/sweeper=vit_sweep",
-        ):
+        if re.match(rf"[+~]*hydra[./]{setting}", word) and word not in _AS_IT_IS:
             raise UserError(f"{word}: {instead}")
 
 

@@ -92,9 +92,14 @@ class _Look:
     def _weights(self) -> dict[int, float]:
         return {self.evidence.base: 1.0, self.gpus: -1.0}
 
-    @property
+    @cached_property
     def _measured(self) -> Value:
         return self.evidence.value(self._weights)
+
+    @property
+    def _off(self) -> float:
+        """Logarithm of its measured efficiency over the threshold."""
+        return self._measured.mean - ideal_off(self.question, self.evidence, self.gpus)
 
     @cached_property
     def _predicted(self) -> Mixture:
@@ -105,8 +110,7 @@ class _Look:
         """Of telling it from the threshold."""
         if not self._ran:
             return float(all(self.evidence.room(gpus) or self.evidence.n(gpus) for gpus in self._weights))
-        off = self._measured.mean - ideal_off(self.question, self.evidence, self.gpus)
-        return chance_to_tell(self.evidence, self._weights, off, self.confidence)
+        return chance_to_tell(self.evidence, self._weights, self._off, self.confidence)
 
     def _beyond(self, off: Floats) -> Floats:
         """The probability that the logarithm of its efficiency over the threshold is more than each of these."""
@@ -142,15 +146,14 @@ class _Look:
 
     def _more(self) -> tuple[Choice, ...]:
         """Of a count that ran and cannot be told from the threshold, and of the smallest."""
-        here = self._measured
-        reach = _MARGIN * reach_to_tell(here.mean - ideal_off(self.question, self.evidence, self.gpus))
+        reach = _MARGIN * reach_to_tell(self._off)
 
         def enough(value: Value) -> bool:
             return t_of(value.freedom, self.confidence) * value.error <= reach
 
         needed = allocate(self.evidence, self._weights, enough, growth=inf)
         more = allocate(self.evidence, self._weights, enough, GROWTH - 1)
-        efficiency = _efficiency(self.question, self.evidence, self.gpus, here.mean)
+        efficiency = _efficiency(self.question, self.evidence, self.gpus, self._measured.mean)
         why = (
             f"its efficiency of {efficiency:.1%} cannot be told from {self.question.threshold:.0%} yet; "
             f"{'about' if enough(self.evidence.value(self._weights, needed)) else 'more than'} "
