@@ -166,6 +166,7 @@ def _command(request: dict[str, Any], descriptors: list[int]) -> int:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
+    tempfile.tempdir = None  # the server's, which it has looked for already
     # What Python makes at its start of the environment and of where its output goes.
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = [str(ROOT / "vit_sweep" / "__main__.py"), *request["words"]]

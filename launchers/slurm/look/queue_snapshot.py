@@ -31,7 +31,7 @@ from launchers.slurm.states import IN_SECONDS
 
 PATIENCE_S = 10.0
 """For all questions together: nobody waits longer for a forecast."""
-QUEUE_AGE_S, NODES_AGE_S, CONFIG_AGE_S = 30.0, 600.0, 3600.0
+QUEUE_AGE_S, NODES_AGE_S, LIMITS_AGE_S, CONFIG_AGE_S = 30.0, 600.0, 600.0, 3600.0
 """How old another client's answer may be."""
 _VARIABLES = IN_SECONDS | WHOLE_LISTS
 
@@ -82,8 +82,8 @@ def _limits(settings: str, ask: "_Questions") -> tuple[OwnerLimit, ...] | None:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return None
-    associations = ask([word.format(user=user) for word in ASSOCIATIONS], CONFIG_AGE_S)
-    qos, partitions = ask(QOS_LIMITS, CONFIG_AGE_S), ask(PARTITIONS, CONFIG_AGE_S)
+    associations = ask([word.format(user=user) for word in ASSOCIATIONS], LIMITS_AGE_S)
+    qos, partitions = ask(QOS_LIMITS, LIMITS_AGE_S), ask(PARTITIONS, CONFIG_AGE_S)
     return None if ask.error else read_limits(associations, qos, partitions, cluster=read.get("ClusterName", ""))
 
 

@@ -63,6 +63,16 @@ def test_limits_are_not_known_where_sacctmgr_does_not_answer_and_the_queue_is_al
     assert (snapshot.limits, len(snapshot.jobs)) == (None, 10)
 
 
+def test_a_limit_that_an_admin_has_changed_is_believed_for_ten_minutes(slurm, monkeypatch):
+    slurm(enforce="limits", sacctmgr=SAID)
+    look()
+    slurm(enforce="limits", sacctmgr=SAID.replace("|2", "|9"))
+    assert look().limits[0].allows == "MaxJobsPU=2"
+    later = time.monotonic() + 600.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert look().limits[0].allows == "MaxJobsPU=9"
+
+
 def test_it_asks_squeue_once_and_in_seconds_with_whole_lists(slurm):
     look()
     (squeue,) = [call for call in slurm.calls() if call.startswith("squeue")]
