@@ -195,14 +195,14 @@ def _print_help(text: str) -> None:
 
 
 def _code_of(app: Any, words: list[str], program: str = "") -> int:
-    """Run the typer app, which calls itself what was typed; its exit code comes back as SystemExit."""
+    """Run the typer app, which calls itself what was typed; its exit code may come back as SystemExit."""
     from vit_sweep.cli.terminal.help_text import verbs_of
+    from vit_sweep.cli.terminal.options.usage import run
 
     try:
-        verbs_of(app)(args=words, prog_name=program or called(), obj=_plan)
+        return run(verbs_of(app), words, program=program or called(), plan=_plan)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    return 0
 
 
 def _refuse_unknown_verb(words: list[str]) -> None:
