@@ -1,6 +1,6 @@
 """Which hosts of a hostfile profile a job takes. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from launchers.profile import Host, PartitionProfile
 from launchers.text import plural
@@ -9,6 +9,11 @@ from launchers.text import plural
 def model_of(profile: PartitionProfile, host: Host) -> str:
     """Return the GPU model of a host; the profile's where the host names none."""
     return host.gpu_model or profile.gpu_model
+
+
+def models_of(profile: PartitionProfile, hosts: Iterable[Host]) -> str:
+    """Return the GPU models of the hosts of one job, each once, as a cell names them."""
+    return " + ".join(sorted({model_of(profile, host) for host in hosts}))
 
 
 def choose_hosts(

@@ -192,6 +192,11 @@ def readable_errors() -> Iterator[None]:
         raise UserError(explain(error)) from None
     except YAMLError as error:
         raise UserError(f"a configuration file is not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"a configuration file is not UTF-8 (byte {error.start + 1}: {error.object[error.start]:#x}): save it as "
+            f"UTF-8; a partition's is named by: {called()} profiles check, with the same --config-dir"
+        ) from None
     except ValueError as error:
         if wrong := re.match(r"Invalid defaults list in '(.+?)', defaults must be a list \(got", str(error)):
             raise UserError(f"{wrong[1]}: what it builds on is a list: write defaults: [NAME]") from None

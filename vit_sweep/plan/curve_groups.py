@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from launchers.batch import Shape
 from launchers.checked import to_json
-from launchers.hosts import choose_hosts, model_of
+from launchers.hosts import choose_hosts, models_of
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import nodes_by_gpus
 from vit_sweep.plan.cell import Cell, Series
@@ -116,7 +116,7 @@ def _why_not(cells: Sequence[Cell], job: Shape, profile: PartitionProfile) -> st
     hosts = choose_hosts(profile, job.nodes, job.gpus_per_node) if profile.hosts else ()
     if isinstance(hosts, str):
         return f"{start} takes {layout}: {hosts}, or allocation=per_cell"
-    models = " + ".join(sorted({model_of(profile, host) for host in hosts}))
+    models = models_of(profile, hosts)
     if hosts and models != cells[0].gpu_model:
         return (
             f"{start} takes {layout} on hosts with {models}, but alone the cells get {cells[0].gpu_model}; use gpus "

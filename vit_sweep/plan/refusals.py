@@ -6,7 +6,7 @@ To refuse something new, write a rule and put it into `RULES`: what is wrong and
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from launchers.hosts import model_of
+from launchers.hosts import models_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from launchers.text import nodes_by_gpus, plural
 from vit_sweep.plan.choices import Allocation, BatchPer, Placement, Precision, Scaling
@@ -45,7 +45,7 @@ class Derived:
     def gpu_model(self, point: Point) -> str:
         """The GPU model that the job gets; several on mixed hosts."""
         hosts = self.hosts if isinstance(self.hosts, tuple) else ()
-        return " + ".join(sorted({model_of(point.partition, host) for host in hosts})) or point.partition.gpu_model
+        return models_of(point.partition, hosts) or point.partition.gpu_model
 
 
 Rule = Callable[[Point, Derived], str | None]

@@ -218,13 +218,14 @@ def remarks(
     machine, where it is the one that runs.
     """
     counts = {point.axes["gpus"] for point in plan.points}
-    lines = []
-    for curve, alike in of_plan(
+    alike: dict[str, tuple[Coverage, int]] = {}  # curves of other counts may want the same
+    for curve, number in of_plan(
         plan, others, cores=cores, preflight=preflight, repeats_follow=repeats_follow, seen=seen
     ):
         if len(counts) > 1 or len(curve.counts) > 1:
-            lines.append(curve.in_brief(alike))
-    return lines
+            words = curve.in_brief(1)
+            alike[words] = (curve, number + (alike[words][1] if words in alike else 0))
+    return [curve.in_brief(number) for curve, number in alike.values()]
 
 
 # --- the words -------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+from launchers.hosts import choose_hosts, models_of
+from launchers.profile import PartitionProfile
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.laws import Law, counts_needed
 from vit_sweep.plan.cell import Series
@@ -48,10 +50,20 @@ def may_run(example: PlannedCell, series: Series, gpus: int) -> bool:
         nodes = [int(fixed)]
     else:
         nodes = [gpus] if series.placement == "spread" else list(range(1, profile.nodes + 1))
-    if not any(n <= profile.nodes and gpus % n == 0 and gpus // n <= profile.gpus_per_node for n in nodes):
+    if not any(gpus % n == 0 and _has_room(profile, n, gpus // n, cell.gpu_model) for n in nodes):
         return False
     if series.batch_per is BatchPer.GLOBAL and cell.global_batch % (gpus * cell.accum):
         return False
     if series.scaling is Scaling.WEAK:
         return cell.train_images // cell.gpus * gpus <= cell.data.train_images
     return series.batch_per is BatchPer.GLOBAL or cell.micro_batch * cell.accum * gpus <= cell.train_images
+
+
+def _has_room(profile: PartitionProfile, nodes: int, gpus_per_node: int, gpu_model: str) -> bool:
+    """Whether so many nodes have so many GPUs each; of a hostfile, of the same model, or it were another curve."""
+    if nodes > profile.nodes or gpus_per_node > profile.gpus_per_node:
+        return False
+    if not profile.hosts:
+        return True
+    hosts = choose_hosts(profile, nodes, gpus_per_node)
+    return not isinstance(hosts, str) and models_of(profile, hosts) == gpu_model

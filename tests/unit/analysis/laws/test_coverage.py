@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.profile import Device, Scheduler
+from launchers.profile import Device, Host, Scheduler
 from tests.unit.analysis.builders import series_from, without_time
 from tests.unit.builders import data, point, profile
 from vit_sweep.analysis.laws.coverage import coverage, of_plan, of_series, remarks
@@ -111,6 +111,15 @@ def test_only_counts_that_can_run_are_proposed():
     allowed = profile(nodes=4, allowed_gpus=(1, 2, 8, 32))
     assert "gpus=1,2,8,32" in said([1, 2], partition=allowed)
     assert "gpus=1,2,3,4" in said([1, 2], partition=profile(nodes=1, gpus_per_node=4))
+
+
+def test_hosts_of_other_gpus_are_another_curve_and_not_proposed():
+    hosts = (Host(name="a", gpu_model="P4"), *(Host(name=f"h{number}") for number in range(3)))
+    unlike = {"scheduler": Scheduler.HOSTFILE, "nodes": 4, "gpus_per_node": 1, "hosts": hosts}
+    assert "gpus=1,2,3 repeats=5" in said([1, 2], partition=profile(**unlike))
+    two = unlike | {"nodes": 2, "hosts": hosts[:2], "mixed_hosts": True}
+    line = said([1, 2], partition=profile(**two))
+    assert line.startswith("2 curves of this grid (strong) carry no fit and no interval; no other GPU count can run; ")
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,12 @@ def test_a_value_with_two_meanings_is_refused_in_words_of_its_key(folder, text, 
         ("defaults: [gone]", "builds on gone"),
         ("defaults: gone", "is a list"),
         ("a: b: c", "lab.yaml"),
+        (b"# f\xfcr alle", "is not UTF-8"),
     ],
 )
 def test_a_sweep_says_the_same_in_one_sentence(folder, capsys, text, said):
-    (folder / "partition" / "lab.yaml").write_text(f"{LAB}{text}\n")
+    line = text if isinstance(text, bytes) else text.encode()
+    (folder / "partition" / "lab.yaml").write_bytes(LAB.encode() + line + b"\n")
     assert main([f"--config-dir={folder}", "partition=lab", "dry_run=true"]) == 2
     errors = capsys.readouterr().err
     assert said in errors
