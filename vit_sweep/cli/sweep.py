@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
+from vit_sweep.cli.terminal.console import with_bar
 from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.words import Plain
@@ -64,7 +66,10 @@ def sweep_points(
     overrides: Sequence[str],
 ) -> int:
     """The same of points that are there already."""
-    with planned(requested, settings, arguments=arguments, overrides=overrides, say=console.print) as ready:
+    watched = partial(with_bar, console, "writing cells")
+    with planned(
+        requested, settings, arguments=arguments, overrides=overrides, say=console.print, watched=watched
+    ) as ready:
         study, plan, chosen = ready.study, ready.plan, ready.chosen
         if settings.dry_run != "json":
             whole = settings.plan == "all"

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,13 @@ from vit_sweep.study.schema_file import LET_READ
 from vit_sweep.study.trust import programs, remember
 
 SCHEMA_VERSION = 1
+Watched = Callable[[Iterable[PlannedCell], int], Iterable[PlannedCell]]
+"""Passes so many cells on, and may tell a person how far they are."""
+
+
+def unwatched(cells: Iterable[PlannedCell], _total: int) -> Iterable[PlannedCell]:
+    """Tells nobody."""
+    return cells
 
 
 def cell_file(planned: PlannedCell, previous: CellFile | None, *, data_root: str, options: JobOptions) -> CellFile:
@@ -147,6 +154,7 @@ class Study(StudyReader):
         decide: DecideRule | None = None,
         limits: JobLimits = NO_LIMITS,
         anew: bool = False,
+        watched: Watched = unwatched,
     ) -> list[CellFile]:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for; returns the new cells.
 
@@ -157,7 +165,7 @@ class Study(StudyReader):
         earlier = None if anew else self._files.known(path, PlanFile)
         if anew:
             self._forget_cells_but(plan.cells)
-        new = self._write_cells(plan.cells.values(), data_root, options)
+        new = self._write_cells(watched(plan.cells.values(), len(plan.cells)), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
         self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide, limits=limits))

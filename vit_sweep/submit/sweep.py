@@ -46,7 +46,7 @@ from vit_sweep.study.continuing import continued
 from vit_sweep.study.lock import now
 from vit_sweep.study.spending import lost_gpu_hours
 from vit_sweep.study.status import settled_results
-from vit_sweep.study.store import Study, cell_file
+from vit_sweep.study.store import Study, Watched, cell_file, unwatched
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.deciding import lines, look
 from vit_sweep.submit.next import NextCells, Written, choose, write
@@ -79,12 +79,18 @@ class Ready(NamedTuple):
 
 @contextmanager
 def planned(
-    requested: list[Point], settings: Settings, *, arguments: Sequence[str], overrides: Sequence[str], say: Say
+    requested: list[Point],
+    settings: Settings,
+    *,
+    arguments: Sequence[str],
+    overrides: Sequence[str],
+    say: Say,
+    watched: Watched = unwatched,
 ) -> Iterator[Ready]:
     """Plan a grid, write its plan into its study, choose what runs, and hold the study's lock meanwhile.
 
-    `arguments`: the command as it is typed; `overrides`: its words alone; `say` tells a person what takes long. Raises
-    `UserError` for a user's mistake.
+    `arguments`: the command as it is typed; `overrides`: its words alone; `say` tells a person what takes long,
+    `watched` how far the writing of cells is. Raises `UserError` for a user's mistake.
     """
     rule = settings.decide_rule
     requested = continued(with_init(models.with_counts(requested, say)))
@@ -133,6 +139,7 @@ def planned(
                 decide=rule,
                 limits=_limits(settings),
                 anew=not asked_for,
+                watched=watched,
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         upcoming = choose(

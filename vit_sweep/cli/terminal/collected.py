@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from launchers.atomic import owner_of
 from launchers.errors import UserError
 from launchers.invocation import called
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.console import with_bar
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import formats
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
     from vit_sweep.report.gather import Gathered
     from vit_sweep.report.records import Records
     from vit_sweep.report.tables.form.table import Table
-    from vit_sweep.runs.reading import Read
 
-_BAR_FROM = 500
-"""Runs from which on reading them takes long enough for a progress bar."""
 _MOST_SENTENCES = 6
 """Sentences of one kind."""
 _MOST_ROWS = 100
@@ -117,7 +114,7 @@ def _collect(
     """Read, write and print; `records`: those that were looked at already."""
     from vit_sweep.report.gather import gather
 
-    gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
+    gathered = gather(study, target=target, watched=partial(with_bar, console, "reading records"), records=records)
     collected = _write(
         gathered, folder, console, name=study.name, subject=f"study {study.name}", forms=forms, draw=draw
     )
@@ -207,12 +204,6 @@ def collect_runs(
 
     name = str(folder)
     return _write(gather_runs(runs, target=target), folder, console, name=name, subject=name, forms=forms, draw=draw)
-
-
-def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
-    if not console.is_terminal or total < _BAR_FROM:
-        return records
-    return track(records, "reading records", total=total, console=console, transient=True)
 
 
 def _continued(runs: Iterable[Run]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Where every command prints, apart from what it prints: to import that takes as long as some verbs do. An edge."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -10,6 +11,9 @@ from rich.segment import Segment
 from launchers.text import visible
 
 _PLAIN_WIDTH = 160
+_BAR_FROM = 500
+"""Cells or records from which on they take long enough for a progress bar."""
+_T = TypeVar("_T")
 
 
 class _Console(Console):
@@ -30,3 +34,12 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     terminal = make_console()
     has_width = terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     return terminal if has_width else make_console(width=_PLAIN_WIDTH)
+
+
+def with_bar(console: Console, doing: str, items: Iterable[_T], total: int) -> Iterable[_T]:
+    """Pass `total` items on; while they last, a terminal shows how many are done and how long the rest takes."""
+    if not console.is_terminal or total < _BAR_FROM:
+        return items
+    from rich.progress import track
+
+    return track(items, doing, total=total, console=console, transient=True)
