@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import textwrap
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -128,7 +129,12 @@ def parse(cls: type[T], data: Mapping[str, Any], *, source: str) -> T:
 
 
 def parse_json(cls: type[T], text: str | bytes, *, source: str) -> T:
-    """Build a checked `cls` from JSON text; raises `UserError` that names `source`."""
+    """Build a checked `cls` from JSON text; raises `UserError` that names `source`.
+
+    Bytes may begin with a byte order mark, which editors and shells of Windows put before a text.
+    """
+    if isinstance(text, bytes):
+        text = text.removeprefix(BOM_UTF8)
     try:
         parsed: T = _validator(cls).validate_json(text)
         return parsed

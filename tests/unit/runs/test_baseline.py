@@ -41,3 +41,10 @@ def test_a_count_below_nothing_is_a_sentence_and_no_verdict():
     content["cells"][0]["counts"] = {"flop": -5.0}
     with pytest.raises(UserError, match=r"counts\.flop=-5\.0 – must be at least 0"):
         parsed_baseline(json.dumps(content).encode(), "it")
+
+
+def test_a_byte_order_mark_changes_nothing_and_another_encoding_is_a_sentence():
+    text, before = through_a_file(side(TIMES))
+    assert list(runs_of_baseline(parsed_baseline(text.encode("utf-8-sig"), "it"))) == before
+    with pytest.raises(UserError, match=r"^it: "):
+        parsed_baseline(text.encode("utf-16"), "it")
