@@ -16,6 +16,7 @@ from vit_sweep.config.shorthand import expanded
 from vit_sweep.config.words import Plain, word
 
 _KEY = re.compile(r"(\+\+?)?[\w.]+")
+_SETTINGS: Mapping[str, Any] = getattr(Settings, "__dataclass_fields__", {})
 
 
 def words_of(values: Mapping[str, object], config_dir: Path | None = None) -> list[str]:
@@ -56,14 +57,28 @@ def _word_of(key: str, value: object) -> str:
     if listed and not value:
         raise UserError(f"{key}=[]: an axis without a value spans no grid; give at least one")
     values = value if listed and isinstance(value, list) else [value]
+    if several := next((text for text in values if isinstance(text, str) and "," in text and _is_axis(key)), None):
+        raise UserError(f"{key}={several!r}: a text is one value, and several are a list: {key}={_as_list(several)}")
     if key == DATA and all(isinstance(path, str) and "/" in path for path in values):
         return f"{key}={','.join(map(str, values))}"
     return f"{key}={','.join(word(item) for item in values)}"
 
 
 def _takes_a_list(key: str) -> bool:
-    field: Any = getattr(Settings, "__dataclass_fields__", {}).get(key.lstrip("+"))
-    return field is not None and get_origin(field.type) is tuple
+    return key.lstrip("+") in _SETTINGS and get_origin(_SETTINGS[key.lstrip("+")].type) is tuple
+
+
+def _is_axis(key: str) -> bool:
+    """Whether no value of it has a comma: it is none of a setting, nor inside a group, where paths and texts are."""
+    return key not in _SETTINGS and key.isidentifier()
+
+
+def _as_list(text: str) -> str:
+    """How Python writes the values that a text joins, as far as that is plain."""
+    parts = [part.strip() for part in text.strip("[]() ").split(",")]
+    if not all(re.fullmatch(r"[\w./+-]+", part) for part in parts):
+        return "[VALUE, VALUE]"
+    return f"[{', '.join(part if part.isdigit() else repr(part) for part in parts)}]"
 
 
 def _plain(key: str, value: object) -> object:

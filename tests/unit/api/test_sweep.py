@@ -82,6 +82,28 @@ def test_a_list_is_the_value_of_a_key_that_takes_a_list():
     assert words == ["exclude=['gpus==8']", "zip=[[gpus,batch]]", "logging=[wandb]"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("partition", "local,tesla", "['local', 'tesla']"),
+        ("gpus", "1, 2", "[1, 2]"),
+        ("gpus", "[1,2]", "[1, 2]"),
+        ("gpus", "range(1,3)", "[VALUE, VALUE]"),
+        ("data", "a/b,c/d", "['a/b', 'c/d']"),
+        ("precision", ["fp32", "bf16,fp16"], "['bf16', 'fp16']"),
+    ],
+)
+def test_several_values_of_an_axis_in_one_text_are_answered_by_the_list_to_write(key, value, instead):
+    with pytest.raises(vs.UserError) as told:
+        words_of({key: value})
+    assert str(told.value).endswith(f": a text is one value, and several are a list: {key}={instead}")
+
+
+@pytest.mark.parametrize("key", ["until", "study", "data.path", "model.arguments"])
+def test_a_comma_in_a_text_that_may_have_one_stays(key):
+    assert words_of({key: "a,b"}) == [f"{key}='a,b'"]
+
+
 def test_a_path_is_a_data_set_of_ones_own(here):
     (here / "photos").mkdir()
     assert words_of({"data": Path("photos")}) == ["data=imagefolder", "data.path='./photos'"]
