@@ -86,7 +86,7 @@ class _Composer:
     def grid(self, name: str) -> DictConfig:
         """The named grid of this name."""
         known = self._master.hydra.runtime.choices.get("grid") == name
-        grid = (self._master if known else self.base((f"grid={name}",))).grid
+        grid = whole(self._master if known else self.base((f"grid={name}",))).grid
         assert isinstance(grid, DictConfig)
         return grid
 
@@ -110,7 +110,7 @@ class _Composer:
             config = self._loader.load_sweep_config(self._master, list(chosen))
         with open_dict(config):
             del config["hydra"]
-        return config
+        return whole(config)
 
     def _resolve(self, chosen: tuple[str, ...]) -> Plain | None:
         return _independent(self.base(chosen))
@@ -135,9 +135,19 @@ def _independent(config: DictConfig) -> Plain | None:
     return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
 
 
+def whole(config: DictConfig) -> DictConfig:
+    """A composition, if all groups are in it; raises `UserError` where a file has put its keys elsewhere."""
+    for group in sorted(GROUPS - config.keys()):
+        raise UserError(
+            f"{group}: the file that is chosen puts its keys elsewhere – leave out its line `# @package`, and write "
+            f"its keys as the files of conf/{group}/ do"
+        )
+    return config
+
+
 def single(config: DictConfig) -> Plain:
     """Resolve the one configuration of a command without -m; raises `UserError` for what only a grid can have."""
-    values = plain(config)
+    values = plain(whole(config))
     name = values["grid"]["name"]
     if name != NO_GRID:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: {called()} -m grid={name}")
@@ -213,6 +223,14 @@ def explain(error: Exception) -> str:
         menu = closest(name, error.options, meant=likely_name(group, name))
         hint = "; yours is data=path/to/DIR" if group == "data" else ""
         return f"{group}={name}: there is no such {group} – {menu}{hint}"
+    override = re.match(r"In '(\w+)/([^']+)': Could not override '([^'@]+)", text)
+    if override:
+        other = override[3].removeprefix(f"{override[1]}/")
+        instead = "" if other.startswith("hydra/") else f"; a command says {other}=NAME"
+        return (
+            f"{override[1]} {override[2]}: it overrides {other} (defaults:), and a file of {override[1]}/ has no say "
+            f"in that – take it out{instead}"
+        )
     base = re.match(r"In '(\w+)/([^']+)': Could not load '\w+/([^']+)'", text)
     if base:
         shipped = [path.stem for path in (conf_dir() / base[1]).glob("*.yaml")]

@@ -13,7 +13,7 @@ from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError
 from vit_sweep.config.folders import conf_dir, site_dir
-from vit_sweep.config.plain_yaml import keep_references
+from vit_sweep.config.plain_yaml import keep_references, plain
 from vit_sweep.config.words import Plain
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
@@ -84,7 +84,7 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = (), changes: Seq
     search = ",".join(f"'{folder}'" for folder in folders)
     words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]", *changes]
     try:
-        composed: dict[str, Any] = composed_words(words)[group]
+        composed: dict[str, Any] = composed_words(words, is_cell=False)[group]
     except UserError as error:
         raise UserError(str(error) if changes else f"{entry.path}: {error}") from None
     return composed
@@ -134,14 +134,18 @@ def _refuse_bomb(path: Path, text: str) -> None:
             )
 
 
-def composed_words(words: Sequence[str]) -> Plain:
-    """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
+def composed_words(words: Sequence[str], *, is_cell: bool = True) -> Plain:
+    """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word.
+
+    `is_cell`: it is to run, as a command without -m; a named grid is then refused.
+    """
     from hydra import compose, initialize_config_dir
 
-    from vit_sweep.config.compose import readable_errors, single
+    from vit_sweep.config.compose import readable_errors, single, whole
 
     try:
         with readable_errors(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return single(compose("config", overrides=list(words)))
+            composed = compose("config", overrides=list(words))
+            return single(composed) if is_cell else plain(whole(composed))
     except RecursionError:
         raise UserError("what its defaults: name builds on it in turn; name a file that stands for itself") from None

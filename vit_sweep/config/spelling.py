@@ -156,15 +156,18 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
             continue
         if not word.startswith("~"):
             _check_override(words, place, known_keys)
-        _check_of_hydra(word)
+        check_of_hydra(word)
     _check_keys_given_once(words)
 
 
-def _check_of_hydra(word: str) -> None:
-    """Raise `UserError` for a setting of Hydra that changes nothing here, or would run the first point alone."""
+def check_of_hydra(word: str, *, source: str = "") -> None:
+    """Raise `UserError` for a setting of Hydra that changes nothing here, or would run the first point alone.
+
+    `source`: what has the word, where it is not the command.
+    """
     for setting, instead in _HYDRAS_OWN:
         if re.match(rf"[+~]*hydra[./]{setting}", word) and word not in _AS_IT_IS:
-            raise UserError(f"{word}: {instead}")
+            raise UserError(f"{source}{word}: {instead}")
 
 
 def _check_keys_given_once(words: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launchers.errors import UserError
+from vit_sweep.config.spelling import check_of_hydra
 
 if TYPE_CHECKING:
     from vit_sweep.config.algebra import GridSpec
@@ -55,7 +56,10 @@ def grid_words(spec: "GridSpec", stated: Collection[str]) -> list[str]:
             raise UserError(f"grid {spec.name}: axes.{key} has no value; give at least one")
     axes = {key: ",".join(word(value) for value in values) for key, values in spec.axes.items()}
     fixed = {key: word(value) for key, value in spec.set.items()}
-    return [f"{key}={words}" for key, words in (axes | fixed).items() if key.lstrip("+") not in left_out]
+    words = [f"{key}={text}" for key, text in (axes | fixed).items() if key.lstrip("+") not in left_out]
+    for each in words:
+        check_of_hydra(each, source=f"grid {spec.name}: ")
+    return words
 
 
 def word(value: Any) -> str:

@@ -201,6 +201,48 @@ def test_a_grid_that_contradicts_itself_is_refused(spec, message):
     assert message in str(error.value)
 
 
+WRONG = {
+    "a sweeper that it overrides": (
+        "defaults: [override /hydra/sweeper: basic]\nname: g\n",
+        "grid g: it overrides hydra/sweeper (defaults:), and a file of grid/ has no say in that – take it out\n",
+    ),
+    "another group that it overrides": (
+        "defaults: [override /partition: tesla]\nname: g\n",
+        "take it out; a command says partition=NAME\n",
+    ),
+    "a sweeper among its words": (
+        "name: g\nset: {hydra/sweeper: basic}\n",
+        "grid g: hydra/sweeper=basic: the whole grid",
+    ),
+    "keys that are none of the grid's": (
+        "# @package _global_\ndefaults: [override /hydra/sweeper: basic]\nname: g\n",
+        "grid: the file that is chosen puts its keys elsewhere – leave out its line `# @package`",
+    ),
+}
+
+
+@pytest.mark.parametrize("partition", ["", "tesla"], ids=["no default", "a default partition"])
+@pytest.mark.parametrize(("text", "sentence"), WRONG.values(), ids=WRONG)
+def test_a_users_grid_with_hydras_own_settings_is_told_what_to_take_out(sweep, tmp_path, text, sentence, partition):
+    (tmp_path / "mine/grid").mkdir(parents=True)
+    (tmp_path / "mine/grid/g.yaml").write_text(text)
+    for words in (["-m", "gpus=1,2"], []):
+        answer = sweep("--config-dir", "mine", *words, "grid=g", env={"VIT_SWEEP_PARTITION": partition})
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: ") and "Traceback" not in answer.stderr
+        # Without -m a grid is refused for that, where it is composed at all.
+        assert sentence in answer.stderr or (not words and "needs -m" in answer.stderr)
+
+
+@pytest.mark.parametrize("partition", ["", "tesla"], ids=["no default", "a default partition"])
+def test_a_grid_that_builds_on_another_has_its_partition(sweep, tmp_path, partition):
+    (tmp_path / "mine/grid").mkdir(parents=True)
+    (tmp_path / "mine/grid/g.yaml").write_text("defaults: [paper_fig8]\nname: g\n")
+    answer = sweep("plan", "--config-dir", "mine", "-m", "grid=g", env={"VIT_SWEEP_PARTITION": partition})
+    assert answer.returncode == 0, answer.stderr
+    assert "partition vector_t4v2" in answer.stdout
+
+
 def test_a_users_own_folder_may_hold_grids(sweep, tmp_path):
     folder = tmp_path / "mine" / "grid"
     folder.mkdir(parents=True)
