@@ -207,7 +207,8 @@ class _Step(Run):
         if number is signal.SIGKILL:
             self._killed_at = time.monotonic()
         step = self._step()
-        is_sent = step is not None and _succeeds(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
+        cancel = ["scancel", f"--signal={number.name.removeprefix('SIG')}"]
+        is_sent = step is not None and run([*cancel, step], patience_s=_PATIENCE_S).returncode == 0
         if not is_sent and number is not signal.SIGUSR2:
             # No step yet, or no controller that knows it: srun gives up, and ends what it may have started.
             send(self._process, signal.SIGTERM)
@@ -234,10 +235,6 @@ def _nodes(nodelist: str) -> list[str]:
     if scontrol.returncode != 0 or not scontrol.stdout.split():
         raise OSError(f"scontrol show hostnames {nodelist}: {scontrol.stderr.strip() or 'no answer'}")
     return scontrol.stdout.split()
-
-
-def _succeeds(command: list[str]) -> bool:
-    return run(command, patience_s=_PATIENCE_S).returncode == 0
 
 
 if __name__ == "__main__":

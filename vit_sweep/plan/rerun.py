@@ -82,7 +82,8 @@ def sampled(offers: Iterable[Offer], *, count: int, seed: int, budget: float) ->
     A configuration comes a second time only when all have come once. The draw is by the digest of seed and cell id: it
     is the same on every machine, and one that holds fewer cells leaves the order of the others as it is.
     """
-    ordered = _in_order(sorted(offers, key=lambda offer: _lot(seed, offer.cell_id)))
+    drawn = sorted(offers, key=lambda offer: hashlib.sha256(f"{seed} {offer.cell_id}".encode()).hexdigest())
+    ordered = _in_order(drawn)
     chosen: list[Offer] = []
     dear: list[Offer] = []
     remaining = budget
@@ -95,10 +96,6 @@ def sampled(offers: Iterable[Offer], *, count: int, seed: int, budget: float) ->
         chosen.append(offer)
         remaining -= offer.gpu_hours
     return Sample(tuple(chosen), tuple(dear))
-
-
-def _lot(seed: int, cell_id: str) -> str:
-    return hashlib.sha256(f"{seed} {cell_id}".encode()).hexdigest()
 
 
 def _in_order(shuffled: Sequence[Offer]) -> list[Offer]:

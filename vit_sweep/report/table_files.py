@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from launchers.atomic import make_folder, remove, replacing, write, write_bytes
 from vit_sweep.report.tables.all_tables import NAMES
-from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.report.tables.form.table import Table
 from vit_sweep.report.tables.form.text import csv_parts, laid_out, to_latex, to_markdown
 
 _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
@@ -49,7 +49,8 @@ def to_parquet(table: Table) -> bytes:
     fields, arrays = [], []
     for column in table.columns:
         arrays.append(_filled(table.values[column.name]))
-        fields.append(pa.field(column.name, arrays[-1].type, metadata=_field_metadata(column)))
+        metadata = {"unit": column.unit, "meaning": column.meaning, "title": column.title}
+        fields.append(pa.field(column.name, arrays[-1].type, metadata=metadata))
     metadata = {"title": table.title, "notes": json.dumps(table.notes, ensure_ascii=False)}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata)), sink)
@@ -82,10 +83,6 @@ def _bits(truths: Sequence[bool]) -> bytes:
     """Eight in a byte, the first in its lowest bit."""
     digits = bytes(truths)[::-1].translate(_DIGITS)
     return int(b"0" + digits, 2).to_bytes(-(-len(digits) // 8), "little")
-
-
-def _field_metadata(column: Column) -> dict[str, str]:
-    return {"unit": column.unit, "meaning": column.meaning, "title": column.title}
 
 
 def kind_of(values: Sequence[Any]) -> type:

@@ -114,7 +114,8 @@ def planned(
         plan = make_plan(points, replace(knowledge, options=options))
     offered = candidates_of(points, plan, question_of(rule.until), knowledge.cores) if rule is not None else {}
     if not plan.cells:
-        raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
+        reasons = dict.fromkeys(reason for point in plan.infeasible for reason in point.reasons)
+        raise UserError("no cell can run:\n" + "\n".join(f"  {reason}" for reason in reasons))
     if not settings.dry_run:
         _require_what_jobs_need(plan, settings)
     study = Study.create_or_resume(folder)
@@ -308,7 +309,3 @@ def _limits(settings: Settings) -> JobLimits:
     """What bounds the jobs of a sweep; one that decides keeps within its budget by itself."""
     budget = settings.budget_gpu_hours if settings.decide_rule is None else None
     return JobLimits(settings.pack, settings.max_gpus_in_flight, budget)
-
-
-def _all_reasons(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(reason for point in plan.infeasible for reason in point.reasons))

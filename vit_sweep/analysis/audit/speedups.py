@@ -160,14 +160,11 @@ def _with_fixed_batch(
     if wanted is None:
         return replace(row, fixed_batch_why="the global batch is not known")
     key = (point.gpus, wanted, base.runs[0].work, series.key.conditions)
-    like = [run for run in same_batch.get(key, ()) if _same_place(run, series)]
+    placement = series.key.placement
+    like = [run for run in same_batch.get(key, ()) if any(curve.placement == placement for curve in run.curves)]
     if not like or base.time_s is None:
         return replace(row, fixed_batch_why=f"no run on {plural(point.gpus, 'GPU')} with a global batch of {wanted}")
     return replace(row, fixed_batch=base.time_s.value / median([median(run.epoch_s) for run in like]))
-
-
-def _same_place(run: Run, series: ScalingSeries) -> bool:
-    return any(curve.placement == series.key.placement for curve in run.curves)
 
 
 Curves = list[tuple[int | None, Curve]]

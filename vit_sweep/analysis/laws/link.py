@@ -36,7 +36,8 @@ def measured_link(series: ScalingSeries) -> MeasuredLink | None:
     which is taken out: 1/B = 1/bus - p latency / S.
     """
     all_runs = [run for point in series.points for run in point.runs]
-    runs, parameters = [run for run in all_runs if _has_link(run)], _parameters(all_runs)
+    runs = [run for run in all_runs if run.gpus > 1 and run.bus_gb_per_s and run.latency_us is not None]
+    parameters = _parameters(all_runs)
     size = parameters * _bytes_each(series) if parameters is not None else step_bytes(series)
     if size is None or not runs:
         return None
@@ -72,10 +73,6 @@ def _parameters(runs: list[Run]) -> int | None:
 def _bytes_each(series: ScalingSeries) -> int:
     """Of a gradient: 4, and 2 in bf16 and fp16."""
     return 2 if series.key.condition("precision") in (Precision.BF16, Precision.FP16) else 4
-
-
-def _has_link(run: Run) -> bool:
-    return run.gpus > 1 and bool(run.bus_gb_per_s) and run.latency_us is not None
 
 
 def _latency_s(run: Run) -> float:

@@ -196,7 +196,8 @@ def _named(column: Column, row: int) -> str:
 def _widths(column: Column, heading: str) -> tuple[int, int]:
     """The least width of a column, and that in which nothing of it is broken."""
     full = max(_longest(heading.split("\n")), _longest(column.values))
-    return (max(min(full, _REMARK), _longest_word(column.values)) if column.role is Role.REMARK else full), full
+    word = max((_longest(text.split()) for text in column.values), default=0)
+    return (max(min(full, _REMARK), word) if column.role is Role.REMARK else full), full
 
 
 def _remark_widths(form: _Form, spare: int) -> dict[int, int]:
@@ -284,10 +285,6 @@ def _broken(heading: str) -> str:
 
 def _longest(texts: Sequence[str]) -> int:
     return max(map(cell_len, texts), default=0)
-
-
-def _longest_word(texts: Sequence[str]) -> int:
-    return max((_longest(text.split()) for text in texts), default=0)
 
 
 def _width(table: Table, console: Console) -> int:

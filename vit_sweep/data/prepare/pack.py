@@ -62,14 +62,12 @@ def pack(data: DataSpec | Request, root: Path, tell: Tell = lambda _: None, *, w
                 _pack(data, sources, root, tell, min(cores, _MOST_WORKERS) if workers is None else workers)
     except OSError as error:
         path = f" ({error.filename})" if error.filename else ""
-        advice = "; free some room and give the command again, it goes on where it was" if _is_full(error) else ""
+        advice = (
+            "; free some room and give the command again, it goes on where it was" if error.errno in NO_ROOM else ""
+        )
         raise UserError(
             f"data={data.name}: packing in {root} failed: {error.strerror or error}{path}{advice}"
         ) from None
-
-
-def _is_full(error: OSError) -> bool:
-    return error.errno in NO_ROOM
 
 
 def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None:

@@ -44,7 +44,10 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
     if not any((p.nodes or 1) > 1 for s in timed for p in s.timed):
         return Skipped(name=name, reason="no timed run was on more than one node")
     groups = without_placement(timed)
-    titled = [(title, _by_nodes(members)) for title, members in groups.items()][:MOST_PANELS]
+    titled = [
+        (title, {(p.gpus, p.nodes): p for s in members for p in s.timed if p.nodes})
+        for title, members in list(groups.items())[:MOST_PANELS]
+    ]
     nodes = sorted({count for _, times in titled for (_, count) in times})
     fills = {count: node_fill(order) for order, count in enumerate(nodes)}
     handles = [
@@ -67,11 +70,6 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         pooled=[run for _, times in titled for p in times.values() for run in p.runs],
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_text(titled)}",
     )
-
-
-def _by_nodes(members: Sequence[ScalingSeries]) -> dict[tuple[int, int], SeriesPoint]:
-    """Timed points by GPUs and nodes."""
-    return {(p.gpus, p.nodes): p for s in members for p in s.timed if p.nodes}
 
 
 def _draw_node_bars(

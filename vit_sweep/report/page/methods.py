@@ -209,16 +209,13 @@ METHODS: tuple[Formula, ...] = (
 )
 
 
-def _is_mean(run: Run) -> bool:
-    return run.published_s is not None and len(run.epoch_s) == 1
-
-
 def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
     """What holds for this study: how many runs, repeats, seeds, epochs, warm-up steps, versions."""
     timed = [run for run in runs if run.timed]
     if not timed:
         return ("No run has a time yet; the definitions below are those that its tables will follow.",)
-    seeds, means = _list(run.seed for run in timed), [run for run in timed if _is_mean(run)]
+    seeds = _list(run.seed for run in timed)
+    means = [run for run in timed if run.published_s is not None and len(run.epoch_s) == 1]
     epochs = _range(len(run.epoch_s) for run in timed if run not in means)
     sentences = [
         f"{plural(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs"

@@ -65,7 +65,9 @@ def leave_out() -> None:
     """Stand in for tracer and compiler from now on, unless one of them is loaded already."""
     if TRACER in sys.modules or COMPILER in sys.modules:
         return
-    utils = _StandIn(_UTILS, is_compile_supported=_is_compile_supported, get_optimize_ddp_mode=_no_optimization)
+    utils = _StandIn(
+        _UTILS, is_compile_supported=_is_compile_supported, get_optimize_ddp_mode=lambda: "no_optimization"
+    )
     rules = _StandIn(_RULES, clear_lru_cache=_nothing)
     tracer = _StandIn(TRACER, utils=utils, trace_rules=rules, graph_break=_nothing, disable=_untraced)
     config = _StandIn(_CONFIG, triton=SimpleNamespace(cudagraphs=False))
@@ -97,11 +99,6 @@ def _nothing(*_: Any, **__: Any) -> None:
 def _untraced(fn: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
     """A function is not traced as it is."""
     return (lambda given: given) if fn is None else fn
-
-
-def _no_optimization() -> str:
-    """How DDP's buckets are compiled, in torch's word."""
-    return "no_optimization"
 
 
 def _is_compile_supported(device: str) -> bool:

@@ -202,7 +202,8 @@ def _points(
 
 def _draw(points: Points, layout: Arrangement, measure: _Measure, *, x: str) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
-    styles = curve_styles(layout.labels, ordinal=_only_gpus(layout))
+    by_gpus = len(layout.labels) > 2 and all(label.split(" ")[-1] in ("GPU", "GPUs") for label in layout.labels)
+    styles = curve_styles(layout.labels, ordinal=by_gpus)
     titles = [panel.title for panel in layout.panels]
     sheet, axes = sheet_of(titles, curve_handles(styles), x=x, y=measure.words, left_out=layout.left_out)
     for index, panel_axes in enumerate(axes):
@@ -235,11 +236,6 @@ def _curve(axes: Axes, repeats: Mapping[int, Sequence[float]], style: CurveStyle
     low, high = [min(repeats[x]) for x in at], [max(repeats[x]) for x in at]
     if low != high:
         axes.fill_between(at, low, high, color=style.color, alpha=0.18, lw=0)
-
-
-def _only_gpus(layout: Arrangement) -> bool:
-    """Whether the curves are steps of one quantity."""
-    return len(layout.labels) > 2 and all(label.split(" ")[-1] in ("GPU", "GPUs") for label in layout.labels)
 
 
 def _caption(items: Sequence[Item], measure: _Measure, layout: Arrangement, stopped: int) -> str:
