@@ -11,13 +11,7 @@ from launchers.profile import Device
 from tests.conftest import ROOT
 from tests.unit.builders import cell, record
 from vit_sweep.record.breakdown import Breakdown, Collective, Phases, RankPhases
-from vit_sweep.record.flags import (
-    explanation,
-    flags_of,
-    joules_per_image,
-    machine_columns,
-    rank_times,
-)
+from vit_sweep.record.flags import explanation, flags_of, joules_per_image, machine_columns, rank_times
 from vit_sweep.record.machine import (
     FACTS,
     AllReduce,

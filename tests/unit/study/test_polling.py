@@ -19,15 +19,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.study import polling
 from vit_sweep.study.journal import Event, SubmittedAttempt
 from vit_sweep.study.lock import now
-from vit_sweep.study.polling import (
-    FIRST_S,
-    LONGEST_AWAY_S,
-    LONGEST_S,
-    SOON_S,
-    Poller,
-    Silence,
-    due_at,
-)
+from vit_sweep.study.polling import FIRST_S, LONGEST_AWAY_S, LONGEST_S, SOON_S, Poller, Silence, due_at
 from vit_sweep.study.status import Watcher
 from vit_sweep.study.store import Study
 

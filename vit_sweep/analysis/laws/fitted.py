@@ -4,14 +4,7 @@ import math
 
 from launchers.checked import End, checked
 from vit_sweep.analysis.laws.crossing import Layout
-from vit_sweep.analysis.laws.laws import (
-    NAMES,
-    Law,
-    MeasuredLink,
-    Workload,
-    law_time_s,
-    terms,
-)
+from vit_sweep.analysis.laws.laws import NAMES, Law, MeasuredLink, Workload, law_time_s, terms
 
 REACH = 4.0
 """Predictions reach to this multiple of the largest measured GPU count, and down to this part of the smallest."""

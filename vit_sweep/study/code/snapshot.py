@@ -17,17 +17,7 @@ from pathlib import Path
 
 import launchers
 import vit_sweep
-from launchers.atomic import (
-    LARGEST,
-    ThroughLinkError,
-    fill,
-    guard,
-    make_folder,
-    remove,
-    rename,
-    replacing,
-    temporary,
-)
+from launchers.atomic import LARGEST, ThroughLinkError, fill, guard, make_folder, remove, rename, replacing, temporary
 from launchers.checked import checked
 from launchers.errors import UserError
 
