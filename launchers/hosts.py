@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from launchers.profile import Host, PartitionProfile
-from launchers.text import plural
+from launchers.text import grouped, plural
 
 
 def model_of(profile: PartitionProfile, host: Host) -> str:
@@ -55,9 +55,7 @@ def _choose(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> tuple[
         )
     if profile.mixed_hosts:
         return tuple(fitting[:nodes])
-    groups: dict[str, list[Host]] = {}
-    for host in fitting:
-        groups.setdefault(model_of(profile, host), []).append(host)
+    groups = grouped((model_of(profile, host), host) for host in fitting)
     for group in sorted(groups.values(), key=len, reverse=True):
         if len(group) >= nodes:
             return tuple(group[:nodes])

@@ -1,11 +1,26 @@
-"""Lists, counts and others' words in sentences."""
+"""Lists by what they have in common; lists, counts and others' words in sentences."""
 
 import json
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """The values of each key, in their order; keys in the order of their first values.
+
+    >>> grouped((len(word), word) for word in ("a", "bc", "d"))
+    {1: ['a', 'd'], 2: ['bc']}
+    """
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:

@@ -51,6 +51,7 @@ from launchers.slurm.queries import (
 from launchers.slurm.refusals import problem_of, remedy_of
 from launchers.slurm.states import WHOLE, forgotten_status, shared_task_status
 from launchers.submission_lock import CLUSTERS, begun_at, clusters_of, under_way, wait_until_settled
+from launchers.text import grouped
 
 _SETTLE_S = 90.0
 """How long another client's sbatch is waited for: longer than a living client would let it run."""
@@ -112,10 +113,9 @@ class SlurmLauncher:
         settled = [batch for batch in unconfirmed if wait_until_settled(Path(batch.folder), _SETTLE_S)]
         never_begun = [batch for batch in settled if begun_at(Path(batch.folder)) is None]
         submissions: dict[str, Submission | None] = {batch.batch_name: None for batch in never_begun}
-        sought: dict[str | None, list[Unconfirmed]] = {}
-        for batch in settled:
-            if batch.batch_name not in submissions:
-                sought.setdefault(clusters_of(Path(batch.folder)), []).append(batch)
+        sought = grouped(
+            (clusters_of(Path(batch.folder)), batch) for batch in settled if batch.batch_name not in submissions
+        )
         for clusters, batches in sought.items():
             submissions |= _find_on(clusters, batches)
         return submissions

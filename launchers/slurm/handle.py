@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from launchers.checked import CLUSTER
+from launchers.text import grouped
 
 _ANSWERS = (
     re.compile(rf"([0-9]{{1,20}})(?:;({CLUSTER}))?"),
@@ -38,10 +39,7 @@ def parts_of(handle: str) -> tuple[str, str | None]:
 
 def by_cluster(handles: Iterable[str]) -> dict[str | None, list[str]]:
     """Numbers by cluster, each once, in their order."""
-    numbers: dict[str | None, list[str]] = {}
-    for number, cluster in map(parts_of, dict.fromkeys(handles)):
-        numbers.setdefault(cluster, []).append(number)
-    return numbers
+    return grouped((cluster, number) for number, cluster in map(parts_of, dict.fromkeys(handles)))
 
 
 def cluster_options(clusters: str | None) -> list[str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from statistics import median
 
+from launchers.text import grouped
 from vit_sweep.analysis.series.series import ScalingSeries
 
 
@@ -14,13 +15,9 @@ def extra_p(series: Iterable[ScalingSeries]) -> str:
     """Every series with a time: the median epoch of each run, and its median step where that is known, by GPUs."""
     measurements: dict[str, dict[str, list[dict[str, list[float]]]]] = {}
     for curve in series:
-        times: dict[int, list[float]] = {}
-        steps: dict[int, list[float]] = {}
-        for point in curve.timed:
-            times.setdefault(point.gpus, []).extend(median(run.epoch_s) for run in point.runs)
-            known = [run.step_ms / 1000 for run in point.runs if run.step_ms is not None]
-            if known:
-                steps.setdefault(point.gpus, []).extend(known)
+        runs = [run for point in curve.timed for run in point.runs]
+        times = grouped((run.gpus, median(run.epoch_s)) for run in runs)
+        steps = grouped((run.gpus, run.step_ms / 1000) for run in runs if run.step_ms is not None)
         metrics = {"epoch_s": times, "step_s": steps}
         if times:
             measurements[_callpath(curve)] = {

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from launchers.checked import checked
+from launchers.text import grouped
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.analysis.series.spreads import RatioOf
@@ -109,9 +110,7 @@ def _plane(key: SeriesKey, points: Sequence[SeriesPoint], ratio: RatioOf) -> Pla
     """`points`: by GPUs, nodes and batch."""
     base = [point for point in points if point.gpus == points[0].gpus and point.nodes == points[0].nodes][-1]
     cells = [_measured(point, base, ratio) for point in points]
-    by_place: dict[tuple[int, int | None], list[Measured]] = {}
-    for cell in cells:
-        by_place.setdefault((cell.gpus, cell.nodes), []).append(cell)
+    by_place = grouped(((cell.gpus, cell.nodes), cell) for cell in cells)
     needed = [_needed(target, column) for target in TARGETS for column in by_place.values()]
     reference = next(cell for cell in cells if cell.runs == base.runs)
     return Plane(key=key, reference=reference, cells=tuple(cells), needed=tuple(needed))

@@ -1,11 +1,12 @@
 """Which cells of two studies are the same: pairs, and what has no partner and why. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launchers.checked import checked
 from launchers.errors import UserError, closest
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.runs.run import Run
 
 WAYS = frozenset(
@@ -71,16 +72,11 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), unti
     require_known(across, (name for run in (*runs_a, *runs_b) for name, _ in words_of(run)))
     cells_a, cells_b = cells_of(runs_a, across), cells_of(runs_b, across)
     both = _names(cells_a) & _names(cells_b)
-    partners: dict[tuple[int, Words], list[Cells]] = {}
-    for cells in cells_b:
-        partners.setdefault((cells.gpus, _only(cells.words, both)), []).append(cells)
+    partners = grouped(((cells.gpus, _only(cells.words, both)), cells) for cells in cells_b)
     pairs: list[tuple[Cells, Cells]] = []
     unpaired: list[Unpaired] = []
     used: set[int] = set()
-    claimed: dict[tuple[int, Words], int] = {}
-    for cells in cells_a:
-        key = (cells.gpus, _only(cells.words, both))
-        claimed[key] = claimed.get(key, 0) + 1
+    claimed = Counter((cells.gpus, _only(cells.words, both)) for cells in cells_a)
     for cells in cells_a:
         key = (cells.gpus, _only(cells.words, both))
         candidates = partners.get(key, [])

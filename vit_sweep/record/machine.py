@@ -9,7 +9,7 @@ from enum import StrEnum
 from statistics import median
 
 from launchers.checked import Part, Quantity, Signed, Whole, checked
-from launchers.text import some
+from launchers.text import grouped, some
 from vit_sweep.plan.predict import ring
 
 
@@ -297,10 +297,7 @@ def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | Non
     values = [fact(rank) for rank in everyone]
     if len(set(values) - {None}) < 2:
         return None
-    holders: dict[str, list[Fingerprint]] = {}
-    for rank, value in zip(everyone, values, strict=True):
-        if value is not None:
-            holders.setdefault(str(value), []).append(rank)
+    holders = grouped((str(value), rank) for rank, value in zip(everyone, values, strict=True) if value is not None)
     if len(holders) < 2:
         return None
     return f"{name}: " + ", ".join(f"{value} ({_who(holders[value])})" for value in sorted(holders))

@@ -4,6 +4,7 @@ Two writings of the same runs are the same bytes, so a renewed baseline differs 
 sorted, what all of them share is said once, and nothing depends on when or where it was written.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from launchers.atomic import read, write
 from launchers.checked import Gt, Instant, Line, Quantity, Whole, checked, parse_json, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count
-from launchers.text import indented
+from launchers.text import grouped, indented
 from vit_sweep import __version__
 from vit_sweep.outcome.result import Status
 from vit_sweep.record.flags import CONTENDED_HOST
@@ -101,10 +102,7 @@ def commit_here() -> str:
 
 def baseline_of(study: str, runs: Iterable[Run], *, commit: str) -> Baseline:
     """What `gate` needs of these runs: those that have ended, whatever became of them, and go on from no other."""
-    groups: dict[Any, list[Run]] = {}
-    for run in runs:
-        if not run.continued_from:
-            groups.setdefault(_cell_of(run), []).append(run)
+    groups = grouped((_cell_of(run), run) for run in runs if not run.continued_from)
     common = _common(dict(run.conditions) for group in groups.values() for run in group)
     machines: dict[Fingerprint, int] = {}
     software: dict[tuple[tuple[str, str], ...], int] = {}
@@ -282,10 +280,7 @@ def _cell(
 
 
 def _machine(run: Run, machines: dict[Fingerprint, int]) -> tuple[tuple[int, int], ...]:
-    kinds: dict[int, int] = {}
-    for rank in run.machine:
-        kind = machines.setdefault(_kind(rank), len(machines))
-        kinds[kind] = kinds.get(kind, 0) + 1
+    kinds = Counter(machines.setdefault(_kind(rank), len(machines)) for rank in run.machine)
     return tuple(sorted(kinds.items()))
 
 

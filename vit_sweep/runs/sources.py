@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launchers.checked import checked
 from launchers.errors import UserError
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
@@ -133,10 +133,7 @@ def _files_of(words: Sequence[str]) -> list[Path]:
 
 def _once(texts: Mapping[str, Sequence[str]]) -> list[str]:
     """What all files say, once; what only some say, with their name."""
-    names: dict[str, list[str]] = {}
-    for name, file_texts in texts.items():
-        for text in file_texts:
-            names.setdefault(text, []).append(name)
+    names = grouped((text, name) for name, file_texts in texts.items() for text in file_texts)
     return [text if len(own) == len(texts) else f"{some(own, 2)}: {text}" for text, own in names.items()]
 
 

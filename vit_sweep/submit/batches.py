@@ -10,6 +10,7 @@ from launchers.batch import Batch, Shape, Task, split
 from launchers.checked import checked
 from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
+from launchers.text import grouped
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.engine.kinds import needs_compiler, uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
@@ -107,11 +108,13 @@ def _arrays(todo: Mapping[str, Todo], packing: Packing) -> list[_Group]:
         for cell_id, item in todo.items()
         if item.planned.cell.allocation is Allocation.PER_CELL and cell_id not in packed_ids
     ]
-    return [
-        _Group(profile, shape, items, exclude, shared=False)
-        for profile, shape, members in by_shape(unpacked)
-        for exclude, items in _by_exclusion([todo[member.cell.cell_id] for member in members]).items()
-    ]
+    groups = []
+    for profile, shape, members in by_shape(unpacked):
+        items_by_exclusion = grouped((item.exclude, item) for item in (todo[m.cell.cell_id] for m in members))
+        groups += [
+            _Group(profile, shape, items, exclude, shared=False) for exclude, items in items_by_exclusion.items()
+        ]
+    return groups
 
 
 def _curves(todo: Mapping[str, Todo]) -> list[_Group]:
@@ -141,10 +144,3 @@ def _task(item: Todo, *, shared: bool) -> Task:
 
 def _cell_id(item: Todo) -> str:
     return item.planned.cell.cell_id
-
-
-def _by_exclusion(items: Sequence[Todo]) -> dict[tuple[str, ...], list[Todo]]:
-    groups: dict[tuple[str, ...], list[Todo]] = {}
-    for item in items:
-        groups.setdefault(item.exclude, []).append(item)
-    return groups

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 
 from launchers.choose import launcher_of
 from launchers.errors import UserError, closest
-from vit_sweep.study.journal import Event, JobEntry, SubmittedAttempt, latest_attempts
+from launchers.text import grouped
+from vit_sweep.study.journal import Event, JobEntry, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -27,32 +28,25 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
         active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
         selected = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
         attempts = {cell: a for cell, a in latest_attempts(study.jobs()).items() if cell in selected and not a.in_doubt}
-        for scheduler in {attempt.scheduler for attempt in attempts.values()}:
-            batches = {a.batch: study.submission(a) for a in attempts.values() if a.scheduler == scheduler}
-            launcher_of(scheduler).require_ours(list(batches.values()))
-        by_batch: dict[str, dict[str, SubmittedAttempt]] = {}
-        for cell, attempt in attempts.items():
-            by_batch.setdefault(attempt.batch, {})[cell] = attempt
-        for batch, cells in by_batch.items():
-            attempt_of_batch = next(iter(cells.values()))
+        by_batch = grouped((attempt.batch, (cell, attempt)) for cell, attempt in attempts.items())
+        by_scheduler = grouped((members[0][1].scheduler, members) for members in by_batch.values())
+        for scheduler, batches in by_scheduler.items():
+            launcher_of(scheduler).require_ours([study.submission(members[0][1]) for members in batches])
+        for batch, members in by_batch.items():
             study.journal(
                 JobEntry(
                     at=now(),
                     event=Event.CANCELLED,
-                    scheduler=attempt_of_batch.scheduler,
+                    scheduler=members[0][1].scheduler,
                     batch=batch,
-                    tasks=tuple((cell, attempt.attempt) for cell, attempt in cells.items()),
-                    handle=attempt_of_batch.handle,
+                    tasks=tuple((cell, attempt.attempt) for cell, attempt in members),
+                    handle=members[0][1].handle,
                 )
             )
-    for scheduler in {attempt.scheduler for attempt in attempts.values()}:
+    for scheduler, batches in by_scheduler.items():
         targets = []
-        for cells in by_batch.values():
-            of_scheduler = [attempt for attempt in cells.values() if attempt.scheduler == scheduler]
-            if of_scheduler:
-                indices = (
-                    None if len(of_scheduler) == of_scheduler[0].tasks else [attempt.index for attempt in of_scheduler]
-                )
-                targets.append((study.submission(of_scheduler[0]), indices))
+        for members in batches:
+            first, indices = members[0][1], [attempt.index for _, attempt in members]
+            targets.append((study.submission(first), None if len(indices) == first.tasks else indices))
         launcher_of(scheduler).cancel(targets)
     return len(attempts)

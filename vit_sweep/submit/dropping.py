@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from launchers.errors import UserError
 from launchers.invocation import called
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.config.algebra import Predicate, predicate
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import Cell, CellFile, Series
@@ -81,9 +81,7 @@ def _unrequested(
 ) -> set[str]:
     """The cells that points asked for and none does now, and the repeats of these that a rule has added."""
     requested_before, requested_now = ({point.cell_id for point in points} for points in (before, remaining))
-    alike: dict[Cell, list[str]] = {}
-    for cell_id, cell in cells.items():
-        alike.setdefault(cell.configuration, []).append(cell_id)
+    alike = grouped((cell.configuration, cell_id) for cell_id, cell in cells.items())
     dropped = set[str]()
     for ids in alike.values():
         dropped |= {cell_id for cell_id in ids if cell_id in requested_before and cell_id not in requested_now}

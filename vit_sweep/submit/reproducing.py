@@ -19,7 +19,7 @@ from pydantic_core import ValidationError
 from launchers.checked import field_names, parse_json
 from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, Scheduler
-from launchers.text import some
+from launchers.text import grouped, some
 from vit_sweep.analysis.pairing import MACHINE, require_known
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.shorthand import expanded
@@ -329,8 +329,5 @@ def _across(across: Sequence[str], *, renamed: bool) -> tuple[str, ...]:
 
 def lines(excluded: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each reason why cells cannot run again."""
-    by_reason: dict[str, list[str]] = {}
-    for cell_id, reason in excluded.items():
-        by_reason.setdefault(reason, []).append(cell_id)
-    for reason, cells in by_reason.items():
+    for reason, cells in grouped((reason, cell_id) for cell_id, reason in excluded.items()).items():
         yield f"{some(cells, 3)}: {reason}"

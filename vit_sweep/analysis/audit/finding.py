@@ -6,7 +6,7 @@ from enum import StrEnum
 from statistics import median
 
 from launchers.checked import checked
-from launchers.text import plural
+from launchers.text import grouped, plural
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.choices import Scaling
@@ -110,9 +110,7 @@ class RuleFindings:
 
 def by_rule(findings: Iterable[Finding]) -> tuple[RuleFindings, ...]:
     """Findings grouped by rule, the worst first: what makes a claim fall, then what speaks of most series."""
-    groups: dict[tuple[Severity, str], list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.severity, finding.rule), []).append(finding)
+    groups = grouped(((finding.severity, finding.rule), finding) for finding in findings)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0] is not Severity.FALLS, -len(item[1])))
     return tuple(
         RuleFindings(rule=rule, severity=severity, findings=tuple(group)) for (severity, rule), group in ordered

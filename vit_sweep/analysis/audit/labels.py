@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from statistics import median
 
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
@@ -25,7 +25,7 @@ _FLAT = (0.85, 1.2)
 def global_batch_column(evidence: Evidence) -> Iterator[Finding]:
     """A `batch` that grows with `gpus`, or that the time of a step contradicts: images per step of all GPUs."""
     imported = [run for run in _imported(evidence) if "batch_per" in run.assumed and run.micro_batch]
-    for runs in _grouped(imported, lambda run: (run.conditions, run.accum, run.curves[0].scaling)):
+    for runs in grouped(((run.conditions, run.accum, run.curves[0].scaling), run) for run in imported).values():
         grown = _in_proportion((run.gpus, run.micro_batch) for run in runs)
         if grown:
             yield _global_batch(
@@ -73,7 +73,7 @@ def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
     """`images` that grow with `gpus` in rows of strong scaling; or, without images, times that stay equal."""
     strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG]
     with_images = [run for run in strong if run.work]
-    for runs in _grouped(with_images, lambda run: (run.conditions, run.accum, run.micro_batch)):
+    for runs in grouped(((run.conditions, run.accum, run.micro_batch), run) for run in with_images).values():
         grown = _in_proportion((run.gpus, run.work) for run in runs)
         if grown:
             yield _weak_called_strong(
@@ -145,7 +145,7 @@ def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
         if gain <= _SHRINKS * ideal
     ]
     strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG and run.work]
-    for runs in _grouped(strong, lambda run: (run.conditions, run.accum, run.curves[0].placement)):
+    for runs in grouped(((run.conditions, run.accum, run.curves[0].placement), run) for run in strong).values():
         by_count = {run.gpus: run.work or 0 for run in runs}
         totals = [gpus * images for gpus, images in by_count.items()]
         if len(by_count) > 1 and max(totals) <= (1 + _LIKE) * min(totals):
@@ -165,7 +165,7 @@ def _weak_with_equal_images(evidence: Evidence) -> Iterator[tuple[list[Run], flo
     """Alike runs of weak scaling on several GPU counts, all with the same images; how many times as fast the largest
     count is as the smallest, and how many times as many GPUs it has."""
     weak = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.WEAK and run.work]
-    for runs in _grouped(weak, lambda run: (run.conditions, run.accum, run.micro_batch)):
+    for runs in grouped(((run.conditions, run.accum, run.micro_batch), run) for run in weak).values():
         counts = sorted({run.gpus for run in runs})
         if len(counts) > 1 and len({run.work for run in runs}) == 1:
             yield runs, _time_on(runs, counts[0]) / _time_on(runs, counts[-1]), counts[-1] / counts[0]
@@ -183,7 +183,9 @@ def gpus_of_one_node(evidence: Evidence) -> Iterator[Finding]:
     if few:
         places = some(f"{plural(gpus, 'GPU')} on {plural(nodes, 'node')}" for gpus, nodes in few)
         reasons.append(f"{places}: fewer than one a node")
-    for runs in _grouped(imported, lambda run: (run.conditions, run.accum, run.micro_batch, run.curves[0].scaling)):
+    for runs in grouped(
+        ((run.conditions, run.accum, run.micro_batch, run.curves[0].scaling), run) for run in imported
+    ).values():
         by_nodes = {nodes: [run for run in runs if run.nodes == nodes] for nodes in {run.nodes or 0 for run in runs}}
         least, most = min(by_nodes), max(by_nodes)
         if least == most or len({run.gpus for run in runs}) > 1:
@@ -257,14 +259,6 @@ def _tokens(name: str) -> list[str]:
 
 def _imported(evidence: Evidence) -> list[Run]:
     return [run for run in evidence.runs if run.origin is not Origin.STUDY and run.timed and run.curves]
-
-
-def _grouped(runs: Iterable[Run], key: object) -> list[list[Run]]:
-    assert callable(key)
-    groups: dict[object, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return list(groups.values())
 
 
 def _in_proportion(pairs: Iterable[tuple[int, int | None]]) -> Mapping[int, int]:

@@ -6,12 +6,13 @@ with them runs only what has not run yet.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 
 from launchers.checked import checked
-from launchers.text import joined, plural
+from launchers.text import grouped, joined, plural
 from vit_sweep.analysis.laws.crossing import Layout, layout_of
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.further import further, may_run, missing
@@ -19,7 +20,7 @@ from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Cell, Series, oversubscribed
 from vit_sweep.plan.choices import BatchPer, Scaling
-from vit_sweep.plan.plan import Plan, PlannedCell
+from vit_sweep.plan.plan import Plan
 from vit_sweep.plan.repeats import WANTED, SeenSpread, advise, seen_spread
 
 Counts = Mapping[int, int]
@@ -134,10 +135,8 @@ def coverage(
 
 def of_series(series: ScalingSeries) -> Coverage:
     """Judge what was measured: points without a time or without a core for each rank count for nothing."""
-    counts: dict[int, int] = {}
-    for point in series.timed:
-        counts[point.gpus] = counts.get(point.gpus, 0) + len(point.runs)
-    link = any(run.bus_gb_per_s and run.latency_us for point in series.timed for run in point.runs)
+    counts = Counter(run.gpus for run in series.timed_runs)
+    link = any(run.bus_gb_per_s and run.latency_us for run in series.timed_runs)
     seen, layout = seen_spread([run.epoch_s for run in point.runs] for point in series.timed), layout_of(series)
     return coverage(
         counts,
@@ -165,11 +164,8 @@ def of_plan(
     `cores`: of this machine, where it is the one that runs.
     """
     crowd = partial(_is_crowded, cores=cores)
-    planned: dict[tuple[object, ...], list[PlannedCell]] = {}
+    planned = grouped((curve_of(cell.cell, series), cell) for cell in plan.cells.values() for series in cell.series)
     crowded: dict[tuple[object, ...], set[int]] = {}
-    for cell in plan.cells.values():
-        for series in cell.series:
-            planned.setdefault(curve_of(cell.cell, series), []).append(cell)
     seeds: dict[tuple[object, ...], dict[int, set[int]]] = {key: {} for key in planned}
     for key, cells in planned.items():
         crowded[key] = {cell.cell.gpus for cell in cells if crowd(cell.cell)}

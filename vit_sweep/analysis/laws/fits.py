@@ -14,7 +14,7 @@ from statistics import median
 
 from scipy.special import stdtrit
 
-from launchers.text import plural
+from launchers.text import grouped, plural
 from vit_sweep.analysis.laws.crossing import layout_of
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.laws import (
@@ -89,10 +89,8 @@ def fit_law(series: ScalingSeries, law: Law) -> Fit:
 
 def observations(series: ScalingSeries) -> dict[int, list[float]]:
     """Median epoch of each run by GPU count, in a fixed order; without oversubscribed points."""
-    times: dict[int, list[float]] = {}
-    for point in series.timed:  # several with one count, where it ran on several numbers of nodes
-        times.setdefault(point.gpus, []).extend(median(run.epoch_s) for run in point.runs if not run.oversubscribed)
-    return {gpus: sorted(times[gpus]) for gpus in sorted(times) if times[gpus]}
+    times = grouped((run.gpus, median(run.epoch_s)) for run in series.timed_runs if not run.oversubscribed)
+    return {gpus: sorted(times[gpus]) for gpus in sorted(times)}
 
 
 def _too_little(fit: Fit) -> str:

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from launchers.checked import field_names, varied
+from launchers.text import grouped
 from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, SeriesKey, SeriesPoint, point_flags
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer, Scaling
@@ -124,9 +125,7 @@ def _share_single_gpu(members: dict[SeriesKey, dict[str, Run]]) -> None:
 
 def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
     runs = sorted(runs, key=lambda run: (run.gpus, run.nodes or 0, run.seed or 0, run.run_id))
-    by_place: dict[tuple[int, int | None], list[Run]] = {}
-    for run in runs:
-        by_place.setdefault((run.gpus, run.nodes), []).append(run)
+    by_place = grouped(((run.gpus, run.nodes), run) for run in runs)
     apart: list[Apart] = []
     points = []
     base: Run | None = None
@@ -151,9 +150,7 @@ def _split_poolable(runs: Sequence[Run], base: Run | None) -> tuple[list[Run], l
     """
     apart = [Apart(run=run, reason=why) for run in runs if (why := _other_gpu(run, base))]
     left = [run for run in runs if not _other_gpu(run, base)]
-    kinds: dict[object, list[Run]] = {}
-    for run in left:
-        kinds.setdefault(facts_of(run.machine) if run.origin is Origin.STUDY else run.origin, []).append(run)
+    kinds = grouped((facts_of(run.machine) if run.origin is Origin.STUDY else run.origin, run) for run in left)
     best: list[Run] = []
     for first, *_ in kinds.values():
         # Runs of one kind are alike; only kinds need be compared.

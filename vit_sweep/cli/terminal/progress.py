@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from launchers.local.processor import core_flops
-from launchers.text import plural
+from launchers.text import grouped, plural
 from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
@@ -113,11 +113,9 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
 
 def _by_reason(results: Iterable[Result]) -> dict[tuple[str, bool], list[Result]]:
     """Those that wait, by why, and by whether something says when they start."""
-    waiting: dict[tuple[str, bool], list[Result]] = {}
-    for result in results:
-        if result.status is Status.QUEUED:
-            waiting.setdefault((result.detail, result.expected is not None), []).append(result)
-    return waiting
+    return grouped(
+        ((result.detail, result.expected is not None), result) for result in results if result.status is Status.QUEUED
+    )
 
 
 def _starts(results: Sequence[Result]) -> str:

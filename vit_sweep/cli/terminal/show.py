@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from launchers.batch import Batch
 from launchers.invocation import called
 from launchers.profile import Scheduler
 from launchers.references import masked
-from launchers.text import plural, visible
+from launchers.text import grouped, plural, visible
 from vit_sweep.cli.terminal.console import console as _console
 from vit_sweep.cli.terminal.fit_width import MINOR, Fitted, Role
 from vit_sweep.cli.terminal.fit_width import Column as Drawn
@@ -227,7 +227,7 @@ def expected_starts(console: Console, foretold: "Foretold", *, dry_run: bool = F
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:
     """Say which cells are left out, and what a reader of the tables should know of the finished ones."""
-    for reason, cells in _by_reason(chosen.skipped).items():
+    for reason, cells in grouped((reason, cell) for cell, reason in chosen.skipped.items()).items():
         subject = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
         console.print(Text.assemble(("skipped", "yellow"), f" {subject}: {reason}"), soft_wrap=not console.is_terminal)
     if chosen.stale and rerun is None:
@@ -241,13 +241,6 @@ def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, re
             "their cells wait: give the same command again later",
             style="yellow",
         )
-
-
-def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for cell, reason in skipped.items():
-        groups.setdefault(reason, []).append(cell)
-    return groups
 
 
 def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
@@ -278,9 +271,7 @@ def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> 
 
 def files(console: Console, written: Sequence[Path]) -> None:
     """Say where tables and figures lie: one line per folder, each name once; names are not broken, nor are paths."""
-    by_folder: dict[Path, list[Path]] = {}
-    for path in written:
-        by_folder.setdefault(path.parent, []).append(path)
+    by_folder = grouped((path.parent, path) for path in written)
     for folder, paths in by_folder.items():
         stems, suffixes = dict.fromkeys(path.stem for path in paths), dict.fromkeys(path.suffix[1:] for path in paths)
         where, names = f"  {shown_path(folder)}/:", f"{', '.join(stems)} ({', '.join(suffixes)})"

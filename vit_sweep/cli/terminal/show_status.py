@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from launchers.checked import to_plain
-from launchers.text import plural
+from launchers.text import grouped, plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fit_width import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
@@ -101,9 +101,7 @@ def _by_axis(results: Sequence[Result], title: str) -> Fitted:
     rows = [("all", *_counts(results, states))]
     read = readers(Cell)
     for axis in _AXES:
-        members: dict[Any, list[Result]] = {}
-        for result in results:
-            members.setdefault(read[axis](result.file.cell), []).append(result)
+        members = grouped((read[axis](result.file.cell), result) for result in results)
         if 1 < len(members) <= _VALUES:
             rows += [
                 (f"{axis.replace('_', ' ')} {value}", *_counts(matching, states))

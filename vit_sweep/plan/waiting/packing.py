@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from launchers.batch import Shape
 from launchers.profile import Count, PartitionProfile, Scheduler, Spawner
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.curve_groups import job_shape
@@ -65,7 +65,8 @@ def packed(
         room = _room(profile, shape)
         if room < min(max_cells, len(members)):
             remarks.append(_fewer_than_asked(profile, shape, room, typed))
-        for some_cells in _by_exclusion(exclusions or {}, members):
+        by_exclusion = grouped(((exclusions or {}).get(member.cell.cell_id), member) for member in members)
+        for some_cells in by_exclusion.values():
             remarks.append(_limited_by_repeats(profile, shape, some_cells, min(max_cells, room), typed))
             jobs += _jobs(some_cells, min(max_cells, room), profile)
     return Packing(tuple(sorted(jobs, key=lambda job: min(job.cell_ids))), tuple(filter(None, remarks)))
@@ -113,13 +114,6 @@ def _kinds(members: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
 def _hashed(name: str) -> bytes:
     """An order by content: the same in every dry run, and for what is left of it."""
     return hashlib.sha256(f"pack {name}".encode()).digest()
-
-
-def _by_exclusion(exclusions: Mapping[str, object], members: Sequence[PlannedCell]) -> list[list[PlannedCell]]:
-    groups: dict[object, list[PlannedCell]] = {}
-    for member in members:
-        groups.setdefault(exclusions.get(member.cell.cell_id), []).append(member)
-    return list(groups.values())
 
 
 def _room(profile: PartitionProfile, shape: Shape) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from launchers.text import plural
+from launchers.text import grouped, plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.stats import SlowestRank
@@ -59,11 +59,9 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path | None) -> Figure
     name = "batch_time"
     series = [curve for curve in series if any(point.time_s for point in curve.points)]
     traits = series_traits(series)
-    groups: dict[str, list[int]] = {}
     # An engine's name says its switches: a title has no room for what others in it tell already.
     differ = differing([{n: v for n, v in trait.items() if n not in ("batch", "accum")} for trait in traits])
-    for index, trait in enumerate(traits):
-        groups.setdefault(label_of(trait, differ), []).append(index)
+    groups = grouped((label_of(trait, differ), index) for index, trait in enumerate(traits))
     titled: list[tuple[str, list[Bar]]] = []
     pooled: list[Run] = []
     for group, members in groups.items():

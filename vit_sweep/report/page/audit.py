@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from launchers.text import some
+from launchers.text import grouped, some
 from vit_sweep.analysis.audit.finding import IN_WORDS, Finding
 from vit_sweep.analysis.audit.judge import Audit
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
@@ -36,9 +36,7 @@ def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
 
 def merged(findings: Iterable[Finding]) -> list[tuple[str, str]]:
     """The series, and what is said of them: equal sentences once."""
-    places: dict[str, list[str]] = {}
-    for finding in findings:
-        places.setdefault(finding.sentence, []).append(finding.where)
+    places = grouped((finding.sentence, finding.where) for finding in findings)
     return [("; ".join(filter(None, where)), sentence) for sentence, where in places.items()]
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from launchers.text import some
+from launchers.text import grouped, some
 from vit_sweep.record.machine import FACTS, Fingerprint, unlike_gpus
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.form.table import Cells, Column, Table
@@ -71,7 +71,8 @@ def remarks(runs: Iterable[Run]) -> tuple[str, ...]:
         clauses.append(
             "As far as it was recorded, all ranks had equal GPUs." if _gpus(timed) else "Ranks ran on processors."
         )
-    clauses += [f"{flag}: {some(ids, 5)}." for flag, ids in _flags(timed)]
+    flagged = grouped((flag, run.run_id) for run in timed for flag in run.flags)
+    clauses += [f"{flag}: {some(ids, 5)}." for flag, ids in sorted(flagged.items())]
     return tuple(clauses)
 
 
@@ -95,11 +96,3 @@ def _transposed(table: Table) -> Table:
 
 def _gpus(runs: Iterable[Run]) -> bool:
     return any(rank.gpu is not None for run in runs for rank in run.machine)
-
-
-def _flags(runs: Iterable[Run]) -> list[tuple[str, list[str]]]:
-    flagged: dict[str, list[str]] = {}
-    for run in runs:
-        for flag in run.flags:
-            flagged.setdefault(flag, []).append(run.run_id)
-    return sorted(flagged.items())

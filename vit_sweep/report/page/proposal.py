@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from launchers.text import joined, plural
+from launchers.text import grouped, joined, plural
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.choices import Scaling
@@ -164,10 +164,9 @@ def _summary(
 def _caveats(
     series: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
-    names_by_caveat: dict[str, list[str]] = {}
-    for curve in series:
-        for text in _of_series(curve, chosen.get(name_of(curve)), threshold):
-            names_by_caveat.setdefault(text, []).append(name_of(curve))
+    names_by_caveat = grouped(
+        (text, name_of(curve)) for curve in series for text in _of_series(curve, chosen.get(name_of(curve)), threshold)
+    )
     return tuple(f"{capital('; '.join(names))}: {text}." for text, names in names_by_caveat.items())
 
 

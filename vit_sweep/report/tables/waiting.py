@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from launchers.text import plural
-from vit_sweep.plan.waiting.forecast_file import Strategy, Waited, seconds
+from launchers.text import grouped, plural
+from vit_sweep.plan.waiting.forecast_file import Waited, seconds
 from vit_sweep.report.tables.form.columns import COLUMNS
 from vit_sweep.report.tables.form.table import HIGH, LOW, Table, table
 
@@ -90,10 +90,7 @@ def _notes(waited: Sequence[Waited]) -> Iterator[str]:
 
 def _makespans(waited: Sequence[Waited]) -> Iterator[str]:
     """Of `pack=auto`: what was expected of each way to send the cells of a sweep, and when the last of them ended."""
-    sweeps: dict[tuple[Strategy, ...], list[Waited]] = {}
-    for entry in waited:
-        if entry.forecast.strategies:
-            sweeps.setdefault(entry.forecast.strategies, []).append(entry)
+    sweeps = grouped((entry.forecast.strategies, entry) for entry in waited if entry.forecast.strategies)
     for ways, sent in sweeps.items():
         chosen = sent[0].forecast.pack
         expected = ", ".join(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields, replace
 
 from launchers.checked import checked
-from launchers.text import plural, short, some
+from launchers.text import grouped, plural, short, some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
@@ -106,9 +106,7 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
     if shift:
         read = [replace(row, first=row.first + 1, last=row.last + 1) for row in read]
     unique = _without_duplicates(read)
-    groups: dict[tuple[object, ...], list[TidyRow]] = {}
-    for row in unique:
-        groups.setdefault(row.identity, []).append(row)
+    groups = grouped((row.identity, row) for row in unique)
     problems = _sentences(wrong)
     runs: list[Run] = []
     attempts: list[Attempt] = []
@@ -221,9 +219,7 @@ def nothing_to_compare(runs: Sequence[Run]) -> list[str]:
 
 def _sentences(wrong: Sequence[Wrong]) -> list[str]:
     """One sentence per column and rule."""
-    kinds: dict[tuple[str, str, bool], list[Wrong]] = {}
-    for mistake in wrong:
-        kinds.setdefault((mistake.column, mistake.rule, mistake.whole_row), []).append(mistake)
+    kinds = grouped(((mistake.column, mistake.rule, mistake.whole_row), mistake) for mistake in wrong)
     return [
         f"{_lines([mistake.line for mistake in mistakes])}: {column}={short(mistakes[0].text)} – {rule}; "
         + (f"{plural(len(mistakes), 'row')} left out" if whole else "the value is left out, the row is kept")

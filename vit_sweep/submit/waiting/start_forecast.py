@@ -10,6 +10,7 @@ from launchers.batch import Batch
 from launchers.profile import Scheduler
 from launchers.queue_snapshot import OwnerLimit
 from launchers.slurm.handle import users_clusters
+from launchers.text import grouped
 from vit_sweep.plan.waiting.forecast_file import QUEUE, ForecastFile, forecast_file
 from vit_sweep.plan.waiting.wording import lines_of
 from vit_sweep.study.store import Study
@@ -32,9 +33,7 @@ class Foretold(NamedTuple):
 def foretell(study: Study, written: Written, todo: Mapping[str, Todo]) -> Foretold:
     """Expect the first start of each batch that Slurm will get; it never raises, and waits for nobody long."""
     batches = [item.batch for item in written.rendered if item.batch.profile.scheduler is Scheduler.SLURM]
-    by_cluster: dict[str | None, list[Batch]] = {}
-    for batch in batches:
-        by_cluster.setdefault(batch.profile.cluster or users_clusters(os.environ), []).append(batch)
+    by_cluster = grouped((batch.profile.cluster or users_clusters(os.environ), batch) for batch in batches)
     forecasts: dict[str, ForecastFile] = {}
     limits: list[OwnerLimit] | None = []
     seen = False

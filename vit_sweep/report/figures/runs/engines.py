@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import grouped
 from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.report.figure import Figure, Skipped
@@ -38,10 +39,9 @@ class Engine(NamedTuple):
 
 def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw each engine of every work that several did, a panel for each; hollow without a certificate that holds."""
-    works: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        if run.timed and run.memory_mib and run.images and not run.oversubscribed:
-            works.setdefault(_work(run), []).append(run)
+    works = grouped(
+        (_work(run), run) for run in runs if run.timed and run.memory_mib and run.images and not run.oversubscribed
+    )
     works_shown = [work for work in works.values() if len({within(run.conditions, ("engine",)) for run in work}) > 1][
         :MOST_PANELS
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from launchers.text import plural, some
+from launchers.text import grouped, plural, some
 from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Standing, exact, most_repeats
 from vit_sweep.analysis.gate.history import Entry, Step, Times
 
@@ -57,9 +57,7 @@ def lines(gate: Gate) -> list[str]:
 
 def _grouped(checks: Iterable[Check]) -> list[str]:
     """Checks that say the same of several cells in one sentence."""
-    cells: dict[tuple[str, str], list[str]] = {}
-    for check in checks:
-        cells.setdefault((name_of(check), check.sentence), []).append(check.cell)
+    cells = grouped(((name_of(check), check.sentence), check.cell) for check in checks)
     texts = []
     for (name, sentence), named in cells.items():
         where = some(named, 3, separator="; ")
@@ -91,9 +89,7 @@ def changes(times: Iterable[Times], steps: Iterable[Step]) -> list[str]:
         f"since {_when(moment.entry)}: {words}"
         for moment, words in sorted(time_changes, key=lambda item: (-item[0].line, item[1]))
     ]
-    counted: dict[tuple[int, str, float, float], list[Step]] = {}
-    for step in steps:
-        counted.setdefault((-step.line, step.name, step.before, step.after), []).append(step)
+    counted = grouped(((-step.line, step.name, step.before, step.after), step) for step in steps)
     for (_, name, before, after), equal_steps in sorted(counted.items()):
         where = some((step.cell for step in equal_steps), 3, separator="; ")
         words = f"{called_in_words(name)} {exact(after)} instead of {exact(before)}"
