@@ -63,57 +63,34 @@ def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: 
     `shift` moves the marks along the axis by a factor, so that intervals of several curves do not cover each other.
     Oversubscribed points are hollow and off the line: their times say nothing about scaling.
     """
-    sound = [p for p in series.points if not p.oversubscribed and value_of(p, quantity) is not None]
-    crowded = [p for p in series.points if p.oversubscribed and value_of(p, quantity) is not None]
-    for points, line, face in ((sound, style.dash, style.color), (crowded, "none", "white")):
+    known = [(p, estimate) for p in series.points if (estimate := value_of(p, quantity)) is not None]
+    for crowded, line, face in ((False, style.dash, style.color), (True, "none", "white")):
+        points = [(p.gpus * shift, estimate) for p, estimate in known if p.oversubscribed is crowded]
         if points:
-            axes.errorbar(
-                [p.gpus * shift for p in points],
-                [_value(p, quantity) for p in points],
-                yerr=whiskers([value_of(p, quantity) for p in points]),
-                linestyle=line,
-                color=style.color,
-                marker=style.marker,
-                markerfacecolor=face,
-                elinewidth=0.9,
-                capthick=0.9,
-                zorder=3,
-            )
+            gpus, estimates = zip(*points, strict=True)
+            look = style.look | {"linestyle": line, "markerfacecolor": face}
+            draw_estimates(axes, gpus, estimates, **look, capthick=0.9, zorder=3)
     if quantity == "time_s":
         odd = [(a.run.gpus, median(a.run.epoch_s)) for a in series.apart if a.run.timed]
         if odd:
             axes.plot(*zip(*odd, strict=True), linestyle="none", marker="x", ms=4, mew=1.0, color=style.color, zorder=4)
 
 
-def draw_estimates(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], style: CurveStyle) -> None:
-    """Draw a curve of numbers with their intervals."""
-    axes.errorbar(
-        x,
-        [estimate.value for estimate in estimates],
-        yerr=whiskers(estimates),
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.dash,
-        elinewidth=0.9,
-        zorder=3,
-    )
+def draw_estimates(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], **look: Any) -> None:
+    """Draw numbers with their intervals; `look`: as of `Axes.errorbar`."""
+    values = [estimate.value for estimate in estimates]
+    axes.errorbar(x, values, yerr=whiskers(estimates), elinewidth=0.9, **look)
 
 
 def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str) -> None:
     """A published curve: dashed, grey, small marks."""
-    points = [p for p in series.points if value_of(p, quantity) is not None]
+    points = [(p.gpus, estimate.value) for p in series.points if (estimate := value_of(p, quantity)) is not None]
     if points:
-        axes.plot(
-            [p.gpus for p in points],
-            [_value(p, quantity) for p in points],
-            linestyle=(0, (3, 2)),
-            color="0.5",
-            marker="1234"[order % 4],
-            ms=5,
-            mew=0.9,
-            lw=1.0,
-            zorder=2,
-        )
+        axes.plot(*zip(*points, strict=True), **_published(order), mew=0.9, lw=1.0, zorder=2)
+
+
+def _published(order: int) -> dict[str, Any]:
+    return {"linestyle": (0, (3, 2)), "color": "0.5", "marker": "1234"[order % 4], "ms": 5}
 
 
 def mark_failed(axes: Axes, x: float, height: float, color: str) -> None:
@@ -157,10 +134,7 @@ def legend(curves: Curves, quantity: str, *extra: Any) -> list[Any]:
         handles.append(Line2D([], [], linestyle="none", marker="X", ms=5, mfc="white", mec=QUIET, label=text))
     for order, curve in enumerate(curves.reference):
         if any(value_of(p, quantity) is not None for p in curve.points):
-            text = f"published: {curve.label}"
-            handles.append(
-                Line2D([], [], linestyle=(0, (3, 2)), color="0.5", marker="1234"[order % 4], ms=5, label=text)
-            )
+            handles.append(Line2D([], [], **_published(order), label=f"published: {curve.label}"))
     return handles
 
 
@@ -198,12 +172,6 @@ def value_of(point: SeriesPoint, quantity: str) -> Estimate | None:
     """One of a point's estimates by its name."""
     estimate: Estimate | None = getattr(point, quantity)
     return estimate
-
-
-def _value(point: SeriesPoint, quantity: str) -> float:
-    estimate = value_of(point, quantity)
-    assert estimate is not None
-    return estimate.value
 
 
 def whiskers(estimates: Sequence[Estimate | None]) -> list[list[float]] | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, PathPatch
@@ -10,7 +10,7 @@ from matplotlib.path import Path
 
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.record.stats import StepParts
-from vit_sweep.report.figures.curves import whiskers
+from vit_sweep.report.figures.curves import draw_estimates
 from vit_sweep.runs.run import Run
 
 
@@ -126,22 +126,11 @@ def _outline(box: Box, width: float) -> Path:
 
 def _draw_times(axes: Axes, times: Sequence[tuple[int, Estimate]]) -> None:
     """A mark for each time, with its interval where that is known."""
+    look: dict[str, Any] = {"color": "0.05", "linestyle": "none", "marker": "D", "ms": 3, "mfc": "white", "mew": 0.8}
     for known in (False, True):
         some = [(x, time) for x, time in times if time.known is known]
         if some:
-            axes.errorbar(
-                [x for x, _ in some],
-                [time.value for _, time in some],
-                yerr=whiskers([time for _, time in some]),
-                color="0.05",
-                linestyle="none",
-                marker="D",
-                ms=3,
-                mfc="white",
-                mew=0.8,
-                elinewidth=0.9,
-                zorder=5,
-            )
+            draw_estimates(axes, *zip(*some, strict=True), **look, zorder=5)
 
 
 def _of_a_step(parts: StepParts, gpus: int) -> Mapping[str, float | None]:

@@ -100,7 +100,7 @@ def _draw_panel(axes: Axes, plane: Plane, styles: dict[str, Any]) -> None:
         if not points:
             continue
         images = [needed.images for needed in points if needed.images is not None]
-        draw_estimates(axes, [needed.gpus for needed in points], images, style)
+        draw_estimates(axes, [needed.gpus for needed in points], images, **style.look, zorder=3)
         if len(points) > 1:
             ends = (points[0].gpus, points[-1].gpus)
             ideal = [images[0].value * gpus / ends[0] for gpus in ends]

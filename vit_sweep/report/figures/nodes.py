@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import intervals_text, whiskers
+from vit_sweep.report.figures.curves import draw_estimates, intervals_text
 from vit_sweep.report.figures.fills import Box, draw_boxes
 from vit_sweep.report.figures.sheet.axes import sheet_of, width_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, left_out, without_placement
@@ -108,16 +108,7 @@ def _draw_node_bars(
     for nodes, some in boxes.items():
         draw_boxes(axes, some, color=fills[nodes][0], hatch=fills[nodes][1], width=0.94 * width)
     if spans:
-        ats, known = zip(*spans, strict=True)
-        axes.errorbar(
-            ats,
-            [time.value for time in known],
-            yerr=whiskers(known),
-            color="0.05",
-            elinewidth=0.9,
-            linestyle="none",
-            zorder=5,
-        )
+        draw_estimates(axes, *zip(*spans, strict=True), color="0.05", linestyle="none", zorder=5)
     axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(gpus) - 0.4)

@@ -48,9 +48,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: 
         # Circles and squares tell packed from spread on the left.
         styles = [CurveStyle(style.color, MARKERS[2 + order], "-") for order, style in enumerate(styles)]
     handles = [
-        Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash, label=title)
-        for (title, _, _), style in zip(drawn, styles, strict=True)
-        if title
+        Line2D([], [], **style.look, label=title) for (title, _, _), style in zip(drawn, styles, strict=True) if title
     ]
     if curves:
         handles += [
@@ -115,7 +113,7 @@ def _draw_ratios(
     axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
     for order, (pairs, curve, style) in enumerate(zip(groups, ratios, styles, strict=True)):
         shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
-        draw_estimates(axes, [p.gpus * shift for p, _ in pairs], curve, style)
+        draw_estimates(axes, [p.gpus * shift for p, _ in pairs], curve, **style.look, zorder=3)
         ends += [end for e in curve for end in (e.value, e.low, e.high) if end is not None]
     gpu_axis(axes, gpus, width_in=2.6)
     room = max(0.02, 0.1 * (max(ends) - min(ends)))

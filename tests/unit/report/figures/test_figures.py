@@ -1037,7 +1037,7 @@ def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(only, tm
     """Both from the spread of all cells: weak runs that lie far apart make those of strong ones wider."""
     drawn = []
     for room in (placement, isoefficiency):
-        monkeypatch.setattr(room, "draw_estimates", lambda axes, x, estimates, style: drawn.extend(estimates))
+        monkeypatch.setattr(room, "draw_estimates", lambda axes, x, estimates, **look: drawn.extend(estimates))
     only("draw_placement", "draw_isoefficiency")
     runs = study(gpus=(1, 2, 4), batches=(4, 16, 64), repeats=2, epochs=2, troubles=False)
     series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))

@@ -227,9 +227,7 @@ def _curve(axes: Axes, repeats: Mapping[int, Sequence[float]], style: CurveStyle
     axes.plot(
         at,
         [median(repeats[x]) for x in at],
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.dash,
+        **style.look,
         markeredgecolor="white",
         markeredgewidth=0.4,
     )

@@ -81,9 +81,7 @@ def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], style
             sns.lineplot(
                 x=[x for x, _ in curve_points],
                 y=[y for _, y in curve_points],
-                color=style.color,
-                marker=style.marker,
-                linestyle=style.dash,
+                **style.look,
                 estimator="median",
                 errorbar=("pi", 100),
                 err_style="bars",

@@ -82,13 +82,7 @@ def _rate(runs: Sequence[Run]) -> float | None:
 
 
 def _curve(axes: Axes, points: Sequence[tuple[int, float]], style: CurveStyle) -> None:
-    axes.plot(
-        [x for x, _ in points],
-        [y for _, y in points],
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.dash,
-    )
+    axes.plot([x for x, _ in points], [y for _, y in points], **style.look)
 
 
 def _memory(axes: Axes, group: Resolutions, style: CurveStyle) -> None:

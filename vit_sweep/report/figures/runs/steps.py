@@ -68,9 +68,7 @@ def _draw(axes: Axes, percentiles: Sequence[float], style: CurveStyle) -> None:
     axes.plot(
         percentiles,
         [place / many for place in range(many + 1)],
-        color=style.color,
-        linestyle=style.dash,
-        marker=style.marker,
+        **style.look,
         markevery=[round(quantile * many) for quantile in _MARKED],
     )
 

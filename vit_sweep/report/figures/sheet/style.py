@@ -92,6 +92,11 @@ class CurveStyle(NamedTuple):
     marker: str
     dash: Any
 
+    @property
+    def look(self) -> dict[str, Any]:
+        """For matplotlib: its colour, mark and line."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.dash}
+
 
 @contextmanager
 def theme() -> Iterator[None]:
