@@ -128,17 +128,9 @@ def draw_simulated(
     with theme():
         labels = list(dict.fromkeys(line.label for line in lines))
         styles = curve_styles(labels)
+        looks = {label: style.look | {"linestyle": (0, (4, 2)), "ms": 3.5} for label, style in styles.items()}
         handles: list[Line2D | Patch] = [
-            Line2D(
-                [],
-                [],
-                color=styles[label].color,
-                linestyle=(0, (4, 2)),
-                marker=styles[label].marker,
-                ms=3.5,
-                label=f"{Kind.SIMULATED.value}: {label}",
-            )
-            for label in labels
+            Line2D([], [], label=f"{Kind.SIMULATED.value}: {label}", **looks[label]) for label in labels
         ]
         banded = any(line.low and line.high for line in lines)
         if banded:
@@ -162,12 +154,10 @@ def draw_simulated(
                 weight="bold",
             )
             for line in panel_lines:
-                style = styles[line.label]
-                panel.plot(
-                    line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5
-                )
+                panel.plot(line.gpus, line.values, **looks[line.label])
                 if line.low and line.high:
-                    panel.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=_BAND_ALPHA, lw=0)
+                    color = styles[line.label].color
+                    panel.fill_between(line.gpus, line.low, line.high, color=color, alpha=_BAND_ALPHA, lw=0)
             values = [value for line in panel_lines for value in line.values]
             if quantity is Quantity.EFFICIENCY:
                 panel.axhline(1.0, color=QUIET, lw=0.9, linestyle="--")
