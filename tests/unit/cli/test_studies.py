@@ -186,3 +186,16 @@ def test_open_writes_the_page_where_it_is_missing_or_old_and_says_what_to_do_wit
     os.utime(page, (0, 0))
     assert main(["open", str(study.folder), "--path"]) == 0
     assert (len(written), len(opened)) == (2, 1)
+
+
+def test_report_opens_its_study_once(two_cells, monkeypatch):
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    study, plan = two_cells
+    for planned in plan.cells.values():
+        finish(study, planned.cell)
+    opened = []
+    monkeypatch.setattr(
+        "vit_sweep.cli.results.report.open_study", lambda name: opened.append(name) or Study(study.folder)
+    )
+    assert main(["report", "mine"]) == 0
+    assert opened == ["mine"]

@@ -46,22 +46,19 @@ def report(
     network."""
     alone = study is None and not csv
     read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
-    tables = (
-        None
-        if study and not csv
-        else source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
-    )
+    opened = open_study(study) if study and not csv else None
     require_extra("report")
     console, beside = show.console(quiet=quiet), output.parent if output is not None else None
-    if tables is None:
-        _require_a_record(open_study(str(study)), console)
+    if opened is not None:
+        _require_a_record(opened, console)
     from vit_sweep.report.assemble import ReportOptions, content_of, content_of_tables
     from vit_sweep.report.render import write_report
 
     options = ReportOptions(
         reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target
     )
-    if tables is not None:
+    if opened is None:
+        tables = source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
         # The page lies beside its tables and figures, in outputs/ and the file's name.
         folder = folder_of(tables, beside).absolute()
         print_notes(console, tables)
@@ -71,7 +68,6 @@ def report(
         content = content_of_tables(tables, folder, command=command, options=options)
         problems, nothing = tables.problems, f"no run of {tables.name} has a time, so there is nothing to report"
     else:
-        opened = open_study(str(study))
         folder = print_place(opened, console, output=beside)
         path = page_path(output, folder)
         content = content_of(opened, options, folder=folder)
