@@ -67,7 +67,7 @@ def gate(
 
     `slower`: from which slow-down on it matters, as a part; `tolerance`: the same of counts by name; `across`: what
     may differ: "software", "machine", "engine", ... Raises `UserError` where one of them is not there or has not ended,
-    and without the extra `report`.
+    where no run of either has finished, and without the extra `report`.
     """
     require_extra("report")
     from vit_sweep.analysis.gate.checks import TOLERANCE, Rules
@@ -79,6 +79,11 @@ def gate(
         if not 0 <= part <= 1:
             raise UserError(f"tolerance={name}={part:g}: a part of the count, 0 to 1; 0.01 is 1 %")
     sides = finished(study), baseline(against)
+    if not any(run.status is Status.DONE for side in sides for run in side.runs):
+        raise UserError(
+            f"no run of study {sides[0].name} has finished, nor one of its baseline {sides[1].name}, so a gate would "
+            f"guard nothing – {called()} status {shlex.quote(fspath(study))} says why"
+        )
     counted = {name for side in sides for run in side.runs for name, _ in run.counts}
     for name in tolerance or ():
         if counted and name not in counted:

@@ -8,11 +8,13 @@ from xml.etree import ElementTree
 import pytest
 
 from launchers.checked import to_json
-from tests.unit.builders import planned_study, point, record
+from tests.unit.builders import entry, planned_study, point, record
 from vit_sweep.__main__ import main
+from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.counts import CollectiveKind, StepCounts
 from vit_sweep.record.machine import Fingerprint
+from vit_sweep.study.journal import Event
 
 TIMES = {1: 4.0, 2: 2.1}
 COUNTS = StepCounts(
@@ -195,6 +197,19 @@ def test_a_mistake_is_one_sentence(words, sentence, capsys):
     told = capsys.readouterr().err
     assert sentence in told
     assert len(told.splitlines()) == 1
+
+
+def test_where_no_run_of_either_side_has_finished_nothing_is_guarded_and_the_gate_is_not_passed(capsys):
+    for name in ("before", "after"):
+        study = write_study(name, seeds=1, unfinished=2)
+        for file in study.cell_files():
+            study.journal(entry(Event.SUBMITTED, "b", (file.cell_id, 1), handle="17"))
+            study.write_exit(file.cell_id, "1", Exit(cause=Cause.BUG, message="it broke"))
+    assert main(["gate", "after", "--against", "before"]) == 2
+    assert "no run of study after has finished, nor one of its baseline before" in capsys.readouterr().err
+    write_study("mine", seeds=1)
+    assert main(["gate", "mine", "--against", "before"]) == 0
+    assert main(["gate", "after", "--against", "mine"]) == 1
 
 
 def test_a_study_of_before_counts_is_told_apart_from_one_that_is_fine(capsys):
