@@ -6,6 +6,7 @@ Every look reads them anew, so that a study that is running is seen as it is now
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from html import escape
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,12 @@ class SeriesFit:
         return best(self.laws)
 
     def predict(self, gpus: int) -> Prediction | Refusal:
-        """Time of an epoch (s), speedup and efficiency (a part of 1) on `gpus`, with 95 % intervals; or why not."""
+        """Time of an epoch (s), speedup and efficiency (a part of 1) on `gpus`, with 95 % intervals; or why not.
+
+        Raises `UserError` for what is no count of GPUs.
+        """
+        if not isinstance(gpus, Real) or not gpus >= 1 or gpus % 1:
+            raise UserError(f"gpus={gpus!r}: a prediction is about a whole number of GPUs, 1 or more")
         return predict(self.laws, int(gpus))
 
 

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from numbers import Number
 from pathlib import Path
 from typing import Any, get_origin
 
 from launchers.errors import UserError
+from vit_sweep.config.algebra import MOST_POINTS
 from vit_sweep.config.compose import expand, readable_errors
 from vit_sweep.config.data_catalog import GROUP as DATA
 from vit_sweep.config.folders import conf_dir
@@ -99,7 +101,10 @@ def _plain(key: str, value: object) -> object:
         case set() | frozenset():
             raise UserError(f"{key}={value}: a set has no order; give a list")
         case Iterable() if not isinstance(value, bytes):
-            return [_plain(key, part) for part in value]
+            parts = [_plain(key, part) for part in islice(value, MOST_POINTS + 1)]
+            if len(parts) > MOST_POINTS:
+                raise UserError(f"{key}: more than {MOST_POINTS:,} values, which are more points than a study holds")
+            return parts
         case _:
             raise UserError(
                 f"{key}={value!r}: {type(value).__name__} is no value of a sweep; give a number, a text or a list"

@@ -77,6 +77,12 @@ def test_series_fit_and_audit_say_what_the_report_says(published):
     assert "fixed problem" in published.audit().falls
 
 
+@pytest.mark.parametrize("gpus", [0, -1, 1.5, float("nan"), float("inf"), None, "4"])
+def test_a_prediction_is_about_a_count_of_gpus(published, gpus):
+    with pytest.raises(vs.UserError, match="a whole number of GPUs, 1 or more"):
+        published.fit()[0].predict(gpus)
+
+
 def test_a_figure_is_matplotlibs_own_and_nothing_is_written(published, here):
     sheet = published.figure("strong_speedup")
     assert "GPUs" in sheet.axes[0].get_xlabel()

@@ -1,5 +1,6 @@
 """A sweep from Python is the sweep of the command: the same words, plan and scripts, and the same study."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -114,6 +115,12 @@ def test_a_path_is_a_data_set_of_ones_own(here):
 def test_what_is_no_value_of_a_sweep_is_said_to_be_none(value):
     with pytest.raises(vs.UserError, match="gpus="):
         words_of({"gpus": value})
+
+
+@pytest.mark.parametrize("values", [range(10**30), itertools.count()], ids=["range", "endless"])
+def test_more_values_than_a_study_holds_points_are_not_waited_for(values):
+    with pytest.raises(vs.UserError, match="seed: more than 100,000 values"):
+        words_of({"seed": values})
 
 
 @pytest.mark.parametrize("key", ["a b", "gpus=1,batch", "", "gpus,"])

@@ -49,6 +49,8 @@ def compare(
     """Say cell by cell whether b is faster than a: ratios with intervals. Exit 1 if no cell could be paired."""
     if output is not None and output.suffix not in (".csv", ".md"):
         raise UserError(f"output={output}: write FILE.csv or FILE.md")
+    if not (study_b or csv or reference):
+        raise UserError(f"compare {study_a}: with what? Name another study or table, --csv FILE or --reference NAME")
     read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
     tables = [*([study_b] if study_b and is_table(study_b) else []), *(csv or [])]
     a = from_csv([study_a], read_as) if is_table(study_a) else from_study(study_a)

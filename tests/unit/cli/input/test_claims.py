@@ -99,7 +99,7 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
         (["audit", "nothere"], "nothere is not a study (no study.json in it)"),
         (["audit", "--csv", "none.csv"], "cannot read none.csv"),
         (["audit", "--reference", "paper_cifar10"], "there is no such published study – did you mean paper_cifar100?"),
-        (["compare", "mine"], "nothing is named"),
+        (["compare", "mine"], "compare mine: with what? Name another study"),
         (["compare", "mine", "nothere"], "(no study.json in it) – Known: mine"),
         (["compare", "mine", "paper_cifar100"], "is a published study, not one of yours: write --reference paper_"),
         (["compare", "mine", "mine", "--output", "x.xls"], "output=x.xls: write FILE.csv or FILE.md"),
