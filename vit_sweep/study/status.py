@@ -162,13 +162,21 @@ class Watcher:
     def _verdicts(
         self, cell_id: str, attempts: list[Attempt], *, status: TaskStatus | None = None, cancelled: bool = False
     ) -> tuple[Exit, ...]:
-        """The verdicts on a cell's attempts; what only the scheduler knows, and may forget, is kept in their files."""
+        """The verdicts on a cell's attempts; what only the scheduler knows, and may forget, is kept in their files.
+
+        Not by whoever only looks at a study of another user.
+        """
         starts = self._earlier_starts(cell_id, attempts)
         ends = verdicts(attempts, status=status, cancelled=cancelled, at=now(), earlier_starts=starts)
         for attempt, verdict in zip(attempts, ends, strict=False):
-            if attempt.exit != verdict and (starts or status is not None):
+            if attempt.exit != verdict and (starts or status is not None) and self._keeps_verdicts:
                 self._study.write_exit(cell_id, attempt.name, verdict)
         return ends
+
+    @property
+    def _keeps_verdicts(self) -> bool:
+        """Whoever waits for a study tends it, and acts by them."""
+        return self._poller is not None or self._study.keeps_verdicts
 
     def _earlier_starts(self, cell_id: str, attempts: list[Attempt]) -> tuple[Ended, ...]:
         """What the scheduler remembers of the starts of the last attempt's job, asked once where a verdict needs it."""

@@ -8,8 +8,8 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +99,8 @@ def _is_foreign(path: Path) -> bool:
 class Study(StudyReader):
     """One folder of outputs, read and written."""
 
+    _held = False
+
     @classmethod
     def create_or_resume(cls, folder: Path) -> "Study":
         """Open a study to add to it; refuses a folder that is not ours or not writable."""
@@ -120,9 +122,22 @@ class Study(StudyReader):
             ) from None
         return study
 
-    def changing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def changing(self) -> Iterator[None]:
         """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
-        return changing(self.folder)
+        with changing(self.folder):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    @property
+    def keeps_verdicts(self) -> bool:
+        """Whether this user's looks may leave verdicts: it is theirs, or they are changing it."""
+        with suppress(OSError):  # somebody may delete it meanwhile
+            return self._held or self.folder.stat().st_uid == os.geteuid()
+        return False
 
     def write_command(
         self, arguments: Sequence[str], overrides: Sequence[str], *, code: str, dry_run: bool = False

@@ -1,5 +1,6 @@
 """What became of a cell: its own files first, then the scheduler's word; nothing is silently a row."""
 
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -189,6 +190,19 @@ def test_a_verdict_that_a_client_gave_is_kept_after_the_scheduler_has_forgotten(
     slurm_says(TaskState.ENDED, "no longer known to squeue")
     assert only(study)[0] == "retry"
     assert "time_limit" in only(study)[1]
+
+
+def test_whoever_looks_at_the_study_of_another_user_leaves_no_verdict_in_it(study, sent, slurm_says, monkeypatch):
+    slurm_says(TaskState.ENDED, "Slurm says TIMEOUT on vector03", Ended.TIME_LIMIT)
+    leave(sent, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM", rank=0, host="vector03"))
+    before = (sent / "attempts/1/exit.json").read_bytes()
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    assert "time_limit" in only(study)[1]
+    assert (sent / "attempts/1/exit.json").read_bytes() == before
+    with study.changing():  # who resumes it acts by what is found, and keeps it
+        only(study)
+    assert (sent / "attempts/1/exit.json").read_bytes() != before
 
 
 def test_out_of_memory_is_a_row_with_its_figures(study, sent, slurm_says):
