@@ -8,6 +8,7 @@ the classes; a file that is there is read without it.
 import os
 import re
 import zipfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def _file(request: Request, tell: Tell) -> Path:
 def _fetch(request: Request, file: Path, tell: Tell) -> None:
     """Download aside by the package, which compares the md5; then move into place. Raises `UserError`."""
     try:
-        import medmnist
+        medmnist = _package()
     except ImportError:
         raise UserError(
             f"data={request.name}: {file} is not there, and medmnist, which fetches it, is not installed here: pip "
@@ -108,11 +109,23 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
 def _names(path: Path) -> tuple[str, ...]:
     """Of the classes, where the package is installed and knows the file."""
     try:
-        from medmnist import INFO
+        known = _package().INFO
     except ImportError:
         return ()
-    labels = INFO.get(path.stem.rpartition("_")[0] or path.stem, INFO.get(path.stem, {})).get("label", {})
+    labels = known.get(path.stem.rpartition("_")[0] or path.stem, known.get(path.stem, {})).get("label", {})
     return tuple(str(labels[number]) for number in sorted(labels, key=int))
+
+
+def _package() -> Any:
+    """The package, without the empty folder that it makes in one's home at its import. Raises `ImportError`."""
+    its_folder = Path("~/.medmnist").expanduser()
+    was_there = its_folder.exists()
+    import medmnist
+
+    if not was_there:
+        with suppress(OSError):
+            its_folder.rmdir()
+    return medmnist
 
 
 # --- a file ----------------------------------------------------------------------------------------------------
