@@ -1,6 +1,7 @@
 """The records of a study, looked at before anything is worked out. An edge, without numpy and scipy: it is quick."""
 
 import hashlib
+from functools import cached_property
 
 from launchers.checked import to_compact_json
 from vit_sweep.runs.garbage import gc_paused
@@ -25,4 +26,9 @@ class Records:
         if records is None or self.plan is None:
             return None
         decisions = b"".join(to_compact_json(entry) for entry in self.study.decisions())
-        return f"{records} {hashlib.sha256(to_compact_json(self.plan) + decisions).hexdigest()}"
+        return f"{records} {hashlib.sha256(self._plan_text + decisions).hexdigest()}"
+
+    @cached_property
+    def _plan_text(self) -> bytes:
+        """Asked for twice, and of thousands of cells as much as their tables."""
+        return to_compact_json(self.plan)

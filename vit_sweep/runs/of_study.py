@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from launchers.checked import field_names, to_plain, varied
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, note_of, story_of
-from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.cell import Cell, CellFile
 from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.identity import readers
 from vit_sweep.plan.predict import cost
@@ -71,48 +71,70 @@ def run_of(
     submitted: Mapping[tuple[str, int], str] | None = None,
     profile: PartitionProfile | None = None,
     summary: Summary | None = None,
+    planned: Run | None = None,
 ) -> Run:
-    """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, where they are known.
+    """The run of one cell; `profile`: its partition's, `summary`: what its record comes to, `planned`: what repeats
+    have in common (`planned_run`), where they are known.
 
     `peaks`: dense peak of one GPU in the cell's precision, 10^12 operations per second, by cell id (MFU needs it).
     `submitted`: when each attempt was sent, see `submissions`.
     """
-    cell, summary = result.file.cell, summary or summarised(result)
-    memory_mib, step_flop, words = _of_configuration(cell)
-    forecast = cost.predict(cell, profile, ()) if profile is not None else None
+    cell, name, summary = result.file.cell, result.file.cell_id, summary or summarised(result)
+    planned = planned or planned_run(result.file, profile)
     cores = _host_cores(summary.measured) if summary is not None else None
-    fields: dict[str, Any] = {
-        "run_id": result.file.cell_id,
-        "origin": Origin.STUDY,
-        "gpus": cell.gpus,
-        "nodes": cell.nodes,
-        "node_gpus": profile.gpus_per_node if profile is not None else None,
+    own = {
+        "run_id": name,
         "most_gpus": profile.most_gpus(cores) if profile is not None else None,
-        "curves": result.file.series,
-        "micro_batch": cell.micro_batch,
-        "accum": cell.accum,
-        "sequence": cell.sequence,
-        "work": cell.train_images,
-        "images": cell.images_per_epoch,
-        "conditions": words,
         "seed": cell.seed,
         "status": result.status,
         "cause": result.cause,
         "note": note_of(result, summary.cores if summary is not None else None),
-        "epochs_requested": cell.epochs,
-        "epochs_done": 0,
-        "step_predicted_ms": forecast.step_ms if forecast is not None else None,
-        "memory_predicted_mib": memory_mib,
         "attempts": len(result.history) + (summary is not None) or None,
     }
-    if summary is not None:
-        name = result.file.cell_id
-        fields |= _of_summary(cell, name, summary, (peaks or {}).get(name), submitted or {})
-        fields["step_flop"] = step_flop
+    if summary is None:
+        return varied(planned, **own, step_flop=None)
     if cell.origin is not None:
-        fields = {name: value for name, value in fields.items() if name not in _TIMES}
-        fields |= {"curves": (), "continued_from": f"{cell.origin.cell_id}/{cell.origin.checkpoint}"}
-    return varied(_BLANK, **fields)
+        return varied(planned, varied(summary.measured, **_UNTIMED), **own, step_flop=None)
+    return varied(
+        planned,
+        summary.measured,
+        **own,
+        mfu=mfu(
+            cell.model,
+            cell.outputs,
+            images_per_s=summary.images_per_s,
+            gpus=cell.gpus,
+            peak_tflops=(peaks or {}).get(name),
+        ),
+        queue_wait_s=_queue_wait_s(cell, name, summary, submitted or {}),
+    )
+
+
+def planned_run(file: CellFile, profile: PartitionProfile | None) -> Run:
+    """What the runs of a cell and of its repeats have in common, whatever comes of them."""
+    cell = file.cell
+    memory_mib, step_flop, words = _of_configuration(cell)
+    forecast = cost.predict(cell, profile, ()) if profile is not None and cell.origin is None else None
+    origin = cell.origin
+    return varied(
+        _BLANK,
+        gpus=cell.gpus,
+        nodes=cell.nodes,
+        node_gpus=profile.gpus_per_node if profile is not None else None,
+        curves=file.series if origin is None else (),
+        continued_from=f"{origin.cell_id}/{origin.checkpoint}" if origin is not None else "",
+        micro_batch=cell.micro_batch,
+        accum=cell.accum,
+        sequence=cell.sequence,
+        work=cell.train_images,
+        images=cell.images_per_epoch,
+        conditions=words,
+        epochs_requested=cell.epochs,
+        epochs_done=0,
+        step_predicted_ms=forecast.step_ms if forecast is not None else None,
+        memory_predicted_mib=memory_mib,
+        step_flop=step_flop,
+    )
 
 
 def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
@@ -140,12 +162,11 @@ def extra_columns(result: Result, summary: Summary | None) -> dict[str, Any]:
 
 _BLANK = Run(run_id="", origin=Origin.STUDY, gpus=1)
 """Of whose fields the others are taken: all was checked where it was read, and there are thousands of runs."""
-_TIMES = frozenset(
-    {"epoch_s", "first_epoch_s", "epoch_all_s", "interrupted", "queue_wait_s", "joules_per_image"}
-    | {"step_ms", "step_predicted_ms", "step_percentiles", "step_ms_by_rank", "compute_ms_by_rank", "parts"}
-    | {"explanation", "bytes_per_step", "collectives_per_step", "moved_bytes", "mfu", "step_flop"}
-)
-"""What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""
+_TIMES = ("epoch_s", "first_epoch_s", "epoch_all_s", "interrupted", "joules_per_image", "step_ms", "step_percentiles")
+_PARTS = ("step_ms_by_rank", "compute_ms_by_rank", "parts", "explanation", "bytes_per_step", "collectives_per_step")
+_UNTIMED = {name: getattr(_BLANK, name) for name in (*_TIMES, *_PARTS, "moved_bytes")}
+"""What is left out of a run that goes on from another cell's checkpoint, as are rates and waits: nobody must compare
+it."""
 
 
 @_memoised("seed")
@@ -159,20 +180,6 @@ def _of_configuration(cell: Cell) -> tuple[float | None, float, Shared]:
 def _host_cores(measured: Measured) -> int | None:
     """Cores of the smallest host that a cell ran on; None where nobody looked."""
     return min((machine.host_cores for machine in measured.machine if machine.host_cores), default=None)
-
-
-def _of_summary(
-    cell: Cell, cell_id: str, summary: Summary, peak: float | None, submitted: Mapping[tuple[str, int], str]
-) -> dict[str, Any]:
-    rate = summary.images_per_s
-    return dict(zip(_MEASURED, _values_of(summary.measured), strict=True)) | {
-        "mfu": mfu(cell.model, cell.outputs, images_per_s=rate, gpus=cell.gpus, peak_tflops=peak),
-        "queue_wait_s": _queue_wait_s(cell, cell_id, summary, submitted),
-    }
-
-
-_MEASURED = field_names(Measured)
-_values_of = attrgetter(*_MEASURED)
 
 
 def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from launchers.checked import parse_json, to_compact_json, to_json
+from launchers.checked import to_compact_json, to_json
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result, Status
@@ -23,9 +23,9 @@ from vit_sweep.record.attempt import FIRST
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.summary import Summary
 from vit_sweep.runs.cache import RunCache, Texts
-from vit_sweep.runs.of_study import extra_columns, run_of, submissions, summarised
+from vit_sweep.runs.of_study import extra_columns, planned_run, run_of, submissions, summarised
 from vit_sweep.runs.run import Run
-from vit_sweep.study.cache.summaries import summary_beside, summary_in, text_of
+from vit_sweep.study.cache.summaries import CellText, cell_in, summary_beside, summary_in, text_of
 from vit_sweep.study.cache.unchanged import YOUNG_NS, clock_ns, key_of
 from vit_sweep.study.code.snapshot import running_digest
 from vit_sweep.study.journal import latest_attempts
@@ -38,6 +38,8 @@ _SHARE_FROM = 2000
 _HELPERS = 2
 KEEP_FROM = 200
 """Cells from which on their runs are kept for the next time."""
+_MOST_PLANNED = 1024
+"""Configurations of which is held what their repeats have in common."""
 
 
 class Read(NamedTuple):
@@ -85,6 +87,8 @@ class Reader:
         known_keys = self._cache.keys if self._cache is not None else {}
         self._cached = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
         self._names = [name for name in names if name not in self._cached and self._is_cell(name)]
+        self._planned: dict[tuple[bytes, int], Run] = {}
+        """What repeats have in common, by the text of their cells and their profile."""
         self._layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._without_summary: list[str] = []
         """Cells whose records are read."""
@@ -145,12 +149,18 @@ class Reader:
 
     def _of_texts(self, texts: Texts) -> Read:
         """Of a cell that was kept."""
-        file = parse_json(CellFile, texts.cell, source="a kept cell")
-        return self._of_summary(file, summary_in(texts.summary))
+        return self._of_summary(cell_in(texts.cell), summary_in(texts.summary))
 
-    def _of_summary(self, file: CellFile, summary: Summary) -> Read:
-        """Of a cell whose first attempt ended well."""
-        return self._cell(Result(file=file, record=None, status=Status.DONE, attempt=FIRST), summary)
+    def _of_summary(self, cell: CellText, summary: Summary) -> Read:
+        """Of a cell whose first attempt ended well; what repeats have in common is worked out once."""
+        profile = self._profiles.get(cell.file.cell_id)
+        key = cell.alike, id(profile)
+        if key not in self._planned:
+            if len(self._planned) == _MOST_PLANNED:
+                self._planned.clear()
+            self._planned[key] = planned_run(cell.file, profile)
+        result = Result(file=cell.file, record=None, status=Status.DONE, attempt=FIRST)
+        return self._cell(result, summary, self._planned[key])
 
     def _summarised(self) -> Iterator[tuple[Read, Texts | None]]:
         """The cells that were not kept and whose jobs left a summary that holds, with what is kept of them."""
@@ -162,9 +172,9 @@ class Reader:
             if sent is None or sent.attempt == 1:
                 stored = summary_beside(f"{place}/{name}", name, code=code)
                 first = stored is not None and stored.summary.attempt == FIRST
-                if stored is not None and first and self._answers_target(stored.summary, stored.file):
+                if stored is not None and first and self._answers_target(stored.summary, stored.cell.file):
                     done.add(name)
-                    yield self._of_summary(stored.file, stored.summary), Texts(*stored.texts)
+                    yield self._of_summary(stored.cell, stored.summary), Texts(*stored.texts)
         self._without_summary = [name for name in self._names if name not in done]
 
     def _answers_target(self, summary: Summary, file: CellFile) -> bool:
@@ -217,7 +227,7 @@ class Reader:
         texts = Texts(to_compact_json(result.file), text_of(summary)) if summary is not None and final else None
         return self._cell(result, summary), texts
 
-    def _cell(self, result: Result, summary: Summary | None) -> Read:
+    def _cell(self, result: Result, summary: Summary | None, planned: Run | None = None) -> Read:
         name, target = result.file.cell_id, self._target_of(result.file)
         profile = self._profiles.get(name)
         peak = profile.peak_tflops.get(result.file.cell.precision.products.value) if profile is not None else None
@@ -227,6 +237,7 @@ class Reader:
             submitted=self._submitted,
             profile=profile,
             summary=summary,
+            planned=planned,
         )
         reached = summary.reached if summary is not None and target is not None else None
         if summary is None and target is not None and result.cause == Cause.DIVERGED:

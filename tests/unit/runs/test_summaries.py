@@ -1,15 +1,19 @@
 """Summaries that jobs leave beside records: tables are the same with them and without, whatever became of the files."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from launchers.checked import to_json
+from launchers.checked import parse_json, to_compact_json, to_json, to_plain
+from launchers.errors import UserError
 from tests.unit.builders import cell, entry, planned_study, point, record
+from tests.unit.plan.test_continuing import origin
 from tests.unit.runs.test_cache import anew, in_place, said
 from vit_sweep.job.first_record import keep
+from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs import reading
 from vit_sweep.study.cache import summaries
@@ -262,3 +266,53 @@ def test_a_summary_is_what_it_was_and_shares_what_others_have_alike(here):
     for stored in told:
         assert summaries.summary_in(summaries.text_of(stored.summary)) == stored.summary
     assert told[0].summary.measured.machine is told[1].summary.measured.machine
+
+
+def told_of(planned):
+    return CellFile(cell_id=planned.cell_id, cell=planned, series=(), data_root="/data")
+
+
+def test_repeats_are_what_their_own_files_say_and_share_what_is_alike():
+    first, second = (summaries.cell_in(to_json(told_of(made)).encode()) for made in CELLS[:2])
+    assert [first.file, second.file] == [told_of(made) for made in CELLS[:2]]
+    assert first.alike == second.alike
+    assert first.file.cell.model is second.file.cell.model
+    other = summaries.cell_in(to_json(told_of(CELLS[2])).encode())
+    assert other.alike != first.alike
+
+
+GOES_ON = replace(ONE, epochs=4, origin=origin(CELLS[0], epoch=3, step=0))
+
+
+@pytest.mark.parametrize("planned", [ONE, GOES_ON])
+@pytest.mark.parametrize(
+    "written",
+    [
+        to_json,
+        lambda file: to_json(file).replace("\n", ""),
+        lambda file: to_compact_json(file).decode(),
+        lambda file: json.dumps(to_plain(file)),
+        lambda file: json.dumps(dict(reversed(to_plain(file).items()))),
+        lambda file: json.dumps(to_plain(file)).replace('"seed": ', '"seed": 5, "seed": '),
+        lambda file: json.dumps(to_plain(file)).replace('"cell_id": ', '"cell_id": "n9", "cell_id": '),
+    ],
+    ids=["as written", "one line", "compact", "own order", "reversed", "two seeds", "two names"],
+)
+def test_a_cell_is_what_its_file_says_however_that_is_written(planned, written):
+    text = written(told_of(planned)).encode()
+    assert summaries.cell_in(text).file == parse_json(CellFile, text, source="")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [('"seed": 0', '"seed": -1'), ('"seed": 0', '"seed": 07'), ('"gpus": 2', '"gpus": 0'), ("n1-g2", "../n1-g2")],
+)
+def test_a_cell_that_makes_no_sense_is_none(damage):
+    text = to_json(told_of(ONE)).replace(*damage).encode()
+    with pytest.raises(UserError):
+        summaries.cell_in(text)
+
+
+def test_a_cell_of_another_version_is_none():
+    with pytest.raises(ValueError, match="another version"):
+        summaries.cell_in(to_json(replace(told_of(ONE), schema_version=99)).encode())

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
+from vit_sweep.analysis.series.distributions import stdtrit
 from vit_sweep.analysis.series.pooling import Floats, half_width
 
 POWER = 0.8

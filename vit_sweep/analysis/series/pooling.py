@@ -15,7 +15,8 @@ from math import inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import fdtrc, stdtr, stdtrit
+
+from vit_sweep.analysis.series.distributions import fdtrc, stdtr, stdtrit
 
 Floats = npt.NDArray[np.float64]
 

@@ -21,7 +21,8 @@ class _Console(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
+            plain = segment.control or segment.text.isprintable()
+            yield segment if plain else segment._replace(text=visible(segment.text))
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:

@@ -136,19 +136,16 @@ def _of_some(runs: Sequence[Run]) -> dict[str, list[Any]]:
     stated = [shared[id(run.conditions)] for run in runs]
     under = [run and bounds.roofline(run) for run in timed]
     parts = [run and run.parts and run.parts.columns for run in timed]
+    learnt = [{name: values[-1] for name, values in run.test_metrics} if run else {} for run in ran]
     return {
         **{name: [*map(of, runs)] for name, of in _SAID.items()},
         **{name: [words.get(name) for words in stated] for name in _CONDITIONS},
         **{name: [run and of(run) for run in ran] for name, of in _RAN.items()},
-        **{metric.column: [run and _last(run, metric.name) for run in ran] for metric in METRICS},
+        **{metric.column: [last.get(metric.name) for last in learnt] for metric in METRICS},
         **{name: [run and of(run) for run in timed] for name, of in _TIMED.items()},
         **{name: [each and getattr(each, of) for each in under] for name, of in _ROOFLINE.items()},
         **{name: [each and each[name] for each in parts] for name in STEP_COLUMNS},
     }
-
-
-def _last(run: Run, metric: str) -> float | None:
-    return next((values[-1] for name, values in run.test_metrics if name == metric), None)
 
 
 def _notes(runs: Sequence[Run], on_steps: Values | None) -> Values:

@@ -11,6 +11,7 @@ this user's own, which nobody else may write, and no link, and its first line is
 import hashlib
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from functools import lru_cache
@@ -50,10 +51,18 @@ class _Own:
     """Of its columns."""
 
 
+class CellText(NamedTuple):
+    """A `cell.json` that was read."""
+
+    file: CellFile
+    alike: bytes
+    """Its text without seed and name: the same for repeats."""
+
+
 class CellSummary(NamedTuple):
     """What a job said of its record, and of which cell."""
 
-    file: CellFile
+    cell: CellText
     summary: Summary
     texts: tuple[bytes, bytes]
     """Both on one line: JSON, and what `text_of` says."""
@@ -67,7 +76,9 @@ def leave_summary(record: Record, text: str, cell_dir: Path, *, target: float | 
     # The record is the result: without this file, readers work it out again.
     with suppress(Exception):
         cell, _ = _read(f"{cell_dir}/cell.json")
-        if mismatches(record.requested, record.resolved) or _file(cell, record.cell_id).cell != record.requested:
+        asked = cell_in(cell).file
+        known = (asked.cell_id, asked.cell) == (record.cell_id, record.requested)
+        if not known or mismatches(record.requested, record.resolved):
             return
         body, place = text_of(summary_of(record, target)), (cell_dir / "record.json").lstat()
         seal = _seal(body, record.cell_id, code=record.code, cell=cell, record=text.encode(), place=place)
@@ -86,8 +97,10 @@ def summary_in(text: bytes) -> Summary:
     """What `text_of` said; raises `UserError` or `ValueError`. What many have alike is checked and held once."""
     first, _, rest = text.partition(_BETWEEN)
     alike, own = _shared(first), parse_json(_Own, rest, source="a summary")
-    columns = dict(zip(alike.columns, own.values, strict=True))
-    return varied(own.summary, measured=varied(own.summary.measured, machine=alike.machine), columns=columns)
+    # Nobody else has seen these objects yet, and to copy them takes as long as to check them.
+    object.__setattr__(own.summary.measured, "machine", alike.machine)
+    object.__setattr__(own.summary, "columns", dict(zip(alike.columns, own.values, strict=True)))
+    return own.summary
 
 
 @lru_cache(maxsize=1024)
@@ -103,15 +116,42 @@ def summary_beside(folder: str, name: str, *, code: str) -> CellSummary | None:
         cell, _ = _read(f"{folder}/cell.json")
         record, place = _read(f"{folder}/record.json")
         if is_ours_alone(info) and seal == _seal(body, name, code=code, cell=cell, record=record, place=place):
-            return CellSummary(_file(cell, name), summary_in(body), (cell.replace(b"\n", b""), body))
+            read = cell_in(cell)
+            if read.file.cell_id == name:
+                return CellSummary(read, summary_in(body), (cell.replace(b"\n", b""), body))
     return None
 
 
-def _file(text: bytes, name: str) -> CellFile:
-    """What `cell.json` says; raises `UserError` or `ValueError` where it is not of this cell and version."""
+def cell_in(text: bytes) -> CellText:
+    """What a `cell.json` says, on one line too; raises `UserError`, or `ValueError` for one of another version. What
+    repeats have alike is checked and held once."""
+    seed = _SEED.search(text)
+    name = _NAME.search(text, seed.end()) if seed else None
+    if seed is not None and name is not None:
+        parts = text[: seed.start(1)], text[seed.end(1) : name.start(1)], text[name.end(1) :]
+        alike = _STAND_IN.encode().join(parts)
+        file = _alike(alike)
+        if (file.cell_id, file.cell.seed) == (_STAND_IN, int(_STAND_IN)):
+            return CellText(varied(file, cell_id=name[1].decode(), cell=varied(file.cell, seed=int(seed[1]))), alike)
+    return CellText(_checked(text), text)
+
+
+_STAND_IN = "918273645"
+"""For seed and name of a cell whose file is checked for all of its repeats."""
+_SEED = re.compile(rb'"seed": (0|[1-9][0-9]{0,14})(?=,)')
+_NAME = re.compile(rb'"cell_id": "([A-Za-z0-9][A-Za-z0-9._+-]{0,199})"')
+"""As `study.store` writes them."""
+
+
+@lru_cache(maxsize=1024)
+def _alike(text: bytes) -> CellFile:
+    return _checked(text)
+
+
+def _checked(text: bytes) -> CellFile:
     file = parse_json(CellFile, text, source="cell.json")
-    if file.cell_id != name or file.schema_version != SCHEMA_VERSION:
-        raise ValueError(f"{name}: cell.json of another cell or version")
+    if file.schema_version != SCHEMA_VERSION:
+        raise ValueError("cell.json of another version")
     return file
 
 

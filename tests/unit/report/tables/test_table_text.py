@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from launchers.text import visible
 from tests.unit.analysis.builders import run, without_time
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
@@ -47,6 +48,33 @@ def test_csv_holds_every_column_in_full_precision():
     for line, row in zip(read, REPEATED.rows, strict=True):
         for name in ("epoch_s", "epoch_s_low", "speedup", "efficiency_high"):
             assert line[name] == ("" if row[name] is None else repr(row[name]))
+
+
+@given(st.lists(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), min_size=2, max_size=2)))
+def test_csv_is_what_the_standard_library_writes(rows):
+    made = Table(
+        name="t",
+        title="T",
+        columns=(Column(name="a"), Column(name="b")),
+        values={"a": [r[0] for r in rows], "b": [r[1] for r in rows]},
+    )
+    told = [[guarded(value) if isinstance(value, str) else value for value in row] for row in rows]
+    expected = io.StringIO()
+    csv.writer(expected, lineterminator="\n").writerows([["a", "b"], *told])
+    assert to_csv(made) == expected.getvalue()
+
+
+@given(st.lists(st.floats() | st.none(), min_size=1))
+def test_numbers_in_csv_are_as_python_says_them(numbers):
+    made = Table(name="t", title="T", columns=(Column(name="a"), Column(name="b")), values={"a": numbers, "b": numbers})
+    read = list(csv.reader(io.StringIO(to_csv(made))))[1:]
+    assert [row[0] for row in read] == ["" if number is None else repr(number) for number in numbers]
+
+
+def guarded(text):
+    """No formula, and nothing that moves a cursor."""
+    shown = visible(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@", "\t")) else shown
 
 
 def test_markdown_is_a_table_of_equally_many_fields_with_the_intervals_in_it():
