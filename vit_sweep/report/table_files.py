@@ -63,7 +63,8 @@ def _filled(values: Sequence[Any]) -> pa.Array:
 
     `pa.array` makes the same, but imports pandas, which takes as long as collecting a thousand runs.
     """
-    kind, unknown = kind_of(values), values.count(None)
+    unknown = values.count(None)
+    kind = kind_of(values) if unknown < len(values) else str
     validity = None if not unknown else pa.py_buffer(_bits([value is not None for value in values]))
     if unknown == len(values):
         content = [pa.py_buffer(bytes(4 * (len(values) + 1))), pa.py_buffer(b"")]

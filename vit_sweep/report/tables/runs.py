@@ -49,7 +49,8 @@ def runs_table(
         if name.startswith(VERSION)
     }
     columns, unknown = RUN_COLUMNS | versions, [None] * len(runs)
-    values = {name: [*finite(known.get(name, unknown)), *(cells.get(name) for cells in infeasible)] for name in columns}
+    kept = {name: finite(known[name]) if name in known else unknown for name in columns}
+    values = {name: [*kept[name], *(cells.get(name) for cells in infeasible)] for name in columns}
     return Table(name="runs", title="Runs: one row each", columns=tuple(columns.values()), values=values)
 
 

@@ -157,8 +157,10 @@ def _checked(text: bytes) -> CellFile:
 
 def _seal(body: bytes, name: str, *, code: str, cell: bytes, record: bytes, place: os.stat_result) -> bytes:
     """The first line."""
-    digests = (hashlib.sha256(content).hexdigest() for content in (cell, record, body))
-    return hashlib.sha256(" ".join([name, code, version_of(place), *digests]).encode()).hexdigest().encode()
+    sealed = hashlib.sha256(f"{name} {code} {version_of(place)} {len(cell)} {len(record)}\n".encode())
+    for content in (cell, record, body):
+        sealed.update(content)
+    return sealed.hexdigest().encode()
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result]:

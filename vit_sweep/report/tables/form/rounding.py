@@ -32,7 +32,16 @@ def fields(table: Table, column: Column) -> list[str]:
     candidates = (column.name, column.name + LOW, column.name + HIGH, *_COUNTS)
     names = [name for name in candidates if name in table.values]
     rows = zip(*(table.values[name] for name in names), strict=True)
-    return [field(column, dict(zip(names, row, strict=True))) for row in rows]
+    return [_bounded(column, names, row) for row in rows]
+
+
+def _bounded(column: Column, names: list[str], row: tuple[Any, ...]) -> str:
+    """A value, its bounds and counts, of these names: most have bounds, for which nothing else is looked at."""
+    value, low, high = row[:3]
+    if low is None or high is None or type(value) is not float:
+        return field(column, dict(zip(names, row, strict=True)))
+    number, interval = with_interval(value, low, high, percent=column.percent)
+    return f"{number}% {interval}" if column.percent else f"{number} {interval}"
 
 
 def field(column: Column, row: Mapping[str, Any]) -> str:
