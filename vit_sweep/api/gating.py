@@ -12,7 +12,7 @@ from launchers.invocation import called
 from launchers.text import plural, some
 from vit_sweep.api.results import as_html
 from vit_sweep.outcome.result import Status
-from vit_sweep.runs.baseline import source_of_baseline
+from vit_sweep.runs.baseline import read_baseline, source_of_parsed
 from vit_sweep.runs.sources import Source, from_study
 from vit_sweep.study.code.provenance import require_extra
 
@@ -120,5 +120,5 @@ def baseline(against: str | PathLike[str]) -> Source:
     """The runs of a baseline: a study's, or those of a file."""
     path = Path(against)
     if path.suffix == ".json" or path.is_file():
-        return source_of_baseline(path)
+        return source_of_parsed(read_baseline(path), path)
     return finished(against, planned=True)

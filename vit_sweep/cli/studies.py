@@ -79,8 +79,8 @@ def status(
         show.problems(console, opened.problems)
     else:
         console.print(show_status.status(opened.name, results, expected, now=now, question=question))
-        for table in show_status.partial_tables(results):
-            console.print(table)
+        for table in show_status.unfinished_tables(results):
+            console.print(show_status.partial_table(table))
         show.problems(console, opened.problems)
     if quiet:
         show.errors([result for result in results if result.status not in {Status.DONE, *_UNFINISHED}], opened.problems)

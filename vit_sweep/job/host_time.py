@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,11 @@ def moment(stopped_s: float) -> Moment:
     return Moment(
         wall_s=time.perf_counter(),
         cpu_s=time.process_time(),
-        waited_s=_waited_s(),
+        # How long this thread could run and had no core: the second number (proc(5)), nanoseconds.
+        waited_s=_kept("/proc/thread-self/schedstat", lambda text: text.split()[1], 1e9),
         switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
-        pressure_s=_pressure_s(),
+        # How long some task of this host waited for a core: `some ... total=`, microseconds.
+        pressure_s=_kept("/proc/pressure/cpu", lambda text: text.split("total=", 1)[1].split()[0], 1e6),
         stopped_s=stopped_s,
     )
 
@@ -51,17 +54,9 @@ def _passed(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else round(after - before, 6)
 
 
-def _waited_s() -> float | None:
-    """How long this thread could run and had no core: the second number of its schedstat (proc(5)), nanoseconds."""
+def _kept(path: str, number: Callable[[str], str], per_second: float) -> float | None:
+    """A running sum of the kernel's, in seconds: `number` of the text of a file of it."""
     try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _pressure_s() -> float | None:
-    """How long some task of this host waited for a core: `some ... total=` of its pressure file, microseconds."""
-    try:
-        return int(Path("/proc/pressure/cpu").read_text().split("total=", 1)[1].split()[0]) / 1e6
+        return int(number(Path(path).read_text())) / per_second
     except (OSError, IndexError, ValueError):
         return None

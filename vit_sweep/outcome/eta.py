@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from launchers.checked import Quantity, checked
-from launchers.text import plural
+from launchers.text import grouped, plural
 
 PLANNED = "the plan's estimate"
 OWN, FIRST = "its own epochs", "its own first steps"
@@ -187,11 +187,7 @@ def _sample(job: Job, training: Training) -> _Sample:
 
 
 def _by_kind(pairs: Iterable[tuple[Job, _Sample]]) -> _Samples:
-    samples: dict[Hashable, list[_Sample]] = {}
-    for job, sample in pairs:
-        for kind in job.kinds:
-            samples.setdefault(kind, []).append(sample)
-    return samples
+    return grouped((kind, sample) for job, sample in pairs for kind in job.kinds)
 
 
 def _kin(job: Job, samples: _Samples) -> Sequence[_Sample]:

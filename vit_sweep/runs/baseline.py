@@ -163,11 +163,6 @@ def parsed_baseline(text: bytes, label: str) -> Baseline:
     return baseline
 
 
-def source_of_baseline(path: Path) -> Source:
-    """The runs of such a file, and what must be said of it."""
-    return source_of_parsed(read_baseline(path), path)
-
-
 def source_of_parsed(baseline: Baseline, path: Path) -> Source:
     """The same of one that was read already; `path`: what it is called."""
     runs = tuple(runs_of_baseline(baseline))

@@ -283,16 +283,15 @@ def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, 
     return replace(options, certify=True), [remark]
 
 
-def _carries(plan: Plan, results: Iterable[Result], settings: Settings, cores: int | None) -> list[str]:
+def _carries(plan: Plan, results: Sequence[Result], settings: Settings, cores: int | None) -> list[str]:
     """What fits the curves of this sweep will carry, with what the study has already."""
-    results_so_far = list(results)
     return coverage.remarks(
         plan,
-        ((result.file.cell, result.file.series) for result in results_so_far),
+        ((result.file.cell, result.file.series) for result in results),
         cores=cores,
         preflight=settings.preflight,
         repeats_follow=settings.repeat_rule is not None,
-        seen=seen_spread(_epochs(results_so_far).values()),
+        seen=seen_spread(_epochs(results).values()),
     )
 
 

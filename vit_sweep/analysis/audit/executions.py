@@ -1,6 +1,7 @@
 """Rules about runs: how many, how complete, with or without their cold start, steady or drifting. Pure."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import expm1, log, sqrt
 from statistics import fmean, median
 
@@ -174,6 +175,9 @@ def missing_ranks(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+_warm_up = partial(Finding, rule="warm-up included", claims=(Claim.THROUGHPUT,))
+
+
 def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
     """The first epoch (start-up, compilation, cold caches, cool GPUs) is in the figures."""
     published = [
@@ -208,15 +212,6 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
             f"{some((evidence.name(run) for run in alone), separator='; ')}",
             advice="run three epochs or more",
         )
-
-
-def _warm_up(sentence: str, advice: str) -> Finding:
-    return Finding(
-        rule="warm-up included",
-        claims=(Claim.THROUGHPUT,),
-        sentence=sentence,
-        advice=advice,
-    )
 
 
 def _of(run: Run, evidence: Evidence) -> str:

@@ -29,22 +29,22 @@ def global_batch_column(evidence: Evidence) -> Iterator[Finding]:
         grown = _in_proportion((run.gpus, run.micro_batch) for run in runs)
         if grown:
             yield _global_batch(
-                f"`batch` grows with the GPUs ({_pairs(grown)}), so no two GPU counts share a series and none has a "
-                "baseline: as it stands in a table of global batches"
+                sentence=f"`batch` grows with the GPUs ({_pairs(grown)}), so no two GPU counts share a series and none "
+                "has a baseline: as it stands in a table of global batches"
             )
     for series in evidence.series:
         if steps := steps_tell(series):
-            yield _global_batch(f"the time of a step tells how many images it has: {steps}", series.label)
+            yield _global_batch(
+                sentence=f"the time of a step tells how many images it has: {steps}", where=series.label
+            )
 
 
-def _global_batch(reason: str, where: str = "") -> Finding:
-    return Finding(
-        rule="global batch as batch per GPU",
-        claims=(Claim.THROUGHPUT, Claim.FIXED_PROBLEM),
-        where=where,
-        sentence=reason,
-        advice="if it counts all GPUs, add a column batch_per with global (or --set batch_per=global); else with gpu",
-    )
+_global_batch = partial(
+    Finding,
+    rule="global batch as batch per GPU",
+    claims=(Claim.THROUGHPUT, Claim.FIXED_PROBLEM),
+    advice="if it counts all GPUs, add a column batch_per with global (or --set batch_per=global); else with gpu",
+)
 
 
 def steps_tell(series: ScalingSeries) -> str:

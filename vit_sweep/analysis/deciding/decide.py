@@ -44,10 +44,9 @@ def decide(
 def _over_budget(choices: tuple[Choice, ...], evidence: Evidence, budget: float) -> str:
     least = min(evidence.hours(choice.gpus) for choice in choices)
     spent = f"{evidence.spent:.3g} are spent, and the next run takes" if evidence.runs else "the first run takes"
-    return (
-        f"budget_gpu_hours={budget:g}: {spent} about {least:.3g} – {budget_enough(choices, evidence):.3g} would pay "
-        f"the next {plural(_runs(choices), 'run')}"
-    )
+    enough = evidence.spent + cost(choices, evidence)
+    runs = plural(sum(choice.runs for choice in choices), "run")
+    return f"budget_gpu_hours={budget:g}: {spent} about {least:.3g} – {enough:.3g} would pay the next {runs}"
 
 
 def _earlier_looks(decisions: Sequence[Decision]) -> EarlierLooks:
@@ -61,12 +60,3 @@ def _earlier_looks(decisions: Sequence[Decision]) -> EarlierLooks:
         below=frozenset(last.answer.below),
         last_count=last.judged,
     )
-
-
-def budget_enough(choices: tuple[Choice, ...], evidence: Evidence) -> float:
-    """GPU-hours of a whole study that would pay these cells too."""
-    return evidence.spent + cost(choices, evidence)
-
-
-def _runs(choices: tuple[Choice, ...]) -> int:
-    return sum(choice.runs for choice in choices)

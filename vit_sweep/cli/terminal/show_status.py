@@ -157,13 +157,8 @@ def _ended_at(result: Result) -> float:
     return datetime.fromisoformat(brief.started_at).timestamp() + (brief.job_s or 0.0)
 
 
-def partial_tables(results: Sequence[Result]) -> list[Fitted]:
-    """The scaling tables so far: what has a time, against the baseline that was planned."""
-    return [partial_table(table) for table in unfinished_tables(results)]
-
-
 def unfinished_tables(results: Sequence[Result]) -> list[Data]:
-    """The same as tables that nobody has drawn."""
+    """The scaling tables so far: what has a time, against the baseline that was planned."""
     # They stand on the whole analysis, which a study of many cells is shown without.
     from vit_sweep.analysis.series.grouping import group
     from vit_sweep.report.tables.form.counting import in_pairs

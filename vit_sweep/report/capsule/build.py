@@ -21,6 +21,7 @@ from launchers.invocation import called
 from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
+from vit_sweep.record.machine import hardware_words
 from vit_sweep.report.capsule.contents import cleaned_files, cleaner_of, listed
 from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
 from vit_sweep.report.capsule.metadata import (
@@ -34,7 +35,6 @@ from vit_sweep.report.capsule.metadata import (
     hardware,
     readme,
     unfinished_text,
-    words_of_hardware,
 )
 from vit_sweep.report.records import Records
 from vit_sweep.runs.baseline import baseline_of, text_of
@@ -208,7 +208,7 @@ def _about(name: str, people: Sequence[Author], license_: str, gathered: "Gather
         ended=began[-1] if began else "",
         runs=len(gathered.runs),
         done=sum(run.status is Status.DONE for run in gathered.runs),
-        hardware=words_of_hardware(gathered.runs),
+        hardware=hardware_words(rank for run in gathered.runs for rank in run.machine),
     )
 
 

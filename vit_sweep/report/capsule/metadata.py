@@ -10,7 +10,7 @@ import yaml
 from launchers.checked import checked, to_plain
 from launchers.errors import UserError
 from launchers.text import indented, plural, some
-from vit_sweep.record.machine import FACTS, Fingerprint, hardware_words
+from vit_sweep.record.machine import FACTS, Fingerprint
 from vit_sweep.runs.run import Run
 
 _AUTHOR = re.compile(r"([^<>]*[^<>\s])\s*(?:<(?:https://orcid\.org/)?(\d{4}-\d{4}-\d{4}-\d{3}[\dX])>)?")
@@ -153,11 +153,6 @@ def hardware(machines: Iterable[Fingerprint]) -> str:
         kind.pop("rank", None)
         kind.pop("host", None)
     return indented({"schema_version": 1, "machines": kinds}, sort_keys=True) + "\n"
-
-
-def words_of_hardware(runs: Iterable[Run]) -> str:
-    """The same in words."""
-    return hardware_words(rank for run in runs for rank in run.machine)
 
 
 def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[tuple[str, str]]) -> str:

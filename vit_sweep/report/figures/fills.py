@@ -108,12 +108,8 @@ def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
 def draw_boxes(axes: Axes, boxes: Sequence[Box], *, color: str, hatch: str, width: float = 0.74) -> None:
     """Boxes of one fill as one shape: to make a hatch at the resolution of print takes longer than to fill with it."""
     if boxes:
-        shapes = [_outline(box, width) for box in boxes]
-        axes.add_patch(
-            PathPatch(
-                Path.make_compound_path(*shapes), facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, zorder=3
-            )
-        )
+        shape = Path.make_compound_path(*(_outline(box, width) for box in boxes))
+        axes.add_patch(PathPatch(shape, facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, zorder=3))
 
 
 def _outline(box: Box, width: float) -> Path:

@@ -42,9 +42,8 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     works = grouped(
         (_work(run), run) for run in runs if run.timed and run.memory_mib and run.images and not run.oversubscribed
     )
-    works_shown = [work for work in works.values() if len({within(run.conditions, ("engine",)) for run in work}) > 1][
-        :MOST_PANELS
-    ]
+    several = [work for work in works.values() if len({within(run.conditions, ("engine",)) for run in work}) > 1]
+    works_shown = several[:MOST_PANELS]
     if not works_shown:
         return Skipped(name=NAME, reason="no work was done by several engines whose memory on a GPU is known")
     certificates = Certificates(runs)
