@@ -241,7 +241,10 @@ def script() -> None:
     try:
         sys.exit(main())
     finally:
-        gc.freeze()  # at its end Python would look through all that is left for garbage: a seventh of a `collect`
+        # At its end Python would look through all that is left for garbage: a seventh of a `collect`. What torch
+        # imports (Triton, by nanobind) calls whatever is left then a leak, in two hundred lines.
+        if "torch" not in sys.modules:
+            gc.freeze()
 
 
 if __name__ == "__main__":

@@ -44,8 +44,9 @@ def requested(request: Request, tell: Tell) -> Sources:
 def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     """List a split; every class folder must hold an image."""
     classes = classes_of(data.name, folder)
+    files = _files_in(folder)
     listing = DatasetFolder(folder, lambda path: path, SUFFIXES)
-    skipped = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
+    skipped = files - len(listing.samples)
     if skipped:
         tell(f"{folder}: {plural(skipped, 'file')} left out, not named like an image")
     return Source(
@@ -53,6 +54,18 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
         classes=classes,
         samples=tuple(Sample(path, label) for path, label in listing.samples),
     )
+
+
+def _files_in(folder: Path) -> int:
+    """How many files lie in a folder and behind its links, which `DatasetFolder` follows; none may lead round."""
+    count = 0
+    for at, folders, names in os.walk(folder, followlinks=True):
+        count += len(names)
+        for name in folders:
+            path = Path(at, name)
+            if path.is_symlink() and Path(at).resolve().is_relative_to(path.resolve()):
+                raise UserError(f"{path} is a link to a folder in which it lies itself; remove it")
+    return count
 
 
 def check(data: DataSpec, sources: dict[str, Source]) -> None:

@@ -175,7 +175,9 @@ class Reader:
             pixels: Tensor = transforms.pil_to_tensor(image) if isinstance(image, Image.Image) else image
             return pixels
         except Exception as error:  # what decoders raise is listed nowhere
-            return f"{sample.name} ({' '.join(str(error).replace(sample.path, 'it').split())})"
+            # Of a file that cannot be opened, the words without its name and the error's number.
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error).replace(sample.path, "it")
+            return f"{sample.name} ({' '.join(reason.split())})"
 
 
 class _Files(Dataset[Tensor | str]):
