@@ -74,7 +74,7 @@ def gate(
     from vit_sweep.analysis.gate.judging import judge
 
     if not 0 < slower <= 10:
-        raise UserError(f"slower={slower:g}: a slow-down that matters lies above 0; 0.05 is 5 %")
+        raise UserError(f"slower={slower:g}: a slow-down that matters lies above 0, and at 10 at most; 0.05 is 5 %")
     for name, part in (tolerance or {}).items():
         if not 0 <= part <= 1:
             raise UserError(f"tolerance={name}={part:g}: a part of the count, 0 to 1; 0.01 is 1 %")

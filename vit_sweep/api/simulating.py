@@ -132,7 +132,7 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
 def _counts(override: str) -> tuple[int, ...]:
     counts = override.removeprefix("gpus=").split(",")
     if not all(re.fullmatch(r"[1-9]\d{0,6}", count) for count in counts):
-        raise UserError(f"{override}: GPU counts are whole numbers of one or more; write for example gpus=1,2,4,8")
+        raise UserError(f"{override}: GPU counts are whole numbers from 1 to 9,999,999; write for example gpus=1,2,4,8")
     return tuple(map(int, counts))
 
 

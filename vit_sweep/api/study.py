@@ -37,6 +37,10 @@ class Study(Results):
         """As one would open it."""
         return f"vit_sweep.open({str(self.folder)!r})"
 
+    def __fspath__(self) -> str:
+        """Its folder: a study stands where its folder may."""
+        return str(self.folder)
+
     @property
     def name(self) -> str:
         """Its folder's."""

@@ -210,7 +210,7 @@ def test_what_is_audited_compared_simulated_and_held_against_is_a_line_and_in_a_
         (published.audit(), "<audit of paper_cifar100: throughput: falls", "<td>fixed problem"),
         (vs.compare(published, published), "<b / a over 17 cells, geometric mean 1.000", "<td>cannot tell apart"),
         (vs.simulate(gpus=[1, 8], partition="vector_t4v2"), "<SIMULATED strong curve of vit_tiny_32", "<td>8"),
-        (vs.gate("mine", study.folder), "<mine against mine: ", "fine in"),
+        (vs.gate(study, study), "<mine against mine: ", "fine in"),
     ):
         assert repr(shown).startswith(line)
         assert len(repr(shown)) < 220

@@ -376,6 +376,7 @@ def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(tmp_path, monke
         (["partition=local"], "partition=local: its profile has no network"),
         (["batch=16,32"], "one curve is simulated at a time"),
         (["gpus=1,x"], "gpus=1,x: GPU counts are whole numbers"),
+        (["gpus=1,10000000"], "whole numbers from 1 to 9,999,999"),
         (["nodes=2"], "use placement=packed or placement=spread"),
         (["bathc=3"], "did you mean batch?"),
         (["grid=paper_fig4"], "a named grid has several cells"),

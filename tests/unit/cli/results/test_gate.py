@@ -176,6 +176,10 @@ def test_markdown_is_added_to_what_is_there_and_has_a_row_for_all_that_is_not_a_
         (["mine"], "what is the study held against? --against BASELINE, or write one"),
         (["mine", "--write-baseline", "baseline.yaml"], "write FILE.json"),
         (["mine", "--against", "mine", "--slower", "0"], "slower=0: a slow-down that matters lies above 0"),
+        (
+            ["mine", "--against", "mine", "--slower", "11"],
+            "slower=11: a slow-down that matters lies above 0, and at 10",
+        ),
         (["mine", "--against", "mine", "--slower", "nan"], "slower=nan: a slow-down that matters lies above 0"),
         (["mine", "--against", "mine", "--tolerance", "flops=0.1"], "tolerance=flops: nothing of this name is counted"),
         (["mine", "--against", "mine", "--tolerance", "flop"], "write COUNT=PART"),
