@@ -71,7 +71,7 @@ def pytest_collection_finish(session):
     of_slurm = [item for item in session.items if ROOT / "tests" / "slurm" in item.path.parents]
     unmarked = {item.path.name for item in of_slurm if item.get_closest_marker("slurm") is None}
     assert not unmarked, f"{unmarked}: another stage would start a cluster for them; pytestmark = pytest.mark.slurm"
-    gc.freeze()
+    warm.freeze()
     atexit.register(gc.unfreeze)  # or libraries speak of leaks at the end
 
 
