@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -115,9 +116,10 @@ def outcome(make):
 @example(overrides=["zero=0,1", "engine=zero1"])
 @example(overrides=["model=vit_b_16", "model.layers=2,3", "optimizer.learning_rate=1e-3,0.01"])
 def test_configurations_are_those_of_the_long_way(hydra, kept, overrides):
+    @cache
     def long():
         master = hydra.compose_config("config", list(overrides), run_mode=RunMode.MULTIRUN)
-        return expand(overrides, loader=hydra.config_loader, master=master)
+        return list(expand(overrides, loader=hydra.config_loader, master=master))
 
     def short():
         found = quick(["-m", *overrides], kept, composed_groups)
