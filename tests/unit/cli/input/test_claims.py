@@ -21,7 +21,7 @@ TIMES = {1: 4.0, 2: 2.1, 4: 1.2}
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(SWITCH, "svg")
+    monkeypatch.setenv(SWITCH, "off")
     return tmp_path
 
 
@@ -282,7 +282,7 @@ def test_files_and_patterns_are_repeats_of_each_other_even_with_equal_names(here
     assert "no file matches this pattern" in capsys.readouterr().err
 
 
-def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
+def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys, monkeypatch):
     pytest.importorskip("pandas")
     write_table(here / "theirs.csv")
     text = (here / "theirs.csv").read_text().replace("gpus,", "num_gpus,", 1)
@@ -290,7 +290,9 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     words = ["--csv", "theirs.csv", "--map", "gpus=num_gpus", "--set", "data=cifar10"]
     assert main(["audit", "--csv", "theirs.csv"]) == 2
     assert "--map gpus=THEIRS" in capsys.readouterr().err
+    monkeypatch.setenv(SWITCH, "svg")
     assert main(["report", *words]) == 0
+    monkeypatch.setenv(SWITCH, "off")
     page = (here / "outputs" / "theirs" / "report.html").read_text()
     assert "imported from" in page
     assert "cifar10" in page
@@ -305,9 +307,9 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     assert "2 things are named" in capsys.readouterr().err
 
 
-def test_a_page_of_files_says_what_was_read_once_and_names_no_folder_of_this_machine(here, capsys, monkeypatch):
+def test_a_page_of_files_says_what_was_read_once_and_names_no_folder_of_this_machine(here, monkeypatch):
     pytest.importorskip("pandas")
-    monkeypatch.setenv(SWITCH, "off")
+    monkeypatch.setenv(SWITCH, "svg")  # off, a report draws all formats
     for seed in (0, 1):
         write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
     assert main(["report", "--csv", f"{here}/run*/metrics.csv"]) == 0
@@ -325,6 +327,7 @@ def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys, monkey
     assert main(["collect", "--reference", "paper_cifar100"]) == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "vit_sweep report --reference paper_cifar100" in screen
+    monkeypatch.setenv(SWITCH, "svg")
     assert main(["report", "--reference", "paper_cifar100"]) == 0
     page = (here / "outputs" / "paper_cifar100" / "report.html").read_text()
     assert "vit_sweep report --reference paper_cifar100" in page
