@@ -21,7 +21,9 @@ from tests.unit.builders import batch, planned_study, point, profile, record
 from vit_sweep.__main__ import main
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.record.machine import Fingerprint
+from vit_sweep.report import figures
 from vit_sweep.report.capsule.cleaning import Cleaner
+from vit_sweep.study.code import snapshot
 from vit_sweep.study.code.snapshot import digest_of, take
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,6 +95,15 @@ def write_study(folder, seeds=(0, 1)):
     take(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_code():
+    """Snapshots of two files: hundreds are copied, packed and hashed at every turn, and it does not matter which."""
+    with pytest.MonkeyPatch.context() as patch:
+        code = {f"{name}/__init__.py": f'"""{name}"""\n'.encode() for name in ("vit_sweep", "launchers")}
+        patch.setattr(snapshot, "_running", lambda: dict(code))
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with the study and its capsule, which nobody changes."""
@@ -104,6 +115,12 @@ def made(tmp_path_factory):
         patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
         assert main(["capsule", "mine", *WORDS, "--out", "mine.zip"]) == 0
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No figures: most of a capsule's time goes into them, and what is tested here is beside them."""
+    monkeypatch.setattr(figures, "draw_all", lambda *_, **__: [])
 
 
 @pytest.fixture
@@ -215,6 +232,7 @@ def test_a_path_with_blanks_inside_a_sentence_tells_none_of_its_folders(text, to
     assert cleaner.text(text) == told
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_words_of_a_command_and_the_messages_of_its_jobs_tell_no_folder_with_blanks(desk):
     study = Path("outputs/mine/study.json")
     told = json.loads(study.read_text()) if study.is_file() else {"schema_version": 1, "name": "mine", "commands": []}
@@ -328,6 +346,7 @@ def test_a_missing_package_is_told_with_the_extra_to_install(desk, capsys, monke
     assert "rocrate not installed here: pip install 'vit_sweep[capsule]'" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_that_proves_it_whole_can_be_typed_as_it_is_printed(desk, capsys):
     assert main(["capsule", "mine", *WORDS, "--out", "my own.zip"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "whether it is whole" in line]
@@ -344,6 +363,7 @@ def test_what_is_no_capsule_is_told(desk, capsys):
     assert "manifest-sha256.txt line 1 is no checksum" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_unfinished_study_is_told_and_packed_if_one_wants(desk, capsys):
     gone = next(Path("outputs/mine/cells").glob("n1-g2-*"))
     shutil.rmtree(gone / "attempts")
@@ -356,6 +376,7 @@ def test_an_unfinished_study_is_told_and_packed_if_one_wants(desk, capsys):
         assert f"- 1 cell has not ended: {gone.name}" in packed.read("README.md").decode()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_is_read_through_a_link_and_strangers_stay_outside(desk, capsys):
     outside = desk / "outside.json"
     cell = next(Path("outputs/mine/cells").glob("n1-g2-*")).absolute()
@@ -370,6 +391,7 @@ def test_nothing_is_read_through_a_link_and_strangers_stay_outside(desk, capsys)
     assert not Path("linked/outputs/mine/diary.txt").exists() and not list(desk.glob(".*.tmp"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damaged_and_absent_code_are_noted(desk, capsys):
     (code,) = Path("outputs/mine/.code").iterdir()
     file = code / "vit_sweep/__init__.py"
@@ -394,6 +416,8 @@ def test_it_is_a_valid_ro_crate(form, desk):
     environment = {"PATH": os.environ["PATH"], "HOME": str(desk)}
     answer = subprocess.run([*words, form], capture_output=True, text=True, env=environment)
     assert (answer.returncode, answer.stdout) == (0, "[]\n"), answer.stderr
+    if form == "mine.zip":
+        return
     metadata = Path("theirs/ro-crate-metadata.json")
     metadata.write_text(metadata.read_text().replace('"datePublished"', '"dateForgotten"'))
     answer = subprocess.run([*words, "theirs"], capture_output=True, text=True, env=environment)
@@ -532,9 +556,9 @@ def test_a_sample_is_the_published_cells_with_what_they_cost_in_a_study_of_its_o
 
 
 def test_the_same_seed_draws_the_same_cells_and_what_they_were_told_is_kept(desk, lab, capsys):
-    for name, seed in (("a", 0), ("b", 0), *((f"s{n}", n) for n in range(1, 9))):
+    for name, seed in (("a", 0), ("b", 0), *((f"s{n}", n) for n in range(1, 4))):
         assert ran(capsys, f"study={name}", "--cells", "1", "--seed", str(seed))[0] == 0
-    drawn = [planned_cells(f"outputs/{name}") for name in ("a", "b", *(f"s{n}" for n in range(1, 9)))]
+    drawn = [planned_cells(f"outputs/{name}") for name in ("a", "b", "s1", "s2", "s3")]
     assert drawn[0] == drawn[1] and len(set(map(frozenset, drawn))) > 1
     (one,) = drawn[0]
     with zipfile.ZipFile("mine.zip") as packed:
@@ -682,11 +706,12 @@ def test_json_and_junit_say_what_the_screen_says(desk, capsys):
     assert suite[0][0][0].get("type") == "differs"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_python_it_is_the_same_object_and_the_same_sentence(desk, monkeypatch):
     import vit_sweep as vs
 
     made = vs.capsule("mine", "second.zip", license="MIT", authors="Ada Lovelace")
-    assert made.path == Path("second.zip") and made.files > 100
+    assert made.path == Path("second.zip") and made.files > 40
     again(desk / "outputs/same", 1.001)
     said = vs.reproduce("second.zip", "same", within=0.2)
     assert said.outcome == "reproduced" and said.sentence.startswith(
