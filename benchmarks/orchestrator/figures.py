@@ -9,6 +9,7 @@ By wall time: what is drawn side by side takes no less of the processors.
 """
 
 import gc
+import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -22,11 +23,12 @@ from benchmarks.provenance import options, report
 from benchmarks.rounds import Took, compared, interleaved, summary, timed, with_control
 from launchers.atomic import write
 from launchers.checked import to_json
+from launchers.text import plural
 from vit_sweep.__main__ import COLLECTED_AT
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.report import figures
-from vit_sweep.report.figure import FORMATS
+from vit_sweep.report.figure import FORMATS, formats
 from vit_sweep.report.gather import Gathered, gather
 from vit_sweep.study.store import Study
 
@@ -65,7 +67,7 @@ def saves(study: Gathered, folder: Path) -> Callable[[], Took]:
                 figure = draw()
                 sheet = getattr(figure, "sheet", None)
                 if isinstance(sheet, Sheet):
-                    for suffix in FORMATS:
+                    for suffix in formats(os.environ) or FORMATS:
                         sheet.set_layout_engine("constrained")
                         sheet.savefig(folder / f"{figure.name}{suffix}")
 
@@ -92,7 +94,7 @@ def main() -> None:
         names = {path.stem for path in Path(folder, "one").iterdir()}
         assert names == {path.stem for path in Path(folder, "theirs").iterdir()}
     table = compared(
-        f"{len(names)} figures of {args.cells} cells in {len(FORMATS)} formats",
+        f"{len(names)} figures of {args.cells} cells in {plural(len(formats(os.environ) or FORMATS), 'format')}",
         turns,
         "savefig",
         goals={"side by side": GOAL},

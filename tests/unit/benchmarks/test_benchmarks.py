@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 from tests.e2e.train.ranks import Program
 from tests.warm import clean_environment
 from vit_sweep.cli.verbs import VERBS
+from vit_sweep.report.figure import SWITCH
 
 SMALLEST = {
     "judging/accuracy_coverage": ["--studies=20"],
@@ -79,7 +80,7 @@ def started(command, folder):
     completed = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""},
+        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": "", SWITCH: "svg"},
         capture_output=True,
         text=True,
         timeout=300,
