@@ -11,7 +11,7 @@ import yaml
 from tests.conftest import ROOT
 from vit_sweep.config.plain_yaml import plain
 
-KEPT = ("local", "tesla", "vector_t4v2")
+KEPT = ("tesla", "vector_t4v2")
 GITHUB, GITLAB = ROOT / "docs" / "ci" / "render-diff.yml", ROOT / "docs" / "ci" / "gitlab-render-diff.yml"
 
 
@@ -108,7 +108,6 @@ def test_a_request_shows_what_changed_what_is_new_and_what_is_the_same_and_passe
     assert "+#SBATCH --qos=long\n" in output
     assert "## mine: new\n\n```diff\n--- /dev/null\n" in output
     assert "## tesla: the same\n\n## vector_t4v2" in output
-    assert "## local: the same" in output
 
 
 @pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])
@@ -137,7 +136,7 @@ def test_a_profile_that_cannot_be_rendered_fails_the_job_with_its_error_first_an
     broken = profile_of(origin, "tesla").replace("nodes:", "nods:")
     code, output = run(GITHUB, request_with(vector_t4v2=changed, tesla=broken), tmp_path)
     assert code != 0
-    first, _, later_sections = output.partition("## local")
+    first, _, later_sections = output.partition("## vector_t4v2")
     assert first.startswith("## tesla: cannot be rendered\n\n```\nthe dry run of HEAD failed (")
     assert "unknown key partition.nods – did you mean nodes?" in first
     assert "+#SBATCH --qos=long\n" in later_sections
