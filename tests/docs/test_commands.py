@@ -8,6 +8,7 @@ from tests import warm
 from tests.browser.studies import made_up
 from tests.conftest import OLD_STUDY, ROOT
 from tests.docs.commands import OWN_DATA, PAGES, filled, shown
+from vit_sweep.report.figure import SWITCH
 
 STUDIES = ("NAME", "A", "B", "before", "after", "mine", "first", "fig13", "zero0", "zero1")
 TABLES = ("FILE", "theirs.csv", "before.csv", "after.csv")
@@ -24,6 +25,8 @@ ENDS_HERE = {
     "continue_from=": "a training goes on as if nothing had happened",  # with a checkpoint: tests/e2e/train
 }
 """Commands that need what is not on the desk, with the sentence that says so; a mistake would give another one."""
+DRAWING = ("capsule", "open", "report")
+"""Verbs that draw whatever is said of figures: off, they would draw all formats."""
 COMMANDS = {words: page.name for page in PAGES for words in shown(page) if not OWN_DATA.search(words)}
 
 
@@ -43,7 +46,7 @@ def desk(tmp_path_factory):
         ("gate", "mine", "--write-baseline", "baseline.json"),
         ("capsule", "mine", "--license", "CC-BY-4.0", "--author", "Ada Lovelace", "--out", "theirs.zip"),
     ):
-        made = warm.run(*words, cwd=folder, env={})
+        made = warm.run(*words, cwd=folder, env={SWITCH: "svg"})
         assert made.returncode == 0, made.stderr
     for site in ("my_conf", "site/vit_sweep-site"):
         (folder / site / "partition").mkdir(parents=True)
@@ -63,8 +66,9 @@ def test_no_shown_command_is_a_mistake(words, desk, sweep, tmp_path):
         "PATH": "/nowhere",  # no Slurm, no browser
         "HOME": str(tmp_path),
         "SHELL": "/bin/bash",
-        "VIT_SWEEP_FIGURES": "svg",
     }
+    if words.startswith(DRAWING):
+        environment[SWITCH] = "svg"
     answer = sweep(*filled(words, desk), cwd=desk, env=environment)
     assert "Traceback" not in answer.stderr
     sentence = next((said for start, said in ENDS_HERE.items() if words.startswith(start)), None)

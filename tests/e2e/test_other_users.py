@@ -76,6 +76,7 @@ def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place, m
     code, text = command(place, "report", study)
     assert code == 0, text
     assert (place / "here/old-tables/report.html").is_file()
+    monkeypatch.setenv(SWITCH, "off")
     code, text = command(place, "collect", study)
     assert code == 0, text
     assert f"uid {OWNER}'s and yours to read only, so this goes to {place}/here/old-tables" in text
@@ -83,6 +84,7 @@ def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place, m
     code, text = command(place, "collect", study, "--output", "there")
     assert code == 0, text
     assert (place / "here/there/tables/runs.csv").is_file()
+    monkeypatch.setenv(SWITCH, "svg")
     code, text = command(place, "report", study, "--output", "there/page.html")
     assert code == 0, text
     assert (place / "here/there/page.html").is_file()

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.conftest import TEST_CONF
+from vit_sweep.report.figure import SWITCH
 
 PLANTED = "planted-s3cret-8271"
 WORDS = [f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=2", "batch=16", "study=s"]
@@ -24,7 +25,7 @@ def shown(sweep):
     """What the verbs that read print of the study."""
     commands = (["status", "s"], ["collect", "s"], ["report", "s"], ["render-diff", "s", "other"])
     sweep(*WORDS[:-1], "study=other", "dry_run=true")
-    answers = [sweep(*command) for command in commands]
+    answers = [sweep(*command, env={SWITCH: "svg"}) for command in commands]
     assert all(answer.returncode in (0, 1, 3) for answer in answers), [answer.stderr for answer in answers]
     return "".join(itertools.chain(*((answer.stdout, answer.stderr) for answer in answers)))
 

@@ -10,6 +10,7 @@ from launchers.checked import to_json
 from tests.unit.builders import entry, record
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.report.figure import SWITCH
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 
@@ -91,7 +92,7 @@ def test_a_quiet_report_prints_the_path_of_its_page_alone(sweep, planned):
     assert "nothing to report" in nothing.stderr
     for file in files:
         finish(study, file)
-    answer = sweep("report", "s", "--quiet")
+    answer = sweep("report", "s", "--quiet", env={SWITCH: "svg"})
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{study.folder / 'report.html'}\n", "")
 
 
