@@ -26,7 +26,7 @@ for the end, and these are the longest.
 """
 PYTEST = (sys.executable, "-m", "pytest", "-q", *FILES)
 STAGES = {
-    "train": ("sweeps that really train, on this machine", [*PYTEST, "-n", "3", "-m", "train and not slurm"]),
+    "train": ("sweeps that really train, on this machine", [*PYTEST, "-n", "2", "-m", "train and not slurm"]),
     "slurm": ("sweeps on a real Slurm of virtual nodes", [*PYTEST, "-n", "2", "-m", "slurm"]),
     "quick": (
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",

@@ -2,9 +2,9 @@
 
 torch itself asks for its tracer where no graph is ever traced: an optimizer says at each step that a graph would break
 there, torchvision marks functions that are not to be compiled, a process group forgets rules that nobody has read, the
-profiler asks whether the compiler makes CUDA graphs. Each of these loads a thousand modules, the compiler and what it
-computes with. So something stands in for both that answers these few questions as an untraced process would. Whatever
-else is asked of it loads the real ones.
+profiler asks whether the compiler makes CUDA graphs, a checkpoint of plain torch whether a module was compiled. Each of
+these loads a thousand modules, the compiler and what it computes with. So something stands in for both that answers
+these few questions as an untraced process would. Whatever else is asked of it loads the real ones.
 """
 
 import importlib
@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 TRACER, COMPILER = "torch._dynamo", "torch._inductor"
-_UTILS, _RULES, _CONFIG = f"{TRACER}.utils", f"{TRACER}.trace_rules", f"{COMPILER}.config"
+_UTILS, _RULES, _FRAMES = f"{TRACER}.utils", f"{TRACER}.trace_rules", f"{TRACER}.eval_frame"
+_CONFIG = f"{COMPILER}.config"
 
 
 class _StandIn(ModuleType):
@@ -69,10 +70,13 @@ def leave_out() -> None:
         _UTILS, is_compile_supported=_is_compile_supported, get_optimize_ddp_mode=lambda: "no_optimization"
     )
     rules = _StandIn(_RULES, clear_lru_cache=_nothing)
-    tracer = _StandIn(TRACER, utils=utils, trace_rules=rules, graph_break=_nothing, disable=_untraced)
+    frames = _StandIn(_FRAMES, OptimizedModule=_CompiledModule)
+    tracer = _StandIn(
+        TRACER, utils=utils, trace_rules=rules, eval_frame=frames, graph_break=_nothing, disable=_untraced
+    )
     config = _StandIn(_CONFIG, triton=SimpleNamespace(cudagraphs=False))
     compiler = _StandIn(COMPILER, config=config)
-    sys.modules |= {module.__name__: module for module in (tracer, utils, rules, compiler, config)}
+    sys.modules |= {module.__name__: module for module in (tracer, utils, rules, frames, compiler, config)}
     torch._dynamo, torch._inductor = tracer, compiler
     sys.meta_path.insert(0, _Finder)
 
@@ -81,7 +85,7 @@ def bring_in() -> None:
     """Load the real ones; what was marked as not to be compiled before then is not marked."""
     if _Finder in sys.meta_path:
         sys.meta_path.remove(_Finder)
-        for name in (TRACER, _UTILS, _RULES, COMPILER, _CONFIG):
+        for name in (TRACER, _UTILS, _RULES, _FRAMES, COMPILER, _CONFIG):
             del sys.modules[name]
         del torch._dynamo, torch._inductor
     importlib.import_module(TRACER)
@@ -90,6 +94,10 @@ def bring_in() -> None:
 def is_loaded() -> bool:
     """Whether this process has the real tracer."""
     return TRACER in sys.modules and not isinstance(sys.modules[TRACER], _StandIn)
+
+
+class _CompiledModule:
+    """What no module is where nothing is compiled."""
 
 
 def _nothing(*_: Any, **__: Any) -> None:
