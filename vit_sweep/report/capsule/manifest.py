@@ -64,8 +64,8 @@ def verify(path: Path) -> Verified:
         for name, digest in checksums.items():
             if name not in files:
                 wrong.append(f"{name} is missing")
-            elif (actual := _digest(files[name])) != digest:
-                wrong.append(f"{name} has changed: its sha256 is {actual[:12]}... and not {digest[:12]}...")
+            elif difference := _difference(files[name], digest):
+                wrong.append(f"{name} {difference}")
         wrong += [
             f"{name} was added: {MANIFEST} does not name it" for name in files if name not in {*checksums, MANIFEST}
         ]
@@ -174,12 +174,13 @@ def _of_zip(packed: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, _Opener]
             yield name, lambda entry=entry: packed.open(entry)  # type: ignore[misc]
 
 
-def _digest(opened: _Opener) -> str:
+def _difference(opened: _Opener, expected: str) -> str:
     digest = hashlib.sha256()
     try:
         with opened() as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
     except _DAMAGED as error:
-        return f"unknown ({error})"
-    return digest.hexdigest()
+        return f"cannot be unpacked ({error})"
+    actual = digest.hexdigest()
+    return "" if actual == expected else f"has changed: its sha256 is {actual[:12]}... and not {expected[:12]}..."
