@@ -7,6 +7,8 @@ import pytest
 
 from vit_sweep.data.prepare import medical
 
+pytestmark = pytest.mark.train
+
 PACKAGE = """
 import os
 os.makedirs(os.path.expanduser("~/.medmnist"), exist_ok=True)
