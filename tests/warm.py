@@ -202,6 +202,10 @@ def _import_everything() -> None:
     freeze()  # a look for garbage in a child would copy every page that it shares with this process
 
 
+count_frozen = gc.get_freeze_count
+"""Python's own, which `freeze` puts an answer in place of."""
+
+
 def freeze() -> None:
     """Nothing that there is now is looked through for garbage, nor walked by whoever asks whether something is frozen.
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from tests.e2e.train.ranks import small_cell
 from tests.e2e.train.trainers import trainer_of
+from tests.warm import count_frozen
 from vit_sweep.job.train.measure.exposed import measure_exposed
 from vit_sweep.plan.specs import EngineSpec
 
@@ -79,7 +80,7 @@ def test_in_timed_steps_no_old_object_is_looked_at_for_garbage():
     circle.itself, gone = circle, ref(circle)
     del circle
     engine, observations = Engine(), []
-    engine.at_step.append(lambda: observations.append((gone() is None, len(gc.get_objects()), gc.get_freeze_count())))
+    engine.at_step.append(lambda: observations.append((gone() is None, len(gc.get_objects()), count_frozen())))
     trainer(engine).epoch()
     assert len(observations) == 6
     assert all(collected and frozen > 10 * looked_at for collected, looked_at, frozen in observations)
