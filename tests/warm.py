@@ -112,7 +112,11 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 
 
 def serve(address: str) -> None:
-    """Fork for every connection until told to end; once, since a fork copies what a quarter of a gigabyte takes."""
+    """Fork for every connection until told to end, or until who started this is gone, killed perhaps.
+
+    Once, since a fork copies what a quarter of a gigabyte takes.
+    """
+    starter = os.pidfd_open(os.getppid())
     _import_everything()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
@@ -121,8 +125,11 @@ def serve(address: str) -> None:
     sys.stdout.flush()
     with selectors.DefaultSelector() as news:
         news.register(listener, selectors.EVENT_READ)
+        news.register(starter, selectors.EVENT_READ)
         while True:
             for key, _ in news.select():
+                if key.fd == starter:
+                    return
                 if key.fileobj is listener:
                     _begin(listener.accept()[0], news)
                 else:
