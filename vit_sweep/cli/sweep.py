@@ -129,7 +129,7 @@ def resume(
         require_loggers(name for cell in runnable for name in files[cell].options.logging)
         for root, data in {(files[cell].data_root, cells[cell].cell.data) for cell in chosen.todo}:
             datasets.require(data, Path(root))
-        console.print(f"study {study.name}: {plural(len(cells), 'cell')}, {len(chosen.todo)} to run")
+        console.print(f"study {study.name}: {plural(len(cells), 'cell')}, {len(chosen.todo):,} to run")
         show.problems(console, study.problems)
         show.selection(console, chosen.selection, unclear, rerun=rerun)
         written = write(study, chosen.todo, code, limits=study.job_limits(), results=chosen.results)

@@ -62,7 +62,8 @@ def plan(
     A long grid is shown by its axes, unless it is wanted `whole`. `words`: those of the command, whose values are
     named also where all cells share them.
     """
-    title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
+    points, planned = plural(len(plan.points), "point"), plural(len(plan.cells), "cell")
+    title = f"study {study}: {points}, {planned}, {len(todo):,} to run"
     cells = list(plan.cells.values())
     fields = [
         *_shape(cells),
@@ -80,7 +81,7 @@ def plan(
     console.print(_summary(fields_shown, remarks) if folded else rows)
     console.print()
     if folded:
-        console.print(f"{len(cells)} cells in short; --all (plan=all) shows a row for each")
+        console.print(f"{len(cells):,} cells in short; --all (plan=all) shows a row for each")
     _total(console, plan, todo)
     several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
     if several:
