@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from math import exp, log, sinh
 from typing import NamedTuple
 
-from scipy.special import stdtr, stdtrit
-
 from launchers.text import plural
 from vit_sweep.analysis.deciding.candidates import Candidates
 from vit_sweep.analysis.deciding.evidence import Evidence, Value, Weights
 from vit_sweep.analysis.deciding.looks import confidence_of
+from vit_sweep.analysis.series.distributions import stdtr, stdtrit
 from vit_sweep.analysis.series.estimates import number
 from vit_sweep.plan.deciding.decision import Answer
 from vit_sweep.plan.deciding.question import Quantity, Question

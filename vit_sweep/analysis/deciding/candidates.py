@@ -14,10 +14,11 @@ from math import log
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtr
+from scipy.special import ndtr
 
 from vit_sweep.analysis.deciding.evidence import Evidence
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, Workload, law_time_s
+from vit_sweep.analysis.series.distributions import stdtr
 
 Floats = npt.NDArray[np.float64]
 DOUBT = (0.005, 0.01, 0.02, 0.04, 0.08)

@@ -6,7 +6,6 @@ from functools import cached_property
 from math import exp, inf, log
 
 import numpy as np
-from scipy.special import stdtr
 
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import (
@@ -25,6 +24,7 @@ from vit_sweep.analysis.deciding.evidence import Evidence, Value
 from vit_sweep.analysis.deciding.looks import GROWTH, confidence_of
 from vit_sweep.analysis.deciding.rounds import Round, allocate, why_exhausted
 from vit_sweep.analysis.deciding.searching import Prospect, by_first_look
+from vit_sweep.analysis.series.distributions import stdtr
 from vit_sweep.plan.deciding.decision import Choice
 from vit_sweep.plan.deciding.question import Question
 

@@ -12,8 +12,6 @@ from dataclasses import replace
 from math import isfinite
 from statistics import median
 
-from scipy.special import stdtrit
-
 from launchers.text import grouped, plural
 from vit_sweep.analysis.laws.crossing import layout_of
 from vit_sweep.analysis.laws.fitted import Fit
@@ -33,6 +31,7 @@ from vit_sweep.analysis.laws.link import measured_link, step_bytes
 from vit_sweep.analysis.laws.parameters import COEFFICIENT_NAMES, parameters
 from vit_sweep.analysis.laws.solving import Solution, solve
 from vit_sweep.analysis.series.contention import contention
+from vit_sweep.analysis.series.distributions import stdtrit
 from vit_sweep.analysis.series.series import ScalingSeries
 
 _CONTRADICTION = 0.995

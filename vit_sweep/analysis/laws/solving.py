@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
-from scipy.special import stdtrit
 
 from launchers.checked import checked
 from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, MeasuredLink, Workload, known_s, terms
+from vit_sweep.analysis.series.distributions import stdtrit
 from vit_sweep.plan.repeats import USUAL
 
 SINGLE_RUN = 2 * USUAL
