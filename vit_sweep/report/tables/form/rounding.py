@@ -40,8 +40,7 @@ def _bounded(column: Column, names: list[str], row: tuple[Any, ...]) -> str:
     value, low, high = row[:3]
     if low is None or high is None or type(value) is not float:
         return field(column, dict(zip(names, row, strict=True)))
-    number, interval = with_interval(value, low, high, percent=column.percent)
-    return f"{number}% {interval}" if column.percent else f"{number} {interval}"
+    return _joined(*with_interval(value, low, high, percent=column.percent), percent=column.percent)
 
 
 def field(column: Column, row: Mapping[str, Any]) -> str:
@@ -53,7 +52,12 @@ def field(column: Column, row: Mapping[str, Any]) -> str:
     number, interval = with_interval(value, low, high, percent=column.percent)
     if not interval and column.name + LOW in row and _single(column, row):
         interval = "[n=1]"
-    text = f"{number}%" if column.percent else number
+    return _joined(number, interval, percent=column.percent)
+
+
+def _joined(number: str, interval: str, *, percent: bool) -> str:
+    """What `with_interval` gives, in one text."""
+    text = f"{number}%" if percent else number
     return f"{text} {interval}" if interval else text
 
 
@@ -97,8 +101,7 @@ def with_interval(value: float, low: float | None, high: float | None, *, percen
 
 def estimate_text(estimate: "Estimate", *, percent: bool = False) -> str:
     """A number of the analysis with its interval, if it has one: `15.2 [15.0, 15.4]`, `82.6% [81.5, 83.8]`."""
-    number, interval = with_interval(estimate.value, estimate.low, estimate.high, percent=percent)
-    return " ".join(filter(None, (f"{number}%" if percent else number, interval)))
+    return _joined(*with_interval(estimate.value, estimate.low, estimate.high, percent=percent), percent=percent)
 
 
 def is_number(value: object) -> bool:
