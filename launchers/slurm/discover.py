@@ -27,7 +27,7 @@ from launchers.slurm.scontrol import (
     version,
     whole_number,
 )
-from launchers.text import plural
+from launchers.text import grouped, plural
 
 PARTITIONS = ("scontrol", "show", "partition", "--oneliner")
 NODES = ("scontrol", "show", "node", "--oneliner")
@@ -184,11 +184,11 @@ def parsed(answers: Answers) -> Cluster:
 
 def by_type(nodes: Iterable[Fields]) -> dict[str | None, list[tuple[Fields, int]]]:
     """Group nodes by GPU type, each with its count of that type; a node of two types is in both groups."""
-    groups: dict[str | None, list[tuple[Fields, int]]] = {}
-    for node in nodes:
-        for kind, count in gpus(required(node, "Gres", command="`scontrol show node`")).items():
-            groups.setdefault(kind, []).append((node, count))
-    return groups
+    return grouped(
+        (kind, (node, count))
+        for node in nodes
+        for kind, count in gpus(required(node, "Gres", command="`scontrol show node`")).items()
+    )
 
 
 def srun_args(slurm: tuple[int, int, int]) -> list[str]:

@@ -33,20 +33,21 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
         for scheduler, batches in by_scheduler.items():
             launcher_of(scheduler).require_ours([study.submission(members[0][1]) for members in batches])
         for batch, members in by_batch.items():
+            _, first = members[0]
             study.journal(
                 JobEntry(
                     at=now(),
                     event=Event.CANCELLED,
-                    scheduler=members[0][1].scheduler,
+                    scheduler=first.scheduler,
                     batch=batch,
                     tasks=tuple((cell, attempt.attempt) for cell, attempt in members),
-                    handle=members[0][1].handle,
+                    handle=first.handle,
                 )
             )
     for scheduler, batches in by_scheduler.items():
         targets = []
         for members in batches:
-            first, indices = members[0][1], [attempt.index for _, attempt in members]
+            (_, first), indices = members[0], [attempt.index for _, attempt in members]
             targets.append((study.submission(first), None if len(indices) == first.tasks else indices))
         launcher_of(scheduler).cancel(targets)
     return len(attempts)

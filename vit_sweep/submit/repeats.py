@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from launchers.text import grouped
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.repeats import RepeatRule, runs_to_add
@@ -34,11 +35,8 @@ def repeats_to_add(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, 
     """
     from vit_sweep.analysis.series.spreads import Spreads
 
-    groups: dict[Cell, list[Result]] = {}
-    for result in results:
-        if result.file.cell.origin is not None:
-            continue  # finished for its own sake
-        groups.setdefault(result.file.cell.configuration, []).append(result)
+    own = [result for result in results if result.file.cell.origin is None]  # others finish for their own sake
+    groups = grouped((result.file.cell.configuration, result) for result in own)
     complete = {
         cell: [run_of(member) for member in members]
         for cell, members in groups.items()

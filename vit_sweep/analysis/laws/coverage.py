@@ -214,14 +214,10 @@ def remarks(
     machine, where it is the one that runs.
     """
     counts = {point.axes["gpus"] for point in plan.points}
-    alike: dict[str, tuple[Coverage, int]] = {}  # curves of other counts may want the same
-    for curve, number in of_plan(
-        plan, others, cores=cores, preflight=preflight, repeats_follow=repeats_follow, seen=seen
-    ):
-        if len(counts) > 1 or len(curve.counts) > 1:
-            words = curve.in_brief(1)
-            alike[words] = (curve, number + (alike[words][1] if words in alike else 0))
-    return [curve.in_brief(number) for curve, number in alike.values()]
+    curves = of_plan(plan, others, cores=cores, preflight=preflight, repeats_follow=repeats_follow, seen=seen)
+    shown = [(curve, number) for curve, number in curves if len(counts) > 1 or len(curve.counts) > 1]
+    alike = grouped((curve.in_brief(1), (curve, number)) for curve, number in shown)  # other counts may want the same
+    return [same[-1][0].in_brief(sum(number for _, number in same)) for same in alike.values()]
 
 
 # --- the words -------------------------------------------------------------------------------------------

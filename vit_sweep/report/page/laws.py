@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from launchers.checked import checked
-from launchers.text import joined, plural, some
+from launchers.text import grouped, joined, plural, some
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
@@ -201,8 +201,5 @@ def sentence(text: str) -> str:
 
 def remarks(series: Iterable[ScalingSeries]) -> tuple[str, ...]:
     """What the grid can carry at all, series by series; equal verdicts are said once."""
-    names_by_verdict: dict[str, list[str]] = {}
-    for curve in series:
-        verdict = "; ".join(of_series(curve).sentences) + "."
-        names_by_verdict.setdefault(verdict, []).append(name_of(curve))
+    names_by_verdict = grouped(("; ".join(of_series(curve).sentences) + ".", name_of(curve)) for curve in series)
     return tuple(f"{capital('; '.join(names))}: {verdict}" for verdict, names in names_by_verdict.items())
